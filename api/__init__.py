@@ -1,0 +1,1 @@
+"""What clients see: request and response schemas, errors, protocol adapters."""

@@ -1,0 +1,51 @@
+"""The engine as the API sees it, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.events import Event
+from engine.request import GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that is being served, with what a request to it falls back on.
+
+    ``width``, ``height`` are pixels; ``multiple_of`` is what both must divide by.
+    """
+
+    name: str
+    family: str
+    precision: str
+    description: str
+    licence: str
+    width: int
+    height: int
+    multiple_of: int
+    num_inference_steps: int
+    guidance_scale: float
+    strength: float
+    scheduler: str
+
+
+class Backend(Protocol):
+    """Runs requests and reports their events; implemented over each way to host the engine."""
+
+    @property
+    def models(self) -> Sequence[ServedModel]:
+        """The served models; the first one is the default."""
+        ...
+
+    def generate(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        """Run one request. Ends with ``Image`` or ``Failed``; never raises ``RequestError``.
+
+        Closing the iterator cancels the job.
+        """
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the models are loaded and have made a picture."""
+        ...
