@@ -1,0 +1,145 @@
+"""The HTTP application, for any host: mounted into BentoML, or on its own."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse
+
+from api import errors, page
+from api.backend import Backend
+from api.drain import Drain, DrainGate
+from api.middleware import BodyLimit, RequestIdentity
+from api.native import Native
+from api.openapi import Documentation, error_responses, picture_responses
+from api.schemas import ModelDefaults, ModelInfo, ModelLimits, ModelList
+from engine.errors import ErrorCode, RequestError
+from engine.request import OutputFormat
+from models.catalog import SCHEDULERS
+from settings import Settings
+
+_CODES = {status: code for code, status in reversed(errors.STATUS.items())}
+
+
+def create_app(
+    backend: Backend, settings: Settings, native: Native, swagger_assets: str | None = None
+) -> FastAPI:
+    """Build the application. Its host installs ``middleware()`` around it.
+
+    Args:
+        backend: where the pictures are made.
+        settings: the limits.
+        native: the façade that answers ``/txt2img`` and ``/img2img``.
+        swagger_assets: URL prefix of swagger-ui's files; without it there is no page at ``/``.
+    """
+    app = FastAPI(
+        title="Stable Diffusion",
+        version="0.1.0",
+        summary="Pictures from text, and from text and a picture",
+        servers=[{"url": "."}],
+        openapi_url="/docs.json",
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={HTTPException: _http_error},
+    )
+    documentation = Documentation(settings, backend.models[0])
+    models = _model_list(backend, settings)
+
+    @app.post(
+        "/txt2img",
+        tags=["Pictures"],
+        summary="A picture from a text",
+        responses=picture_responses(),
+        response_class=Response,
+        openapi_extra={"requestBody": documentation.json_body()},
+    )
+    async def txt2img(request: Request) -> Response:
+        return await native.txt2img(request)
+
+    @app.post(
+        "/img2img",
+        tags=["Pictures"],
+        summary="A picture from a text and a picture",
+        responses=picture_responses(),
+        response_class=Response,
+        openapi_extra={"requestBody": documentation.multipart_body()},
+    )
+    async def img2img(request: Request) -> Response:
+        return await native.img2img(request)
+
+    @app.get(
+        "/models",
+        tags=["Models"],
+        summary="What is being served, with defaults and limits",
+        responses=error_responses(503),
+    )
+    async def list_models() -> ModelList:
+        return models
+
+    if swagger_assets is not None:
+        html = page.swagger(app.title, swagger_assets)
+
+        @app.get("/", include_in_schema=False)
+        async def index() -> HTMLResponse:
+            return HTMLResponse(html)
+
+    return app
+
+
+def middleware(settings: Settings, drain: Drain) -> list[Middleware]:
+    """What every path of a host goes through, outermost first."""
+    return [
+        Middleware(RequestIdentity),
+        Middleware(DrainGate, drain=drain),
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+    ]
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Render what Starlette itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, ErrorCode.INVALID_REQUEST)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    response = errors.response(RequestError(code, message))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _model_list(backend: Backend, settings: Settings) -> ModelList:
+    default = backend.models[0]
+    infos = [
+        ModelInfo(
+            name=model.name,
+            default=model is default,
+            family=model.family,
+            precision=model.precision,
+            description=model.description,
+            licence=model.licence,
+            multiple_of=model.multiple_of,
+            defaults=ModelDefaults(
+                width=model.width,
+                height=model.height,
+                num_inference_steps=model.num_inference_steps,
+                guidance_scale=model.guidance_scale,
+                strength=model.strength,
+                scheduler=model.scheduler,
+            ),
+        )
+        for model in backend.models
+    ]
+    limits = ModelLimits(
+        min_side=settings.min_side,
+        max_side=settings.max_side,
+        max_pixels=settings.max_pixels,
+        max_steps=settings.max_steps,
+        max_prompt_chars=settings.max_prompt_chars,
+        max_body_bytes=settings.max_body_bytes,
+        max_input_pixels=settings.max_input_pixels,
+    )
+    return ModelList(
+        models=infos,
+        limits=limits,
+        schedulers=list(SCHEDULERS),
+        output_formats=[file_format.value for file_format in OutputFormat],
+    )

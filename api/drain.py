@@ -1,0 +1,84 @@
+"""Going down without dropping work: finish what was accepted, refuse what is new."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import errors
+from engine.errors import ErrorCode, RequestError
+
+# What orchestrators and operators look at while the service goes down.
+_ALWAYS_OPEN = frozenset({"/livez", "/healthz", "/metrics"})
+
+
+class Drain:
+    """Knows which requests are in flight, and whether new ones are welcome."""
+
+    def __init__(self) -> None:
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self.draining = False
+
+    def start(self) -> None:
+        """Refuse new work from now on."""
+        self.draining = True
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for the work in flight; what is not done after ``seconds`` is cancelled."""
+        if self._in_flight:
+            _, late = await asyncio.wait(self._in_flight, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Serve one request as work in flight. False: it was cancelled before it had finished."""
+        task = asyncio.create_task(_call(app, scope, receive, send))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if task.cancelled():
+            return False
+        task.result()
+        return True
+
+
+class DrainGate:
+    """Middleware that lets no new work in while ``drain`` is draining."""
+
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+        self._app = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _ALWAYS_OPEN:
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if self._drain.draining:
+                    # A client that keeps its connection would keep talking to this process.
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        refused = self._drain.draining
+        if not refused:
+            refused = not await self._drain.run(self._app, scope, receive, send_noting)
+        if refused and not started:
+            error = RequestError(ErrorCode.NOT_READY, "the service is shutting down")
+            await errors.response(error)(scope, receive, send_noting)
+
+
+async def _call(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)

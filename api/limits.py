@@ -1,0 +1,106 @@
+"""The range of every field: one table, for the checks and for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from api.errors import shown
+from engine.errors import ErrorCode, RequestError
+from engine.request import OutputFormat
+from models.catalog import SCHEDULERS
+from settings import Settings
+
+MAX_SEED = 2**53 - 1
+RANDOM_SEED = -1
+_MAX_GUIDANCE_SCALE = 50
+
+# diffusers' LCMScheduler picks its steps from the 50 of the distillation.
+SCHEDULER_MAX_STEPS = {"lcm": 50}
+
+
+class Constraint(Protocol):
+    """What the values of one field must satisfy."""
+
+    def check(self, field: str, value: Any) -> None:
+        """Raise ``RequestError(OUT_OF_RANGE)``, naming field, limit and value."""
+        ...
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The same as JSON Schema keywords."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A number from ``minimum`` (or above it, if ``exclusive``) to ``maximum``."""
+
+    minimum: int
+    maximum: int
+    exclusive: bool = False
+
+    def check(self, field: str, value: float) -> None:
+        above = value > self.minimum if self.exclusive else value >= self.minimum
+        if not (above and value <= self.maximum):
+            lower = f"above {self.minimum}" if self.exclusive else f"at least {self.minimum}"
+            raise _out_of_range(field, f"{lower} and at most {self.maximum}", shown(value))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        lower = "exclusiveMinimum" if self.exclusive else "minimum"
+        return {lower: self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A text of at most ``maximum`` characters (Unicode code points)."""
+
+    maximum: int
+
+    def check(self, field: str, value: str) -> None:
+        if len(value) > self.maximum:
+            raise _out_of_range(field, f"at most {self.maximum} characters long", str(len(value)))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"maxLength": self.maximum}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few names."""
+
+    names: tuple[str, ...]
+
+    def check(self, field: str, value: str) -> None:
+        if value not in self.names:
+            raise _out_of_range(field, f"one of {', '.join(self.names)}", shown(value))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.names)}
+
+
+def constraints(settings: Settings) -> Mapping[str, Constraint]:
+    """The constraint of each field, by the field's name."""
+    side = Range(settings.min_side, settings.max_side)
+    text = Length(settings.max_prompt_chars)
+    return {
+        "prompt": text,
+        "negative_prompt": text,
+        "width": side,
+        "height": side,
+        "num_inference_steps": Range(1, settings.max_steps),
+        "guidance_scale": Range(0, _MAX_GUIDANCE_SCALE),
+        "strength": Range(0, 1, exclusive=True),
+        "scheduler": Choice(tuple(SCHEDULERS)),
+        "seed": Range(RANDOM_SEED, MAX_SEED),
+        "output_format": Choice(tuple(OutputFormat)),
+    }
+
+
+def _out_of_range(field: str, limit: str, value: str) -> RequestError:
+    message = f"{field} must be {limit}, got {value}"
+    return RequestError(ErrorCode.OUT_OF_RANGE, message, field=field)

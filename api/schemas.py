@@ -1,0 +1,122 @@
+"""The bodies that clients send and receive. Ranges are in ``api.limits``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.errors import from_validation
+
+
+class Body(BaseModel):
+    """A JSON object with exactly the documented fields, each of exactly its type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    example: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read UTF-8 JSON. Raises ``RequestError`` for anything else, and for a wrong field."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise from_validation(error, cls.model_fields) from None
+
+
+class Txt2ImgBody(Body):
+    """A picture from a text. Absent and null both mean the default."""
+
+    example = {
+        "prompt": "a red apple on a blue background",
+        "num_inference_steps": 20,
+        "scheduler": "dpmpp_2m",
+        "seed": 42,
+    }
+
+    prompt: str = Field(description="What to draw", examples=["a red apple on a blue background"])
+    negative_prompt: str | None = Field(None, description="What to avoid", examples=["blurry"])
+    width: int | None = Field(None, description="Pixels, a multiple of the model's `multiple_of`")
+    height: int | None = Field(None, description="Pixels, a multiple of the model's `multiple_of`")
+    num_inference_steps: int | None = Field(
+        None, description="Denoising steps; at most 50 with the `lcm` scheduler", examples=[20]
+    )
+    guidance_scale: float | None = Field(
+        None,
+        description="How closely to follow the prompt; at 1 or below `negative_prompt` is unused",
+        examples=[4.0],
+    )
+    scheduler: str | None = Field(None, description="Sampler", examples=["dpmpp_2m"])
+    seed: int | None = Field(
+        None,
+        description="The same request with the same seed gives the same picture; "
+        "-1 or none: a random one, returned in `X-Seed`",
+        examples=[42],
+    )
+    model: str | None = Field(None, description="One of the models that `GET /models` lists")
+    output_format: str | None = Field(None, description="File format", examples=["png"])
+
+
+class Img2ImgBody(Txt2ImgBody):
+    """A picture from a text and a picture. Absent and null both mean the default."""
+
+    example = {**Txt2ImgBody.example, "strength": 0.6}
+
+    width: int | None = Field(
+        None,
+        description="Pixels, a multiple of the model's `multiple_of`; default: the input "
+        "picture's aspect ratio at about the model's native area",
+    )
+    height: int | None = Field(None, description="As `width`; one alone keeps the aspect ratio")
+    strength: float | None = Field(
+        None,
+        description="Share of the steps that is run: 1 ignores the input picture; "
+        "num_inference_steps x strength must be at least 1",
+        examples=[0.6],
+    )
+
+
+class ModelDefaults(BaseModel):
+    """What a request falls back on."""
+
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    strength: float
+    scheduler: str
+
+
+class ModelInfo(BaseModel):
+    """One model that is being served."""
+
+    name: str
+    default: bool = Field(description="Whether requests without `model` go to it")
+    family: str
+    precision: str
+    description: str
+    licence: str
+    multiple_of: int = Field(description="What width and height must divide by")
+    defaults: ModelDefaults
+
+
+class ModelLimits(BaseModel):
+    """The limits that all models share."""
+
+    min_side: int
+    max_side: int
+    max_pixels: int = Field(description="width x height")
+    max_steps: int
+    max_prompt_chars: int
+    max_body_bytes: int
+    max_input_pixels: int = Field(description="width x height of an input picture")
+
+
+class ModelList(BaseModel):
+    """What is being served."""
+
+    models: list[ModelInfo]
+    limits: ModelLimits
+    schedulers: list[str]
+    output_formats: list[str]

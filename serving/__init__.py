@@ -1,0 +1,1 @@
+"""What BentoML's HTTP server needs to speak the protocols of ``api``."""

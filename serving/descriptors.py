@@ -1,0 +1,95 @@
+"""BentoML IO descriptors that leave the HTTP to ``api``.
+
+BentoML turns whatever an input descriptor raises into a bare string, and never an error body of
+ours. So the input descriptor hands the request through unread, the façade in ``api`` answers it,
+errors included, and the output descriptor hands that answer through.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from bentoml._internal.io_descriptors.base import IODescriptor
+from bentoml._internal.service.openapi.specification import Schema
+from starlette.requests import Request
+from starlette.responses import Response
+
+
+class _HttpOnly:
+    """What a descriptor owes to BentoML's other protocols: a clear refusal."""
+
+    def _from_sample(self, sample: Any) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} takes no samples")
+
+    async def from_proto(self, field: Any) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} speaks HTTP only")
+
+    async def to_proto(self, obj: Any) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} speaks HTTP only")
+
+    def openapi_components(self) -> dict[str, Any]:
+        return {}
+
+    def openapi_example(self) -> None:
+        return None
+
+
+class RequestBody(_HttpOnly, IODescriptor[Request]):
+    """An input that is the whole request, unread.
+
+    Args:
+        openapi: the OpenAPI request body object that documents it, with one media type.
+    """
+
+    def __init__(self, openapi: dict[str, Any]) -> None:
+        (self._mime_type,) = openapi["content"]
+        self._openapi = openapi
+
+    def input_type(self) -> type[Request]:
+        return Request
+
+    def openapi_schema(self) -> Schema:
+        return Schema(type="object")
+
+    def openapi_request_body(self) -> dict[str, Any]:
+        return self._openapi
+
+    def openapi_responses(self) -> NoReturn:
+        raise NotImplementedError("an input has no responses")
+
+    async def from_http_request(self, request: Request) -> Request:
+        return request
+
+    async def to_http_response(self, obj: Request, ctx: Any = None) -> NoReturn:
+        raise NotImplementedError("an input has no responses")
+
+
+class ReadyResponse(_HttpOnly, IODescriptor[Response]):
+    """An output that is a finished response.
+
+    Args:
+        openapi: the OpenAPI response object that documents it.
+    """
+
+    _mime_type = "image/png"
+
+    def __init__(self, openapi: dict[str, Any]) -> None:
+        self._openapi = openapi
+
+    def input_type(self) -> type[Response]:
+        return Response
+
+    def openapi_schema(self) -> Schema:
+        return Schema(type="string", format="binary")
+
+    def openapi_request_body(self) -> NoReturn:
+        raise NotImplementedError("an output has no request body")
+
+    def openapi_responses(self) -> dict[str, Any]:
+        return self._openapi
+
+    async def from_http_request(self, request: Request) -> NoReturn:
+        raise NotImplementedError("an output reads no requests")
+
+    async def to_http_response(self, obj: Response, ctx: Any = None) -> Response:
+        return obj

@@ -1,0 +1,99 @@
+"""A backend without an engine, and an application on top of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import PIL.Image
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from api.app import create_app, middleware
+from api.backend import ServedModel
+from api.drain import Drain
+from api.native import Native
+from engine.encoding import encode
+from engine.events import Event, Failed, Image, Queued
+from engine.request import GenerationRequest
+from settings import Settings
+
+TINY = ServedModel(
+    name="tiny",
+    family="sd1",
+    precision="fp32",
+    description="Draws one colour",
+    licence="Apache-2.0",
+    width=128,
+    height=128,
+    multiple_of=8,
+    num_inference_steps=20,
+    guidance_scale=4.0,
+    strength=0.6,
+    scheduler="ddim",
+)
+
+
+class ColourBackend:
+    """Makes one-coloured pictures. ``failure`` makes it fail, ``hold`` makes it wait."""
+
+    def __init__(self) -> None:
+        self.requests: list[GenerationRequest] = []
+        self.failure: Failed | Exception | None = None
+        self.hold: asyncio.Event | None = None
+        self.cancelled = 0
+
+    @property
+    def models(self) -> Sequence[ServedModel]:
+        return (TINY,)
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        self.requests.append(request)
+        yield Queued(0)
+        if self.hold is not None:
+            try:
+                await self.hold.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        if isinstance(self.failure, Exception):
+            raise self.failure
+        if self.failure is not None:
+            yield self.failure
+            return
+        picture = PIL.Image.new("RGB", (request.width, request.height), "teal")
+        data = encode(picture, request)
+        media_type = request.output_format.media_type
+        yield Image(data, media_type, request.width, request.height, request.seed)
+
+    async def ready(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def backend() -> ColourBackend:
+    return ColourBackend()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(max_body_bytes=1024 * 1024)
+
+
+@pytest.fixture
+def drain() -> Drain:
+    return Drain()
+
+
+@pytest.fixture
+def app(backend: ColourBackend, settings: Settings, drain: Drain) -> FastAPI:
+    app = create_app(backend, settings, Native(backend, settings), "./static_content")
+    app.user_middleware.extend(middleware(settings, drain))
+    return app
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
