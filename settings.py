@@ -28,10 +28,8 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="auto is fp16 on CUDA and fp32 on a CPU"
     )
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto is CUDA where BentoML assigns a GPU, else the CPU",
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto is CUDA where there is a GPU; BentoML gives each worker its own"
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the denoiser; default: torch's own choice"

@@ -1,0 +1,1 @@
+"""One module per architecture, each adapting a diffusers pipeline to the engine."""

@@ -1,0 +1,29 @@
+"""A picture's parameters as text, in the convention of the AUTOMATIC1111 web UI.
+
+Two or three lines: the prompt, ``Negative prompt: ...`` where there is one, and a line of
+``Key: value`` pairs (``Steps``, ``Sampler``, ``CFG scale``, ``Seed``, ``Size``, ``Model``,
+``Denoising strength``), as that project's wiki describes its PNG info.
+"""
+
+from __future__ import annotations
+
+from engine.request import GenerationRequest
+
+
+def to_text(request: GenerationRequest) -> str:
+    """Write down all that is needed to make the picture again (given the init image, if any)."""
+    settings: dict[str, object] = {
+        "Steps": request.num_inference_steps,
+        "Sampler": request.scheduler,
+        "CFG scale": request.guidance_scale,
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": request.model,
+    }
+    if request.strength is not None:
+        settings["Denoising strength"] = request.strength
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"Negative prompt: {request.negative_prompt}")
+    lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
+    return "\n".join(lines)

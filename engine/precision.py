@@ -1,0 +1,76 @@
+"""Device and numeric precision: what the settings ask for, and what the machine can do.
+
+Free of torch, as every process needs the answer, and only the one with the engine needs torch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+
+class UnsupportedPrecision(ValueError):
+    """A device or precision that this machine cannot offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the models run (``cpu`` or ``cuda``) and in what precision (fp32, fp16 or bf16)."""
+
+    device: str
+    precision: str
+
+
+def place(device: str, precision: str) -> Placement:
+    """Resolve ``auto`` and refuse what cannot work.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``; auto is CUDA if torch can use a GPU here.
+        precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``; auto is fp16 on CUDA, fp32 on a CPU.
+
+    Raises:
+        UnsupportedPrecision: says in a sentence what is missing and what to set instead.
+    """
+    obstacle = _cuda_obstacle()
+    if device == "cuda" and obstacle:
+        raise UnsupportedPrecision(f"SD_DEVICE=cuda, but {obstacle}: set SD_DEVICE=cpu or auto")
+    if device == "auto":
+        device = "cpu" if obstacle else "cuda"
+    if precision == "auto":
+        precision = "fp16" if device == "cuda" else "fp32"
+    if device == "cpu" and precision == "fp16":
+        raise UnsupportedPrecision(
+            "SD_PRECISION=fp16 needs a CUDA GPU"
+            + (f", but {obstacle}" if obstacle else ", but SD_DEVICE is cpu")
+            + ": set SD_PRECISION=fp32 or auto"
+        )
+    if device == "cpu" and precision == "bf16" and "avx512_bf16" not in _cpu_flags():
+        raise UnsupportedPrecision(
+            "SD_PRECISION=bf16 needs a CUDA GPU or a CPU with AVX-512 BF16, which this one "
+            "lacks: set SD_PRECISION=fp32 or auto"
+        )
+    return Placement(device, precision)
+
+
+def _cuda_obstacle() -> str | None:
+    """Why torch cannot use CUDA here, or None if it can."""
+    if metadata.version("torch").endswith("+cpu"):
+        return "the installed torch is a build for CPUs"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides all GPUs"
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return "this machine has no NVIDIA GPU"
+    return None
+
+
+def _cpu_flags() -> set[str]:
+    """Instruction sets of the CPU as Linux names them; empty on other systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return set()
+    for line in cpuinfo.read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.split(":", 1)[1].split())
+    return set()

@@ -1,0 +1,64 @@
+"""Where one job stands in its denoising."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(slots=True, eq=False)
+class DenoisingState:
+    """The tensors and the scheduler of one job; only the engine's thread touches it.
+
+    Attributes:
+        latents: ``[1, channels, height, width]`` in latent pixels.
+        embeds: ``[rows, tokens, dim]``: the prompt's text embedding, preceded by the negative
+            prompt's where guidance is on.
+        guidance_scale: classifier-free guidance weight; used where ``rows`` is 2.
+        scheduler: the job's own diffusers scheduler; solvers keep their history in it.
+        timesteps: what is left of the schedule at the start, ``[evaluations]``, on the CPU so
+            that reading one never waits for the device.
+        step_kwargs: further arguments of ``scheduler.step``.
+        index: evaluations done.
+    """
+
+    latents: torch.Tensor
+    embeds: torch.Tensor
+    guidance_scale: float
+    scheduler: Any
+    timesteps: torch.Tensor
+    step_kwargs: dict[str, Any] = field(default_factory=dict)
+    index: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch that the job fills: 2 with classifier-free guidance, else 1."""
+        return self.embeds.shape[0]
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Jobs with equal keys (and the same model) can share a denoiser call."""
+        return (tuple(self.latents.shape[1:]), tuple(self.embeds.shape[1:]))
+
+    @property
+    def timestep(self) -> torch.Tensor:
+        return self.timesteps[self.index]
+
+    @property
+    def total(self) -> int:
+        """Denoiser evaluations of the whole job."""
+        return len(self.timesteps)
+
+    @property
+    def finished(self) -> bool:
+        return self.index >= self.total
+
+    def advance(self, prediction: torch.Tensor) -> None:
+        """Take the scheduler's step with the guided prediction ``[1, channels, height, width]``."""
+        self.latents = self.scheduler.step(
+            prediction, self.timestep, self.latents, **self.step_kwargs, return_dict=False
+        )[0]
+        self.index += 1

@@ -1,0 +1,40 @@
+"""Jobs for asyncio: the events of one job as an async iterator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from engine.engine import Engine
+from engine.errors import RequestError
+from engine.events import Event, Failed, Image
+from engine.request import GenerationRequest
+
+
+async def stream(engine: Engine, request: GenerationRequest) -> AsyncIterator[Event]:
+    """Run a request and yield its events; closing the iterator cancels the job.
+
+    A refused request yields a single ``Failed``.
+    """
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[Event] = asyncio.Queue()
+
+    def emit(event: Event) -> None:
+        # A closed loop refuses: then nobody is left to read the event.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+    try:
+        job = engine.submit(request, emit)
+    except RequestError as error:
+        yield Failed.from_error(error)
+        return
+    try:
+        while True:
+            event = await events.get()
+            yield event
+            if isinstance(event, Image | Failed):
+                return
+    finally:
+        job.cancel()

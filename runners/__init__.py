@@ -1,0 +1,1 @@
+"""BentoML Runnables: each owns a process, a device and an engine."""

@@ -1,0 +1,65 @@
+"""The BentoML runner as the API's backend."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import aiohttp
+from bentoml.exceptions import BentoMLException
+
+from api.backend import ServedModel
+from engine.errors import ErrorCode
+from engine.events import Event, Failed, Image, from_line
+from engine.request import GenerationRequest
+
+logger = logging.getLogger(__name__)
+
+RESTART_SECONDS = 20.0  # what a runner needs to come back, as measured on two cores
+
+
+class RunnerBackend:
+    """Implements ``api.backend.Backend`` over the handle of a ``StableDiffusionRunnable``."""
+
+    def __init__(self, runner: Any, models: Sequence[ServedModel]) -> None:
+        self._runner = runner
+        self._models = tuple(models)
+
+    @property
+    def models(self) -> Sequence[ServedModel]:
+        return self._models
+
+    async def ready(self) -> bool:
+        return bool(await self._runner.runner_handle_is_ready())
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        """Run one request in the runner process; a lost runner is a ``Failed`` too."""
+        try:
+            async with aclosing(self._runner.generate.async_stream(request)) as chunks:
+                async for line in _lines(chunks):
+                    event = from_line(line)
+                    yield event
+                    if isinstance(event, Image | Failed):
+                        return
+        except (BentoMLException, aiohttp.ClientError, TimeoutError) as error:
+            logger.error(
+                "lost the runner: %s", error, extra={"request_id": request.request_id}
+            )
+        yield Failed(
+            ErrorCode.NOT_READY,
+            "the worker was lost before the picture was done; try again",
+            retry_after=RESTART_SECONDS,
+        )
+
+
+async def _lines(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Put lines together again: the chunks are cut anywhere."""
+    pending: list[str] = []
+    async for chunk in chunks:
+        *complete, rest = chunk.split("\n")
+        for line in complete:
+            yield "".join([*pending, line])
+            pending.clear()
+        pending.append(rest)

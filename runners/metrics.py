@@ -1,0 +1,69 @@
+"""The engine's measurements in Prometheus' format, for BentoML's ``/metrics``.
+
+Built inside the runner process only: prometheus_client decides at its first import whether it
+works across processes, and BentoML sets that up after the service module was imported.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.multiprocess import mark_process_dead
+
+from engine.observer import Phase
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+
+
+class PrometheusObserver:
+    """Implements ``engine.observer.Observer``; prometheus_client's metrics are thread-safe."""
+
+    def __init__(self) -> None:
+        _forget_dead_workers()
+        self._depth = Gauge(
+            "sd_queue_depth",
+            "Jobs in the engine: waiting for admission, or being denoised",
+            ["state"],
+            multiprocess_mode="livesum",
+        )
+        self._jobs = Counter("sd_jobs", "Finished jobs: ok, or the code of their error", ["outcome"])
+        self._batch_jobs = Histogram(
+            "sd_step_batch_size", "Jobs that shared a denoiser pass", buckets=_SIZES
+        )
+        self._batch_rows = Histogram(
+            "sd_step_batch_rows", "Rows of a denoiser pass (two a job with guidance)", buckets=_SIZES
+        )
+        self._step = Histogram("sd_step_seconds", "Seconds of a denoiser pass", buckets=_SECONDS)
+        self._phases = Histogram(
+            "sd_job_phase_seconds", "Seconds a job spent in a phase", ["phase"], buckets=_SECONDS
+        )
+
+    def depth(self, waiting: int, running: int) -> None:
+        self._depth.labels("waiting").set(waiting)
+        self._depth.labels("running").set(running)
+
+    def denoised(self, jobs: int, rows: int, seconds: float) -> None:
+        self._batch_jobs.observe(jobs)
+        self._batch_rows.observe(rows)
+        self._step.observe(seconds)
+
+    def phase(self, phase: Phase, seconds: float) -> None:
+        self._phases.labels(phase.value).observe(seconds)
+
+    def finished(self, outcome: str) -> None:
+        self._jobs.labels(outcome).inc()
+
+
+def _forget_dead_workers() -> None:
+    """Drop the gauges of workers that were killed, or their last values would be added for ever."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not psutil.pid_exists(pid):
+            mark_process_dead(pid, folder)

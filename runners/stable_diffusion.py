@@ -1,0 +1,61 @@
+"""The Runnable around the diffusion engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import bentoml.legacy
+
+from engine.events import to_line
+from engine.precision import Placement
+from engine.request import GenerationRequest
+from models.catalog import ModelEntry
+from settings import Settings
+
+
+class StableDiffusionRunnable(bentoml.legacy.Runnable):  # type: ignore[misc]
+    """Serves the given models from one device; constructed when they have made a picture each.
+
+    One process runs any number of requests at once: ``generate`` is an async generator, which
+    BentoML does not limit to one call at a time, and the engine batches their denoising steps.
+    """
+
+    SUPPORTED_RESOURCES = ("nvidia.com/gpu", "cpu")
+    SUPPORTS_CPU_MULTI_THREADING = True
+
+    def __init__(
+        self, *, settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
+    ) -> None:
+        # Imported here, so that the API and supervisor processes stay without torch.
+        from runners.build import build_engine
+
+        self._engine = build_engine(settings, entries, placement)
+
+    @bentoml.legacy.Runnable.method(batchable=False)  # type: ignore[misc]
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:
+        """Run one request; yields its events as lines (see ``engine.events``).
+
+        Raises nothing, as BentoML would only break the connection: errors are events too.
+        Closing the generator, which BentoML does when the client is gone, cancels the job.
+        """
+        from engine.stream import stream
+
+        async with aclosing(stream(self._engine, request)) as events:
+            async for event in events:
+                yield to_line(event)
+
+
+def build_runner(
+    settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
+) -> bentoml.legacy.Runner:
+    """The runner of the given models, named by its precision: ``stable_diffusion_fp32``."""
+    return bentoml.legacy.Runner(
+        StableDiffusionRunnable,
+        name=f"stable_diffusion_{placement.precision}",
+        runnable_init_params={
+            "settings": settings,
+            "entries": entries,
+            "placement": placement,
+        },
+    )
