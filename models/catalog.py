@@ -1,0 +1,223 @@
+"""The catalog: every model that can be served, where it comes from, and what suits it.
+
+The built-in entries are in ``catalog.yaml`` next to this file; a second file of the same shape
+adds a user's own. This module imports nothing heavy, so that every process can read the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from models.errors import CatalogError, UnknownModel
+
+Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
+Variant: TypeAlias = Literal["fp32", "fp16"]
+Task: TypeAlias = Literal["txt2img", "img2img"]
+SchedulerName: TypeAlias = Literal[
+    "ddim",
+    "euler",
+    "euler_a",
+    "dpmpp_2m",
+    "dpmpp_2m_karras",
+    "unipc",
+    "pndm",
+    "lcm",
+    "heun",
+]
+SCHEDULERS: tuple[SchedulerName, ...] = get_args(SchedulerName)
+
+BUILT_IN = Path(__file__).with_name("catalog.yaml")
+SOURCE_TYPES = frozenset({"embedded", "directory", "file", "huggingface", "bentoml"})
+
+
+def _beside_the_catalog(path: Path, info: ValidationInfo) -> Path:
+    """Make a path absolute: relative ones start at the catalog file's own directory."""
+    base: Path = (info.context or {}).get("base", Path.cwd())
+    return (base / path.expanduser()).resolve()
+
+
+# Names become BentoML tags (lower case, at most 63 characters) with a precision appended.
+ModelName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-._a-z0-9]*[a-z0-9])?$", max_length=48)
+]
+CatalogPath = Annotated[Path, AfterValidator(_beside_the_catalog)]
+Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EmbeddedSource(_Frozen):
+    """A pipeline folder that ships with the code."""
+
+    type: Literal["embedded"]
+    path: CatalogPath
+
+
+class DirectorySource(_Frozen):
+    """A pipeline folder on this machine, as ``save_pretrained`` writes it."""
+
+    type: Literal["directory"]
+    path: CatalogPath
+
+
+class FileSource(_Frozen):
+    """One checkpoint file in the original Stable Diffusion layout.
+
+    Such a file has weights only. ``config`` is a folder with the rest in the layout of a
+    pipeline folder (``model_index.json``, the components' configs, the tokenizer).
+    """
+
+    type: Literal["file"]
+    path: CatalogPath
+    config: CatalogPath
+
+    @model_validator(mode="after")
+    def _safetensors_only(self) -> FileSource:
+        if self.path.suffix != ".safetensors":
+            raise ValueError(f"path must name a .safetensors file, got '{self.path.name}'")
+        return self
+
+
+class HuggingFaceSource(_Frozen):
+    """A repository on the Hugging Face hub; ``revision`` is a commit, a tag or a branch."""
+
+    type: Literal["huggingface"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str = Field("main", min_length=1)
+
+
+class BentoSource(_Frozen):
+    """A model in the BentoML model store whose files are a pipeline folder."""
+
+    type: Literal["bentoml"]
+    tag: str = Field(pattern=r"^[a-z0-9][-._a-z0-9]*(:[a-z0-9][-._a-z0-9]*)?$")
+
+
+Source: TypeAlias = Annotated[
+    EmbeddedSource | DirectorySource | FileSource | HuggingFaceSource | BentoSource,
+    Field(discriminator="type"),
+]
+
+
+class Defaults(_Frozen):
+    """What a request gets for the fields that it leaves out. Sizes are in pixels."""
+
+    width: Side
+    height: Side
+    num_inference_steps: int = Field(ge=1, le=150)
+    guidance_scale: float = Field(ge=0, le=30)
+    strength: float = Field(0.8, ge=0, le=1)
+    scheduler: SchedulerName
+
+
+class ModelEntry(_Frozen):
+    """One model of the catalog."""
+
+    name: ModelName
+    family: Family
+    source: Source
+    variants: tuple[Variant, ...] = Field(
+        ("fp32", "fp16"), min_length=1, description="Precisions that its weights exist in"
+    )
+    tasks: tuple[Task, ...] = Field(("txt2img", "img2img"), min_length=1)
+    defaults: Defaults
+    licence: str = Field(min_length=1)
+    licence_url: str | None = None
+    gated: bool = Field(False, description="The hub asks for an accepted licence and a token")
+    description: str = ""
+
+
+class Catalog:
+    """The entries by name, in the order of the files."""
+
+    def __init__(self, entries: tuple[ModelEntry, ...]) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __iter__(self) -> Iterator[ModelEntry]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._entries)
+
+    def get(self, name: str) -> ModelEntry:
+        """Raises UnknownModel, which lists the known names."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownModel(name, self._entries) from None
+
+
+def load_catalog(extra: Path | None = None) -> Catalog:
+    """The built-in entries, followed by those of the file ``extra``.
+
+    Raises:
+        CatalogError: names the file, the entry and the field that are wrong. A name that is
+            already taken is an error too: an entry never silently replaces another.
+    """
+    entries = _read(BUILT_IN)
+    if extra is not None:
+        entries += _read(extra)
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.name in seen:
+            file = extra if extra is not None else BUILT_IN
+            raise CatalogError(f"{file}: entry '{entry.name}': the name is already taken.")
+        seen.add(entry.name)
+    return Catalog(tuple(entries))
+
+
+def _read(file: Path) -> list[ModelEntry]:
+    try:
+        document: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CatalogError(f"{file}: cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{file}: is not valid YAML: {error}") from error
+    if not isinstance(document, dict) or set(document) != {"models"}:
+        raise CatalogError(f"{file}: must be a mapping with the single key 'models'.")
+    if not isinstance(document["models"], list):
+        raise CatalogError(f"{file}: 'models' must be a list of entries.")
+    return [_entry(file, position, raw) for position, raw in enumerate(document["models"], 1)]
+
+
+def _entry(file: Path, position: int, raw: Any) -> ModelEntry:
+    name = raw.get("name") if isinstance(raw, dict) else None
+    label = f"'{name}'" if isinstance(name, str) else f"number {position}"
+    try:
+        return ModelEntry.model_validate(raw, context={"base": file.resolve().parent})
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail) for detail in error.errors(include_url=False))
+        raise CatalogError(f"{file}: entry {label}: {problems}.") from error
+
+
+def _problem(detail: Any) -> str:
+    """``field 'source.repo': Field required``: without pydantic's name for the union's branch."""
+    location = list(detail["loc"])
+    if len(location) > 1 and location[0] == "source" and location[1] in SOURCE_TYPES:
+        del location[1]
+    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    field = ".".join(str(part) for part in location)
+    return f"field '{field}': {message}" if field else message
