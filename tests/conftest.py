@@ -1,0 +1,49 @@
+"""Shared by all tests: the embedded model, loaded once, and requests to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from PIL import Image
+
+from engine.request import GenerationRequest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> StableDiffusionPipeline:
+    """The stock diffusers pipeline of the embedded model, fp32 on the CPU."""
+    pipe = StableDiffusionPipeline.from_pretrained(
+        ROOT / "models" / "embedded", local_files_only=True, dtype=torch.float32
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    """Raw RGB of a 64 x 64 picture with an object in it."""
+    picture = Image.new("RGB", (64, 64), (45, 100, 215))
+    picture.paste((214, 48, 49), (18, 14, 48, 52))
+    return picture.tobytes()
+
+
+def make_request(**changes: Any) -> GenerationRequest:
+    """A request to the embedded model; ``changes`` replace fields."""
+    fields: dict[str, Any] = {
+        "request_id": "test",
+        "model": "embedded",
+        "prompt": "a red apple on a blue background",
+        "width": 64,
+        "height": 64,
+        "num_inference_steps": 8,
+        "guidance_scale": 3.0,
+        "scheduler": "ddim",
+        "seed": 7,
+    }
+    return GenerationRequest(**{**fields, **changes})

@@ -1,0 +1,290 @@
+"""The loop: admission, batching, cancel, deadlines, faults."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from contextlib import aclosing
+from io import BytesIO
+
+import PIL.Image
+import pytest
+import torch
+
+from engine.batch import BatchLimits
+from engine.engine import Engine
+from engine.errors import ErrorCode, RequestError
+from engine.events import Event, Failed, Image, Progress, Queued, from_line, to_line
+from engine.families.stable_diffusion import StableDiffusion
+from engine.request import OutputFormat
+from engine.state import DenoisingState
+from engine.stream import stream
+from tests.conftest import make_request
+from tests.unit.engine.conftest import Client, Recorder
+
+
+class Gate:
+    """A family whose passes can be held, watched and made to fail; all else is the real one."""
+
+    def __init__(self, family: StableDiffusion) -> None:
+        self._family = family
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.memory = 1_000  # rows that fit
+        self.broken = False
+        self.poison_seed: int | None = None
+        self.prepare = family.prepare
+        self.decode = family.decode
+
+    def forward(self, states: Sequence[DenoisingState]) -> list[torch.Tensor]:
+        self.entered.set()
+        assert self.open.wait(60)
+        if self.broken:
+            raise RuntimeError("secret detail /etc/shadow")
+        if sum(state.rows for state in states) > self.memory:
+            raise torch.OutOfMemoryError("does not fit")
+        predictions = self._family.forward(states)
+        for state, prediction in zip(states, predictions, strict=True):
+            if state.guidance_scale == self.poison_seed:
+                prediction.fill_(float("nan"))
+        return predictions
+
+
+@pytest.fixture
+def gate(family: StableDiffusion) -> Gate:
+    return Gate(family)
+
+
+@pytest.fixture
+def gated(gate: Gate, recorder: Recorder):  # type: ignore[no-untyped-def]
+    engine = Engine({"embedded": gate}, observer=recorder, max_queue=4)
+    yield engine
+    gate.open.set()
+    engine.close()
+
+
+def test_a_new_job_joins_a_running_one(gate: Gate, gated: Engine, recorder: Recorder) -> None:
+    first = Client(gated, make_request(num_inference_steps=30))
+    assert gate.entered.wait(60)
+    second = Client(gated, make_request(num_inference_steps=3))
+    gate.open.set()
+    second.image()
+    assert not isinstance(first.events[-1], Image), "the short job waited for the long one"
+    first.image()
+    assert recorder.batches == [1] + [2] * 3 + [1] * 26
+    assert recorder.rows == [2 * jobs for jobs in recorder.batches]
+
+
+def test_guidance_off_takes_one_row(engine: Engine, recorder: Recorder) -> None:
+    Client(engine, make_request(guidance_scale=1.0, num_inference_steps=2)).image()
+    assert recorder.rows == [1, 1]
+
+
+def test_events_come_in_order(engine: Engine) -> None:
+    client = Client(engine, make_request(num_inference_steps=5, wants_progress=True))
+    client.image()
+    kinds = [type(event) for event in client.events]
+    assert kinds[0] is Queued
+    assert kinds[-1] is Image
+    steps = [event for event in client.events if isinstance(event, Progress)]
+    assert steps and all(event.total == 5 for event in steps)
+    assert [event.step for event in steps] == sorted({event.step for event in steps})
+
+
+def test_no_progress_unless_asked_for(engine: Engine) -> None:
+    client = Client(engine, make_request())
+    client.image()
+    assert not [event for event in client.events if isinstance(event, Progress)]
+
+
+def test_a_full_queue_refuses_with_an_estimate(gate: Gate, gated: Engine) -> None:
+    clients = [Client(gated, make_request(num_inference_steps=1)) for _ in range(4)]
+    with pytest.raises(RequestError, match="the limit is 4") as refusal:
+        gated.submit(make_request(), lambda event: None)
+    assert refusal.value.code is ErrorCode.BUSY
+    assert refusal.value.retry_after is not None
+    assert 1 <= refusal.value.retry_after <= 120
+    gate.open.set()
+    for client in clients:
+        client.image()
+    Client(gated, make_request(num_inference_steps=1)).image()
+
+
+def test_a_cancelled_job_leaves_and_hurts_nobody(
+    gate: Gate, gated: Engine, recorder: Recorder
+) -> None:
+    keep = Client(gated, make_request(num_inference_steps=10))
+    drop = Client(gated, make_request(num_inference_steps=100))
+    assert gate.entered.wait(60)
+    drop.job.cancel()
+    gate.open.set()
+    end = drop.result()
+    assert isinstance(end, Failed)
+    assert end.code is ErrorCode.CANCELLED
+    keep.image()
+    assert recorder.outcomes == {"ok": 1, "cancelled": 1}
+    assert len(recorder.batches) == 10, "the cancelled job went on"
+
+
+def test_a_waiting_job_can_be_cancelled(gate: Gate, family: StableDiffusion) -> None:
+    engine = Engine({"embedded": gate}, limits=BatchLimits(rows=2))
+    running = Client(engine, make_request(num_inference_steps=3))
+    assert gate.entered.wait(60)
+    waiting = Client(engine, make_request())
+    assert waiting.events == [Queued(0)]
+    waiting.job.cancel()
+    gate.open.set()
+    end = waiting.result()
+    assert isinstance(end, Failed)
+    assert end.code is ErrorCode.CANCELLED
+    running.image()
+    engine.close()
+
+
+def test_the_deadline_ends_a_job(gated: Engine, gate: Gate) -> None:
+    client = Client(gated, make_request(deadline=0.01, num_inference_steps=100))
+    gate.open.set()
+    end = client.result()
+    assert isinstance(end, Failed)
+    assert end.code is ErrorCode.DEADLINE_EXCEEDED
+
+
+def test_a_pass_that_does_not_fit_is_halved(
+    gate: Gate, gated: Engine, recorder: Recorder
+) -> None:
+    gate.memory = 2
+    clients = [Client(gated, make_request(seed=seed)) for seed in range(3)]
+    gate.open.set()
+    for client in clients:
+        client.image()
+    assert set(recorder.batches) == {1}
+
+
+def test_a_broken_pass_fails_its_jobs_and_not_the_engine(gate: Gate, gated: Engine) -> None:
+    gate.broken = True
+    clients = [Client(gated, make_request()) for _ in range(2)]
+    gate.open.set()
+    for client in clients:
+        end = client.result()
+        assert isinstance(end, Failed)
+        assert end.code is ErrorCode.INTERNAL
+        assert "secret" not in end.message
+    gate.broken = False
+    Client(gated, make_request()).image()
+
+
+def test_not_a_number_fails_its_own_job_only(gate: Gate, gated: Engine) -> None:
+    gate.poison_seed = 5
+    healthy = Client(gated, make_request(guidance_scale=4.0))
+    poisoned = Client(gated, make_request(guidance_scale=5.0))
+    gate.open.set()
+    end = poisoned.result()
+    assert isinstance(end, Failed)
+    assert end.code is ErrorCode.INTERNAL
+    healthy.image()
+
+
+def test_an_unknown_model_is_refused(engine: Engine) -> None:
+    with pytest.raises(RequestError) as refusal:
+        engine.submit(make_request(model="missing"), lambda event: None)
+    assert refusal.value.code is ErrorCode.NOT_FOUND
+
+
+def test_close_lets_accepted_jobs_finish(gate: Gate, family: StableDiffusion) -> None:
+    engine = Engine({"embedded": gate})
+    client = Client(engine, make_request())
+    gate.open.set()
+    engine.close(timeout=60)
+    client.image()
+    with pytest.raises(RequestError) as refusal:
+        engine.submit(make_request(), lambda event: None)
+    assert refusal.value.code is ErrorCode.NOT_READY
+
+
+def test_close_without_time_fails_what_is_left(family: StableDiffusion) -> None:
+    engine = Engine({"embedded": family})
+    client = Client(engine, make_request(num_inference_steps=150))
+    engine.close()
+    end = client.result()
+    assert isinstance(end, Failed)
+    assert end.code is ErrorCode.NOT_READY
+
+
+def test_shapes_take_turns(family: StableDiffusion, recorder: Recorder) -> None:
+    engine = Engine({"embedded": family}, observer=recorder)
+    large = Client(engine, make_request(width=128, height=128, num_inference_steps=12))
+    small = [Client(engine, make_request(num_inference_steps=4)) for _ in range(3)]
+    for client in small:
+        client.image()
+    assert not isinstance(large.events[-1], Image), "the small jobs waited for the large one"
+    large.image()
+    engine.close()
+
+
+def test_the_stream_ends_with_the_picture_and_cancels_when_closed(
+    engine: Engine, recorder: Recorder
+) -> None:
+    async def run() -> list[Event]:
+        async with aclosing(stream(engine, make_request(num_inference_steps=150))) as abandoned:
+            async for _ in abandoned:
+                break
+        return [event async for event in stream(engine, make_request())]
+
+    events = asyncio.run(run())
+    assert isinstance(events[0], Queued)
+    assert isinstance(events[-1], Image)
+    assert recorder.outcomes == {"ok": 1, "cancelled": 1}
+
+
+def test_a_refused_stream_says_so() -> None:
+    async def run() -> list[Event]:
+        engine = Engine({})
+        events = [event async for event in stream(engine, make_request())]
+        engine.close()
+        return events
+
+    (event,) = asyncio.run(run())
+    assert isinstance(event, Failed)
+    assert event.code is ErrorCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Queued(3),
+        Progress(1, 20),
+        Image(b"\x00\xff", "image/png", 64, 64, 5),
+        Failed(ErrorCode.BUSY, "naïve ☃", "seed", 1.5),
+    ],
+)
+def test_events_survive_the_wire(event: Event) -> None:
+    line = to_line(event)
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert from_line(line) == event
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", '{"event": "image"}', '{"event": "x"}', "nonsense"])
+def test_other_lines_are_refused(line: str) -> None:
+    with pytest.raises(ValueError):
+        from_line(line)
+
+
+@pytest.mark.parametrize("output_format", list(OutputFormat))
+def test_the_file_carries_its_parameters(engine: Engine, output_format: OutputFormat) -> None:
+    request = make_request(prompt="a ☃ snowman", negative_prompt="a cat", output_format=output_format)
+    image = Client(engine, request).image()
+    picture = PIL.Image.open(BytesIO(image.data))
+    assert picture.format == output_format.name
+    assert image.media_type == f"image/{output_format.value}"
+    if output_format is OutputFormat.PNG:
+        text = picture.info["parameters"]
+    else:
+        comment = picture.getexif().get_ifd(0x8769)[0x9286]
+        assert comment.startswith(b"UNICODE\0")
+        text = comment[8:].decode("utf-16-be")
+    assert text == (
+        "a ☃ snowman\nNegative prompt: a cat\n"
+        "Steps: 8, Sampler: ddim, CFG scale: 3.0, Seed: 7, Size: 64x64, Model: embedded"
+    )
