@@ -14,7 +14,7 @@ from settings import Settings
 
 MAX_SEED = 2**53 - 1
 RANDOM_SEED = -1
-_MAX_GUIDANCE_SCALE = 50
+_MAX_GUIDANCE_SCALE = 30
 
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
 SCHEDULER_MAX_STEPS = {"lcm": 50}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import warnings
 from datetime import UTC, datetime
 
 from api import request_id
 from settings import Settings
 
 _OURS = ("api", "engine", "models", "runners", "serving")
-# A path or a message may hold a client's bytes: they must not start a line of their own.
+# A path or a message may hold a client's bytes: they must not pass for a line of their own.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_CONTROL[ord("\n")] = "\n    "
 
 
 class _RequestId(logging.Filter):
@@ -54,6 +56,9 @@ class _Json(logging.Formatter):
 
 def configure(settings: Settings) -> None:
     """Set up logging for this process. BentoML has set up its own before: this replaces it."""
+    # Said once a process, about every service and runner of the API that this one is made with.
+    warnings.filterwarnings("ignore", r".* is deprecated since BentoML v1\.4")
+    logging.captureWarnings(True)
     formatter = _Json if settings.log_format == "json" else _Plain
     logging.config.dictConfig(
         {

@@ -1,0 +1,62 @@
+"""The composition root: settings, runner, endpoints. Start it with ``bentoml serve service:svc``."""
+
+from __future__ import annotations
+
+import bentoml
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.app import create_app, middleware
+from api.drain import Drain
+from api.native import Native
+from api.openapi import Documentation, picture_responses
+from engine.precision import place
+from models.catalog import load_catalog
+from runners.backend import RunnerBackend
+from runners.stable_diffusion import build_runner
+from serving import logs
+from serving.descriptors import ReadyResponse, RequestBody
+from serving.front import Front
+from serving.served import served_model
+from serving.shutdown import Shutdown
+from settings import Settings
+
+settings = Settings()
+logs.configure(settings)
+
+catalog = load_catalog(settings.catalog)
+entries = tuple(catalog.get(name) for name in settings.models)
+placement = place(settings.device, settings.precision)
+runner = build_runner(settings, entries, placement)
+backend = RunnerBackend(runner, [served_model(entry, placement) for entry in entries])
+
+native = Native(backend, settings)
+documentation = Documentation(settings, backend.models[0])
+drain = Drain()
+site = create_app(backend, settings, native, swagger_assets="./static_content")
+
+svc = bentoml.legacy.Service("stable_diffusion", runners=[runner])
+for layer in middleware(settings, drain):
+    svc.add_asgi_middleware(layer.cls, **layer.kwargs)
+svc.add_asgi_middleware(Front, site=site)
+svc.mount_asgi_app(site)
+
+picture = ReadyResponse(picture_responses()[200])
+
+
+@svc.api(input=RequestBody(documentation.json_body()), output=picture, route="txt2img")
+async def txt2img(request: Request) -> Response:
+    """A picture from a text."""
+    return await native.txt2img(request)
+
+
+@svc.api(input=RequestBody(documentation.multipart_body()), output=picture, route="img2img")
+async def img2img(request: Request) -> Response:
+    """A picture from a text and a picture."""
+    return await native.img2img(request)
+
+
+@svc.on_startup
+async def take_over_signals(_: bentoml.Context) -> None:
+    """Finish the work in flight before going down."""
+    Shutdown(drain, settings.drain).install()
