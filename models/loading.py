@@ -1,0 +1,166 @@
+"""From files on this machine to a diffusers pipeline, without network and without foreign code."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+# Read once, when diffusers is imported: code that comes with a model is never run.
+os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+
+import torch
+
+# From their own modules: the top-level names are stand-ins to a type checker.
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
+    StableDiffusion3Pipeline,
+)
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+    StableDiffusionXLPipeline,
+)
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import (
+    StableDiffusionXLImg2ImgPipeline,
+)
+
+from models.catalog import FileSource, ModelEntry, Variant
+from models.errors import LoadError, ModelError, UnsafeWeights
+from models.weights import (
+    PICKLED,
+    SKIPPED_COMPONENTS,
+    check_file,
+    check_folder,
+    components,
+    read_index,
+    variant_of,
+)
+
+_Pipeline: TypeAlias = (
+    StableDiffusionPipeline
+    | StableDiffusionXLPipeline
+    | StableDiffusionXLImg2ImgPipeline
+    | StableDiffusion3Pipeline
+)
+_PIPELINES: dict[str, type[_Pipeline]] = {
+    "sd1": StableDiffusionPipeline,
+    "sd2": StableDiffusionPipeline,
+    "sdxl": StableDiffusionXLPipeline,
+    "sd3": StableDiffusion3Pipeline,
+}
+
+
+def load_pipeline(
+    entry: ModelEntry,
+    *,
+    location: Path,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> DiffusionPipeline:
+    """Load a model for inference.
+
+    Args:
+        entry: its family chooses the pipeline class; a single-file source also gives the config.
+        location: what ``models.store.resolve`` returned: a pipeline folder, or one
+            ``.safetensors`` file.
+        dtype: of all weights, whatever they are stored in.
+        device: where the weights end up.
+
+    Returns:
+        The pipeline, with every module in eval mode and without gradients. It has no safety
+        checker.
+
+    Raises:
+        UnsafeWeights: a pickled checkpoint, a file that only calls itself safetensors, or a
+            component from a foreign library.
+        LoadError: the files are missing, broken, or of another family.
+    """
+    try:
+        if location.is_dir():
+            pipeline = _from_folder(entry, location, dtype)
+        else:
+            pipeline = _from_file(entry, location, dtype)
+        pipeline.to(device)
+    except ModelError:
+        raise
+    except Exception as error:
+        # The files come from anywhere, and the libraries raise whatever a bad one trips over.
+        raise LoadError(f"{entry.name} cannot be loaded from {location}: {error}") from error
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval().requires_grad_(False)
+    return pipeline
+
+
+def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    pipeline_class = _pipeline_class(entry)
+    index = read_index(folder)
+    _check_family(entry, folder, index.get("_class_name"))
+    names = components(index)
+    check_folder(folder, names)
+    pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
+        str(folder),
+        dtype=dtype,
+        variant=_variant(folder, names, dtype),
+        use_safetensors=True,
+        local_files_only=True,
+        **_skipped(pipeline_class),
+    )
+    return pipeline
+
+
+def _from_file(entry: ModelEntry, file: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    check_file(file)
+    if not isinstance(entry.source, FileSource):
+        raise LoadError(f"{entry.name}: {file} is a single file, and its entry names no config.")
+    config = entry.source.config
+    index = read_index(config)
+    _check_family(entry, config, index.get("_class_name"))
+    # Where the checkpoint lacks a component, diffusers takes its weights from the config folder,
+    # in any format.
+    for name in components(index):
+        for path in sorted((config / name).glob("*")):
+            if path.suffix in PICKLED:
+                raise UnsafeWeights(f"{path} is a pickled checkpoint, in a folder for configs.")
+    pipeline_class = _pipeline_class(entry)
+    pipeline: DiffusionPipeline = pipeline_class.from_single_file(
+        str(file),
+        config=str(config),
+        dtype=dtype,
+        local_files_only=True,
+        **_skipped(pipeline_class),
+    )
+    return pipeline
+
+
+def _pipeline_class(entry: ModelEntry) -> type[_Pipeline]:
+    # The SDXL refiner lacks a text encoder that the txt2img pipeline cannot do without.
+    if entry.family == "sdxl" and "txt2img" not in entry.tasks:
+        return StableDiffusionXLImg2ImgPipeline
+    return _PIPELINES[entry.family]
+
+
+def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
+    expected = _PIPELINES[entry.family].__name__.removesuffix("Pipeline")
+    # A family's img2img pipeline is made of the same components.
+    if found not in (f"{expected}Pipeline", f"{expected}Img2ImgPipeline"):
+        raise LoadError(
+            f"{entry.name} is in the catalog as {entry.family}, but {folder} holds a {found}."
+        )
+
+
+def _skipped(pipeline_class: type[_Pipeline]) -> dict[str, None]:
+    """``component=None`` for what the class would load and nobody needs."""
+    parameters = inspect.signature(pipeline_class.__init__).parameters
+    return {name: None for name in parameters if name in SKIPPED_COMPONENTS}
+
+
+def _variant(folder: Path, names: tuple[str, ...], dtype: torch.dtype) -> str | None:
+    """diffusers' ``variant``: the fp16 files if wanted, or if there is nothing else."""
+    kinds: list[set[Variant | None]] = [
+        {variant_of(path.name) for path in (folder / name).glob("*.safetensors")} for name in names
+    ]
+    has_fp16 = any("fp16" in found for found in kinds)
+    only_fp16 = any("fp16" in found and "fp32" not in found for found in kinds)
+    return "fp16" if only_fp16 or (has_fp16 and dtype == torch.float16) else None

@@ -1,0 +1,111 @@
+"""What a weights file is called, and whether it may be opened.
+
+Only the safetensors format is ever opened: every other checkpoint format is, or may be, a pickle,
+and unpickling a file runs whatever code it carries.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from models.catalog import Variant
+from models.errors import LoadError, UnsafeWeights
+
+# The checker wants 1.2 GB to look at a picture after the fact, and the other two only serve it or
+# image prompts: pipelines run without them, so they are neither downloaded nor loaded.
+SKIPPED_COMPONENTS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+LIBRARIES = frozenset({"diffusers", "transformers"})
+PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
+
+# model.safetensors, model.fp16.safetensors, and the same in shards. Other infixes (non_ema) are
+# other weights, which no precision asks for.
+_NAME = re.compile(r"^\w+?(?P<fp16>\.fp16)?(-\d{5}-of-\d{5})?\.safetensors$")
+_INDEX = re.compile(r"^\w+?\.safetensors\.index(?P<fp16>\.fp16)?\.json$")
+
+
+def variant_of(filename: str) -> Variant | None:
+    """The variant that a weights file, or a shard index, belongs to; None for any other file."""
+    match = _NAME.match(filename) or _INDEX.match(filename)
+    if match is None:
+        return None
+    return "fp16" if match["fp16"] else "fp32"
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The parsed ``model_index.json`` of a pipeline folder.
+
+    Raises:
+        LoadError: there is none, or it is not a JSON object.
+    """
+    file = folder / "model_index.json"
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LoadError(
+            f"{folder} is not a diffusers pipeline folder: it has no model_index.json."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{file} cannot be read: {error}") from error
+    if not isinstance(index, dict):
+        raise LoadError(f"{file} is not a JSON object.")
+    return index
+
+
+def components(index: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the components that a pipeline loads, each a subfolder of its folder.
+
+    Raises:
+        UnsafeWeights: a component comes from a library other than diffusers and transformers,
+            which would mean importing code that the model brings or names.
+    """
+    names = []
+    for name, value in index.items():
+        if name.startswith("_") or name in SKIPPED_COMPONENTS:
+            continue
+        if not isinstance(value, list) or len(value) != 2 or value == [None, None]:
+            continue
+        if value[0] not in LIBRARIES:
+            raise UnsafeWeights(
+                f"model_index.json takes '{name}' from '{value[0]}'; "
+                f"only {' and '.join(sorted(LIBRARIES))} are allowed."
+            )
+        names.append(name)
+    return tuple(names)
+
+
+def check_file(file: Path) -> None:
+    """Raise unless ``file`` is a safetensors file, by its name and by its header."""
+    if not file.is_file():
+        raise LoadError(f"{file} does not exist.")
+    if file.suffix != ".safetensors":
+        raise UnsafeWeights(
+            f"{file} is not a .safetensors file; pickled checkpoints are refused because loading "
+            "one can run any code."
+        )
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UnsafeWeights(
+            f"{file} is not in the safetensors format, whatever its name says: {error}"
+        ) from error
+
+
+def check_folder(folder: Path, names: tuple[str, ...]) -> None:
+    """Raise if a component has pickled weights and nothing else, or a false safetensors file."""
+    for name in names:
+        files = sorted(path for path in (folder / name).glob("*") if path.is_file())
+        safe = [path for path in files if path.suffix == ".safetensors"]
+        for path in safe:
+            check_file(path)
+        pickled = [path for path in files if path.suffix in PICKLED]
+        if pickled and not safe:
+            raise UnsafeWeights(
+                f"{pickled[0]} is a pickled checkpoint, and there is no .safetensors file beside "
+                "it; pickled checkpoints are refused because loading one can run any code."
+            )
