@@ -54,9 +54,7 @@ class Failed:
         return cls(error.code, error.message, error.field, error.retry_after)
 
     def to_error(self) -> RequestError:
-        return RequestError(
-            self.code, self.message, field=self.field, retry_after=self.retry_after
-        )
+        return RequestError(self.code, self.message, field=self.field, retry_after=self.retry_after)
 
 
 Event = Queued | Progress | Image | Failed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from engine.engine import Engine
@@ -12,7 +12,7 @@ from engine.events import Event, Failed, Image
 from engine.request import GenerationRequest
 
 
-async def stream(engine: Engine, request: GenerationRequest) -> AsyncIterator[Event]:
+async def stream(engine: Engine, request: GenerationRequest) -> AsyncGenerator[Event, None]:
     """Run a request and yield its events; closing the iterator cancels the job.
 
     A refused request yields a single ``Failed``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -34,7 +34,7 @@ class RunnerBackend:
     async def ready(self) -> bool:
         return bool(await self._runner.runner_handle_is_ready())
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Run one request in the runner process; a lost runner is a ``Failed`` too."""
         try:
             async with aclosing(self._runner.generate.async_stream(request)) as chunks:
@@ -44,9 +44,7 @@ class RunnerBackend:
                     if isinstance(event, Image | Failed):
                         return
         except (BentoMLException, aiohttp.ClientError, TimeoutError) as error:
-            logger.error(
-                "lost the runner: %s", error, extra={"request_id": request.request_id}
-            )
+            logger.error("lost the runner: %s", error, extra={"request_id": request.request_id})
         yield Failed(
             ErrorCode.NOT_READY,
             "the worker was lost before the picture was done; try again",

@@ -30,12 +30,16 @@ class PrometheusObserver:
             ["state"],
             multiprocess_mode="livesum",
         )
-        self._jobs = Counter("sd_jobs", "Finished jobs: ok, or the code of their error", ["outcome"])
+        self._jobs = Counter(
+            "sd_jobs", "Finished jobs: ok, or the code of their error", ["outcome"]
+        )
         self._batch_jobs = Histogram(
             "sd_step_batch_size", "Jobs that shared a denoiser pass", buckets=_SIZES
         )
         self._batch_rows = Histogram(
-            "sd_step_batch_rows", "Rows of a denoiser pass (two a job with guidance)", buckets=_SIZES
+            "sd_step_batch_rows",
+            "Rows of a denoiser pass: two a job with guidance",
+            buckets=_SIZES,
         )
         self._step = Histogram("sd_step_seconds", "Seconds of a denoiser pass", buckets=_SECONDS)
         self._phases = Histogram(
@@ -66,4 +70,4 @@ def _forget_dead_workers() -> None:
     for file in Path(folder).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
-            mark_process_dead(pid, folder)
+            mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

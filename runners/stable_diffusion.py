@@ -14,7 +14,7 @@ from models.catalog import ModelEntry
 from settings import Settings
 
 
-class StableDiffusionRunnable(bentoml.legacy.Runnable):  # type: ignore[misc]
+class StableDiffusionRunnable(bentoml.legacy.Runnable):
     """Serves the given models from one device; constructed when they have made a picture each.
 
     One process runs any number of requests at once: ``generate`` is an async generator, which
@@ -32,7 +32,7 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):  # type: ignore[misc]
 
         self._engine = build_engine(settings, entries, placement)
 
-    @bentoml.legacy.Runnable.method(batchable=False)  # type: ignore[misc]
+    @bentoml.legacy.Runnable.method(batchable=False)
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:
         """Run one request; yields its events as lines (see ``engine.events``).
 

@@ -43,9 +43,9 @@ class StableDiffusion:
 
     def _encode(self, text: str) -> torch.Tensor:
         """Embed one text, ``[1, tokens, dim]``."""
-        embeds, _ = self._txt2img.encode_prompt(
+        embeds: torch.Tensor = self._txt2img.encode_prompt(
             text, self._device, num_images_per_prompt=1, do_classifier_free_guidance=False
-        )
+        )[0]
         return embeds
 
     def prepare(self, request: GenerationRequest) -> DenoisingState:
@@ -75,9 +75,7 @@ class StableDiffusion:
             timesteps, _ = pipeline.get_timesteps(
                 request.num_inference_steps, request.strength, self._device
             )
-            image = PIL.Image.frombytes(
-                "RGB", (request.width, request.height), request.init_image
-            )
+            image = PIL.Image.frombytes("RGB", (request.width, request.height), request.init_image)
             latents = pipeline.prepare_latents(
                 pipeline.image_processor.preprocess(image),
                 timesteps[:1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from io import BytesIO
 
@@ -57,7 +57,7 @@ def gate(family: StableDiffusion) -> Gate:
 
 
 @pytest.fixture
-def gated(gate: Gate, recorder: Recorder):  # type: ignore[no-untyped-def]
+def gated(gate: Gate, recorder: Recorder) -> Iterator[Engine]:
     engine = Engine({"embedded": gate}, observer=recorder, max_queue=4)
     yield engine
     gate.open.set()
@@ -88,7 +88,8 @@ def test_events_come_in_order(engine: Engine) -> None:
     assert kinds[0] is Queued
     assert kinds[-1] is Image
     steps = [event for event in client.events if isinstance(event, Progress)]
-    assert steps and all(event.total == 5 for event in steps)
+    assert steps
+    assert all(event.total == 5 for event in steps)
     assert [event.step for event in steps] == sorted({event.step for event in steps})
 
 
@@ -150,9 +151,7 @@ def test_the_deadline_ends_a_job(gated: Engine, gate: Gate) -> None:
     assert end.code is ErrorCode.DEADLINE_EXCEEDED
 
 
-def test_a_pass_that_does_not_fit_is_halved(
-    gate: Gate, gated: Engine, recorder: Recorder
-) -> None:
+def test_a_pass_that_does_not_fit_is_halved(gate: Gate, gated: Engine, recorder: Recorder) -> None:
     gate.memory = 2
     clients = [Client(gated, make_request(seed=seed)) for seed in range(3)]
     gate.open.set()
@@ -267,13 +266,15 @@ def test_events_survive_the_wire(event: Event) -> None:
 
 @pytest.mark.parametrize("line", ["{}", "[]", '{"event": "image"}', '{"event": "x"}', "nonsense"])
 def test_other_lines_are_refused(line: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"event|Expecting"):
         from_line(line)
 
 
 @pytest.mark.parametrize("output_format", list(OutputFormat))
 def test_the_file_carries_its_parameters(engine: Engine, output_format: OutputFormat) -> None:
-    request = make_request(prompt="a ☃ snowman", negative_prompt="a cat", output_format=output_format)
+    request = make_request(
+        prompt="a ☃ snowman", negative_prompt="a cat", output_format=output_format
+    )
     image = Client(engine, request).image()
     picture = PIL.Image.open(BytesIO(image.data))
     assert picture.format == output_format.name
