@@ -1,0 +1,50 @@
+# The commands of the README, nothing clever. Variables: PORT, HOST, PYTHON, and every SD_ setting.
+
+PYTHON ?= python3.11
+HOST ?= 127.0.0.1
+PORT ?= 3000
+VENV := .venv
+BIN := $(VENV)/bin
+
+export BENTOML_CONFIG := configuration.yaml
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: serve test lint format types evaluate lock clean
+
+serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
+	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.development  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.development  ## style, format, dependency rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.development  ## strict type check
+	$(BIN)/mypy
+
+format: $(VENV)/.development  ## mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+evaluate: $(VENV)/.serving  ## measure the embedded model again
+	$(BIN)/python -m training evaluate --model models/embedded --out docs
+
+lock: $(VENV)/.development  ## write down what is installed, after a change of a requirement
+	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
+
+clean:  ## remove the virtual environment
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serving: requirements.txt requirements.lock | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -r requirements.txt -c requirements.lock
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.serving
+	$(BIN)/pip install --quiet -r requirements-dev.txt -c requirements.lock
+	@touch $@
