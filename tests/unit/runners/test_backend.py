@@ -1,0 +1,60 @@
+"""The runner's byte stream as events; the runner itself is tested with the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from engine.errors import ErrorCode
+from engine.events import Event, Failed, Image, Progress, Queued, to_line
+from runners.backend import RunnerBackend
+from tests.conftest import make_request
+
+EVENTS: list[Event] = [Queued(0), Progress(1, 2), Image(b"\x89PNG", "image/png", 64, 64, 7)]
+STREAM = "".join(to_line(event) for event in EVENTS)
+
+
+class Handle:
+    """Stands where BentoML puts the runner's method."""
+
+    def __init__(self, chunks: Callable[[], AsyncGenerator[str, None]]) -> None:
+        self.generate = self
+        self._chunks = chunks
+
+    def async_stream(self, request: Any) -> AsyncGenerator[str, None]:
+        return self._chunks()
+
+
+def events(chunks: Callable[[], AsyncGenerator[str, None]]) -> list[Event]:
+    async def run() -> list[Event]:
+        backend = RunnerBackend(Handle(chunks), [])
+        return [event async for event in backend.generate(make_request())]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 10_000])
+def test_lines_survive_any_cut(size: int) -> None:
+    async def chunks() -> AsyncGenerator[str, None]:
+        for start in range(0, len(STREAM), size):
+            yield STREAM[start : start + size]
+
+    assert events(chunks) == EVENTS
+
+
+@pytest.mark.parametrize("error", [None, aiohttp.ClientPayloadError("cut"), TimeoutError()])
+def test_a_lost_runner_is_a_failure_that_invites_another_try(error: Exception | None) -> None:
+    async def chunks() -> AsyncGenerator[str, None]:
+        yield to_line(Queued(0))
+        yield STREAM[-20:-1]
+        if error:
+            raise error
+
+    *_, last = events(chunks)
+    assert isinstance(last, Failed)
+    assert last.code is ErrorCode.NOT_READY
+    assert last.retry_after == 20

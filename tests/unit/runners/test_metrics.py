@@ -1,0 +1,50 @@
+"""What the engine measures, as Prometheus sees it across processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+WORKER = """
+from engine.observer import Phase
+from runners.metrics import PrometheusObserver
+observer = PrometheusObserver()
+observer.depth(waiting={waiting}, running=1)
+observer.denoised(jobs=3, rows=6, seconds=0.02)
+observer.phase(Phase.DENOISE, 0.4)
+observer.finished("ok")
+{then}
+"""
+REPORT = """
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def run(folder: Path, code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    ).stdout
+
+
+def test_a_killed_worker_leaves_its_counts_and_takes_its_queue_along(tmp_path: Path) -> None:
+    run(tmp_path, WORKER.format(waiting=5, then="import os; os.kill(os.getpid(), 9)"))
+    report = run(tmp_path, WORKER.format(waiting=2, then=REPORT))
+
+    assert 'sd_queue_depth{state="waiting"} 2.0' in report
+    assert 'sd_jobs_total{outcome="ok"} 2.0' in report
+    assert "sd_step_batch_size_count 2.0" in report
+    assert 'sd_step_batch_size_bucket{le="2.0"} 0.0' in report
+    assert 'sd_step_batch_rows_bucket{le="6.0"} 2.0' in report
+    assert "sd_step_seconds_sum 0.04" in report
+    assert 'sd_job_phase_seconds_sum{phase="denoise"} 0.8' in report
