@@ -5,24 +5,17 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import TypeAlias
 
 # Read once, when diffusers is imported: code that comes with a model is never run.
 os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
 
 import torch
-
-# From their own modules: the top-level names are stand-ins to a type checker.
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
+from diffusers import (
+    DiffusionPipeline,
     StableDiffusion3Pipeline,
-)
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
-    StableDiffusionXLPipeline,
-)
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import (
+    StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
 )
 
 from models.catalog import FileSource, ModelEntry, Variant
@@ -37,13 +30,7 @@ from models.weights import (
     variant_of,
 )
 
-_Pipeline: TypeAlias = (
-    StableDiffusionPipeline
-    | StableDiffusionXLPipeline
-    | StableDiffusionXLImg2ImgPipeline
-    | StableDiffusion3Pipeline
-)
-_PIPELINES: dict[str, type[_Pipeline]] = {
+_PIPELINES: dict[str, type[DiffusionPipeline]] = {
     "sd1": StableDiffusionPipeline,
     "sd2": StableDiffusionPipeline,
     "sdxl": StableDiffusionXLPipeline,
@@ -134,11 +121,12 @@ def _from_file(entry: ModelEntry, file: Path, dtype: torch.dtype) -> DiffusionPi
     return pipeline
 
 
-def _pipeline_class(entry: ModelEntry) -> type[_Pipeline]:
-    # The SDXL refiner lacks a text encoder that the txt2img pipeline cannot do without.
+def _pipeline_class(entry: ModelEntry) -> type[DiffusionPipeline]:
+    pipeline_class = _PIPELINES[entry.family]
+    # The SDXL refiner is conditioned on an aesthetic score, which txt2img does not know.
     if entry.family == "sdxl" and "txt2img" not in entry.tasks:
-        return StableDiffusionXLImg2ImgPipeline
-    return _PIPELINES[entry.family]
+        pipeline_class = StableDiffusionXLImg2ImgPipeline
+    return pipeline_class
 
 
 def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
@@ -150,7 +138,7 @@ def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
         )
 
 
-def _skipped(pipeline_class: type[_Pipeline]) -> dict[str, None]:
+def _skipped(pipeline_class: type[DiffusionPipeline]) -> dict[str, None]:
     """``component=None`` for what the class would load and nobody needs."""
     parameters = inspect.signature(pipeline_class.__init__).parameters
     return {name: None for name in parameters if name in SKIPPED_COMPONENTS}

@@ -1,16 +1,20 @@
 """Where a model's files are on this machine: shipped, in a folder of the user's, or in the store.
 
 The store is BentoML's model store (under ``BENTOML_HOME``), with one model per catalog name and
-precision: ``sd-1.5-fp16:<first 12 digits of the commit>``. ``bentoml models list`` shows them too.
+variant: ``sd-1.5-fp16:<first 12 digits of the commit>``. ``bentoml models list`` shows it too.
 
-BentoML and the hub client are imported where they are used: they take seconds, and a model that
-ships with the code needs neither.
+BentoML is imported where it is used, so that finding a model that ships with the code, or lies in
+a folder, does not depend on it.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any
 
 from models.catalog import (
     BentoSource,
@@ -21,13 +25,23 @@ from models.catalog import (
     ModelEntry,
     Variant,
 )
-from models.errors import LoadError, ModelNotDownloaded, VariantUnavailable
+from models.errors import LoadError, ModelError, ModelNotDownloaded, VariantUnavailable
 
-Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A model in the store. ``size`` in bytes; ``metadata`` is what ``register`` was given."""
+
+    tag: str
+    path: Path
+    size: int
+    metadata: Mapping[str, Any]
 
 
 def variant_for(entry: ModelEntry, precision: str) -> Variant:
-    """The stored variant that serves a precision. bf16 is made of the fp32 files.
+    """The variant that serves a precision (fp32, fp16, bf16); bf16 is made of the fp32 files.
 
     Raises:
         VariantUnavailable: the model has no such variant, or the precision is unknown.
@@ -41,13 +55,8 @@ def variant_for(entry: ModelEntry, precision: str) -> Variant:
     )
 
 
-def store_name(entry: ModelEntry, variant: Variant) -> str:
-    """The name, without a version, of a pulled model in the BentoML store."""
-    return f"{entry.name}-{variant}"
-
-
 def resolve(entry: ModelEntry, precision: str) -> Path:
-    """The folder or the ``.safetensors`` file to give to ``models.loading.load_pipeline``.
+    """The folder, or the ``.safetensors`` file, to give to ``models.loading.load_pipeline``.
 
     Args:
         precision: fp32, fp16 or bf16.
@@ -55,7 +64,7 @@ def resolve(entry: ModelEntry, precision: str) -> Path:
     Raises:
         ModelNotDownloaded: names the command that brings the model here.
         VariantUnavailable: the model does not exist in this precision.
-        LoadError: a local source of the catalog does not exist.
+        LoadError: a folder or file of the catalog does not exist.
     """
     variant = variant_for(entry, precision)
     match entry.source:
@@ -67,28 +76,141 @@ def resolve(entry: ModelEntry, precision: str) -> Path:
             if not path.is_file():
                 raise LoadError(f"{entry.name}: the file {path} does not exist.")
             return path
+    stored = find(entry, variant)
+    if stored is None:
+        if isinstance(entry.source, BentoSource):
+            raise ModelNotDownloaded(
+                f"{entry.name}: the BentoML model store has no model '{entry.source.tag}'; "
+                "`bentoml models list` shows what it has."
+            )
+        raise ModelNotDownloaded(
+            f"{entry.name} is not downloaded in {variant}; run: "
+            f"python -m models pull {entry.name} --precision {variant}"
+        )
+    return stored.path
+
+
+def find(entry: ModelEntry, variant: Variant) -> Stored | None:
+    """The entry's model in the store: of its own commit if it names one, else the latest."""
+    match entry.source:
         case BentoSource(tag=tag):
-            folder = _stored(tag)
-            if folder is None:
-                raise ModelNotDownloaded(
-                    f"{entry.name}: the BentoML model store has no model '{tag}'; "
-                    "`bentoml models list` shows what it has."
-                )
-            return folder
-        case HuggingFaceSource():
-            folder = _stored(store_name(entry, variant))
-            if folder is None:
-                raise ModelNotDownloaded(
-                    f"{entry.name} is not downloaded in {variant}; run: "
-                    f"python -m models pull {entry.name} --precision {variant}"
-                )
-            return folder
+            return get(tag)
+        case HuggingFaceSource(revision=revision):
+            version = version_of(revision) if is_commit(revision) else "latest"
+            return get(f"{store_name(entry, variant)}:{version}")
+    return None
 
 
-def _stored(tag: str) -> Path | None:
+def readable(size: int) -> str:
+    """A number of bytes for people: decimal units, as hubs and disks count."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def get(tag: str) -> Stored | None:
+    """A model of the BentoML store by its tag; None if there is no such model."""
     import bentoml
 
     try:
-        return Path(bentoml.models.get(tag).path)
+        model = bentoml.models.get(tag)
     except bentoml.exceptions.NotFound:
         return None
+    return Stored(
+        tag=str(model.tag),
+        path=Path(model.path),
+        size=model.file_size,
+        metadata=model.info.metadata,
+    )
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit, and so always means the same files."""
+    return _COMMIT.match(revision) is not None
+
+
+def store_name(entry: ModelEntry, variant: Variant) -> str:
+    """The name, without a version, of a pulled model in the store."""
+    return f"{entry.name}-{variant}"
+
+
+def version_of(commit: str) -> str:
+    """The version, in the store, of a model pulled at ``commit``."""
+    return commit[:12]
+
+
+def staging_folder(entry: ModelEntry, variant: Variant) -> Path:
+    """Where a model's files gather until they are whole: beside the store, on the same disk."""
+    return _store_folder().parent / "pulls" / store_name(entry, variant)
+
+
+def register(name: str, version: str, folder: Path, metadata: Mapping[str, Any]) -> Stored:
+    """Move a complete pipeline folder into the store, as the model ``name:version``.
+
+    The folder, with its description, is renamed into the store: at any moment the store either
+    has the whole model or does not have it. (BentoML's own ``models.create`` copies into the
+    store file by file, which leaves half a model there when it is killed, and needs the disk
+    space twice.)
+    """
+    import bentoml
+
+    model = bentoml.Model.create(
+        f"{name}:{version}",
+        module="",
+        api_version="v1",
+        signatures={},
+        metadata=dict(metadata),
+        context=bentoml.models.ModelContext(framework_name="diffusers", framework_versions={}),
+    )
+    model.flush()
+    shutil.copyfile(model.path_of("model.yaml"), folder / "model.yaml")
+    target = _store_folder() / name / version
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # BentoML makes this pointer anew from the versions that are there.
+    (target.parent / "latest").unlink(missing_ok=True)
+    folder.rename(target)
+    stored = get(f"{name}:{version}")
+    if stored is None:
+        raise ModelError(f"BentoML does not find the model {name}:{version} in {target}.")
+    return stored
+
+
+def remove(entry: ModelEntry, variant: Variant) -> int:
+    """Delete every version of a pulled model, and what an unfinished pull has left.
+
+    Returns:
+        The number of bytes set free; 0 if there was nothing.
+
+    Raises:
+        ModelError: the model was not pulled, but ships with the code or belongs to the user.
+    """
+    import bentoml
+
+    if not isinstance(entry.source, HuggingFaceSource):
+        raise ModelError(
+            f"{entry.name} was not downloaded by this program, so it is not removed; its files "
+            f"are where its {entry.source.type} source in the catalog says."
+        )
+    freed = 0
+    try:
+        models = bentoml.models.list(store_name(entry, variant))
+    except bentoml.exceptions.NotFound:
+        models = []
+    for model in models:
+        freed += model.file_size
+        bentoml.models.delete(model.tag)
+    staging = staging_folder(entry, variant)
+    if staging.is_dir():
+        freed += folder_size(staging)
+        shutil.rmtree(staging)
+    return freed
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _store_folder() -> Path:
+    # BentoML has no public name for the folder; this is where it looks itself.
+    from bentoml._internal.configuration.containers import BentoMLContainer
+
+    return Path(BentoMLContainer.model_store_dir.get())

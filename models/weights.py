@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def components(index: dict[str, Any]) -> tuple[str, ...]:
+def components(index: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the components that a pipeline loads, each a subfolder of its folder.
 
     Raises:
@@ -69,6 +70,8 @@ def components(index: dict[str, Any]) -> tuple[str, ...]:
             continue
         if not isinstance(value, list) or len(value) != 2 or value == [None, None]:
             continue
+        if not name.isidentifier():
+            raise UnsafeWeights(f"model_index.json has a component '{name}', which is no name.")
         if value[0] not in LIBRARIES:
             raise UnsafeWeights(
                 f"model_index.json takes '{name}' from '{value[0]}'; "
@@ -88,7 +91,7 @@ def check_file(file: Path) -> None:
             "one can run any code."
         )
     try:
-        with safe_open(file, framework="pt"):
+        with safe_open(file, framework="np"):
             pass
     except (SafetensorError, OSError) as error:
         raise UnsafeWeights(
