@@ -1,4 +1,4 @@
-"""The composition root: settings, runner, endpoints. Start it with ``bentoml serve service:svc``."""
+"""The composition root. Start it with ``bentoml serve service:svc``."""
 
 from __future__ import annotations
 

@@ -35,7 +35,6 @@ def create_app(
     """
     app = FastAPI(
         title="Stable Diffusion",
-        version="0.1.0",
         summary="Pictures from text, and from text and a picture",
         servers=[{"url": "."}],
         openapi_url="/docs.json",
@@ -96,9 +95,8 @@ def middleware(settings: Settings, drain: Drain) -> list[Middleware]:
     ]
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: HTTPException) -> Response:
     """Render what Starlette itself refuses: unknown paths and methods."""
-    assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, ErrorCode.INVALID_REQUEST)
     message = f"{request.method} {request.url.path}: {error.detail}"
     response = errors.response(RequestError(code, message))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 import PIL.Image
 import pytest
@@ -48,7 +48,7 @@ class ColourBackend:
     def models(self) -> Sequence[ServedModel]:
         return (TINY,)
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         self.requests.append(request)
         yield Queued(0)
         if self.hold is not None:

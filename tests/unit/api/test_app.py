@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from starlette.testclient import TestClient
+
+from models.catalog import SCHEDULERS
+from settings import Settings
+
+
+def test_models(client: TestClient, settings: Settings) -> None:
+    body = client.get("/models").json()
+
+    assert [model["name"] for model in body["models"]] == ["tiny"]
+    model = body["models"][0]
+    assert model["default"] is True
+    assert model["precision"] == "fp32"
+    assert model["licence"] == "Apache-2.0"
+    assert model["multiple_of"] == 8
+    assert model["defaults"]["num_inference_steps"] == 20
+    assert body["limits"]["max_body_bytes"] == settings.max_body_bytes
+    assert body["schedulers"] == list(SCHEDULERS)
+    assert body["output_formats"] == ["png", "jpeg", "webp"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("POST", "/nothing/else", 404, "not_found"),
+        ("GET", "/txt2img", 405, "method_not_allowed"),
+        ("DELETE", "/models", 405, "method_not_allowed"),
+    ],
+)
+def test_unknown_paths_and_methods(
+    client: TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    response = client.request(method, path)
+
+    assert response.status_code == status
+    assert response.json()["error"]["code"] == code
+    assert ("allow" in response.headers) is (status == 405)
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/").text
+
+    assert "./static_content/swagger-ui-bundle.js" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_api_is_light() -> None:
+    """API processes and other hosts must not load torch, diffusers or a serving framework."""
+    script = (
+        "import sys, api.app; "
+        "print([m for m in ('torch', 'diffusers', 'transformers', 'bentoml', 'ray') "
+        "if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import PIL.Image
+import pytest
+
+from api import images
+from engine.errors import RequestError
+from tests import uploads
+
+MAX_PIXELS = 16_000_000
+
+
+@pytest.mark.parametrize("name", uploads.ODD)
+def test_odd_pictures_become_upright_opaque_rgb(name: str) -> None:
+    data, size, colour = uploads.ODD[name]
+
+    picture = images.decode(data, MAX_PIXELS, "img")
+
+    assert (picture.mode, picture.size) == ("RGB", size)
+    found = picture.getpixel((0, 0))
+    assert isinstance(found, tuple)
+    assert all(abs(a - b) <= 2 for a, b in zip(found, colour, strict=True))
+
+
+@pytest.mark.parametrize("name", uploads.BROKEN)
+def test_broken_files_are_refused(name: str) -> None:
+    data, code = uploads.BROKEN[name]
+
+    with pytest.raises(RequestError) as refused:
+        images.decode(data, MAX_PIXELS, "img")
+
+    assert refused.value.code is code
+    assert refused.value.field == "img"
+    assert "img" in refused.value.message
+
+
+def test_the_pixel_limit_is_exact() -> None:
+    data = uploads.encode(uploads.red_and_blue())
+
+    assert images.decode(data, 800, "img").size == (40, 20)
+    with pytest.raises(RequestError, match=r"at most 799 pixels, got 40 x 20"):
+        images.decode(data, 799, "img")
+
+
+def test_only_our_own_pixel_limit_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 500)  # the picture's 800 make it warn
+    with pytest.warns(PIL.Image.DecompressionBombWarning):
+        assert images.decode(uploads.encode(uploads.red_and_blue()), 800, "img").size == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("picture", "native", "expected"),
+    [
+        ((128, 128), (64, 64), (64, 64)),
+        ((40, 20), (64, 64), (88, 64)),  # 90.5 x 45.3, and no side below 64
+        ((1000, 500), (512, 512), (728, 360)),
+        ((500, 1000), (512, 512), (360, 728)),
+        ((16_000, 10), (512, 512), (2048, 64)),
+        ((1, 1), (512, 512), (512, 512)),
+    ],
+)
+def test_fit_keeps_aspect_ratio_and_area(
+    picture: tuple[int, int], native: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert images.fit(picture, native, 8, (64, 2048)) == expected
+
+
+def test_to_bytes_resizes_to_exactly_the_size() -> None:
+    data = images.to_bytes(uploads.red_and_blue(), 64, 32)
+
+    assert len(data) == 64 * 32 * 3
+    assert data[:3] == bytes(uploads.RED)
+    assert data[-3:] == bytes(uploads.BLUE)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import request_id
+from api.drain import Drain, DrainGate
+from api.middleware import BodyLimit, RequestIdentity
+
+SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    body = await Request(scope, receive).body()
+    text = f"{len(body)} {request_id.current.get()}"
+    await PlainTextResponse(text)(scope, receive, send)
+
+
+def client_of(app: ASGIApp) -> TestClient:
+    return TestClient(RequestIdentity(app), raise_server_exceptions=False)
+
+
+def test_a_sane_request_id_is_kept_and_seen_inside() -> None:
+    response = client_of(echo).get("/", headers={"X-Request-Id": "a.B_9-"})
+
+    assert response.headers["x-request-id"] == "a.B_9-"
+    assert response.text == "0 a.B_9-"
+
+
+@pytest.mark.parametrize("offered", [None, "", "a b", "é".encode(), "x" * 129, "a\tb", "<script>"])
+def test_any_other_is_replaced(offered: Any) -> None:
+    headers = {} if offered is None else {"X-Request-Id": offered}
+    first, second = (
+        client_of(echo).get("/", headers=headers).headers["x-request-id"] for _ in range(2)
+    )
+
+    assert len(first) == 32
+    assert first != second
+
+
+def test_stray_exceptions_become_internal_errors() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError("a secret")
+
+    response = client_of(broken).get("/")
+
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "internal"
+    assert "secret" not in response.text
+
+
+def test_announced_and_actual_lengths_are_limited() -> None:
+    client = client_of(BodyLimit(echo, max_bytes=1000))
+
+    def chunks(count: int) -> Iterator[bytes]:
+        yield from (bytes(100) for _ in range(count))
+
+    assert client.post("/", content=bytes(1000)).text.startswith("1000 ")
+    assert client.post("/", content=chunks(10)).text.startswith("1000 ")
+    for content in (bytes(1001), chunks(11)):
+        response = client.post("/", content=content)
+        assert response.status_code == 413
+        assert response.json()["error"]["code"] == "payload_too_large"
+        assert "1000 bytes" in response.json()["error"]["message"]
+
+
+def test_an_announced_length_is_refused_unread() -> None:
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("must not be called")
+
+    response = client_of(BodyLimit(never, max_bytes=10)).post("/", content=bytes(11))
+
+    assert response.status_code == 413
+
+
+def test_nothing_is_buffered() -> None:
+    """Each chunk of a stream passes before the next one is made."""
+    seen: list[str] = []
+
+    async def stream() -> Any:
+        for part in ("a", "b"):
+            seen.append(f"made {part}")
+            yield part
+
+    async def run() -> None:
+        async def send(message: Any) -> None:
+            if message.get("body"):
+                seen.append(f"sent {message['body'].decode()}")
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        app = RequestIdentity(
+            DrainGate(BodyLimit(StreamingResponse(stream()), max_bytes=10), Drain())
+        )
+        await app(dict(SCOPE), receive, send)
+
+    asyncio.run(run())
+    assert seen == ["made a", "sent a", "made b", "sent b"]

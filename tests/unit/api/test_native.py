@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from io import BytesIO
+from typing import Any
+
+import PIL.Image
+import pytest
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from api.native import Native
+from engine.errors import ErrorCode
+from engine.events import Failed
+from settings import Settings
+from tests import uploads
+from tests.unit.api.conftest import TINY, ColourBackend
+
+PICTURE = uploads.encode(uploads.red_and_blue())
+
+
+def error_of(response: Any) -> dict[str, str]:
+    body = response.json()
+    assert set(body) == {"error"}
+    assert body["error"]["request_id"] == response.headers["x-request-id"]
+    return dict(body["error"])
+
+
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
+def test_txt2img_answers_with_the_picture(client: TestClient, file_format: str) -> None:
+    body = {"prompt": "x", "seed": 7, "width": 64, "height": 72, "output_format": file_format}
+    response = client.post("/txt2img", json=body)
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == f"image/{file_format}"
+    assert response.headers["x-seed"] == "7"
+    assert response.headers["x-model"] == "tiny"
+    assert response.headers["content-disposition"] == f'inline; filename="tiny-7.{file_format}"'
+    picture = PIL.Image.open(BytesIO(response.content))
+    assert (picture.format or "").lower() == file_format
+    assert picture.size == (64, 72)
+
+
+def test_the_request_id_reaches_the_backend(client: TestClient, backend: ColourBackend) -> None:
+    client.post("/txt2img", json={"prompt": "x"}, headers={"X-Request-Id": "my-1"})
+
+    assert backend.requests[0].request_id == "my-1"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "application/json", "Application/JSON; charset=utf-8", "application/x+json"],
+)
+def test_content_types_of_json(client: TestClient, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    response = client.post("/txt2img", content=b'{"prompt": "x"}', headers=headers)
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/txt2img", "application/x-www-form-urlencoded"),
+        ("/txt2img", "text/plain"),
+        ("/txt2img", "multipart/form-data; boundary=x"),
+        ("/img2img", "application/json"),
+        ("/img2img", None),
+    ],
+)
+def test_other_content_types(client: TestClient, path: str, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    response = client.post(path, content=b'{"prompt": "x"}', headers=headers)
+
+    assert response.status_code == 415
+    assert error_of(response)["code"] == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    "data", [(None, '{"prompt": "x"}'), ("blob", '{"prompt": "x"}', "application/json")]
+)
+def test_img2img_takes_data_as_text_and_as_file(
+    client: TestClient, backend: ColourBackend, data: tuple[Any, ...]
+) -> None:
+    response = client.post("/img2img", files={"img": ("in.png", PICTURE), "data": data})
+
+    assert response.status_code == 200
+    assert backend.requests[0].strength == TINY.strength
+    assert PIL.Image.open(BytesIO(response.content)).size == (184, 88)
+
+
+def test_img2img_names_the_missing_part(client: TestClient) -> None:
+    response = client.post("/img2img", files={"img": ("in.png", PICTURE)})
+
+    assert response.status_code == 400
+    assert error_of(response)["field"] == "data"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (ErrorCode.BUSY, 429),
+        (ErrorCode.NOT_READY, 503),
+        (ErrorCode.DEADLINE_EXCEEDED, 504),
+        (ErrorCode.INTERNAL, 500),
+    ],
+)
+def test_failures_of_the_backend(
+    client: TestClient, backend: ColourBackend, code: ErrorCode, status: int
+) -> None:
+    backend.failure = Failed(code, "detail", retry_after=7)
+    response = client.post("/txt2img", json={"prompt": "x"})
+
+    assert response.status_code == status
+    assert error_of(response)["code"] == code
+    assert ("retry-after" in response.headers) is (status in (429, 503))
+
+
+def test_an_exception_in_the_backend_stays_inside(
+    client: TestClient, backend: ColourBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.failure = ValueError("a secret")
+    response = client.post("/txt2img", json={"prompt": "x"})
+
+    assert response.status_code == 500
+    assert error_of(response)["message"] == "internal error"
+    assert "a secret" in caplog.text
+
+
+@pytest.mark.parametrize("prompt", ["", "\x00\x01\x1b[31m\r\n", "\U0001f34e é", "a\u202eb"])
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
+def test_prompts_of_odd_characters(client: TestClient, prompt: str, file_format: str) -> None:
+    body = {"prompt": prompt, "negative_prompt": prompt, "output_format": file_format}
+
+    assert client.post("/txt2img", json=body).status_code == 200
+
+
+def test_a_client_that_leaves_cancels_its_job(settings: Settings) -> None:
+    backend = ColourBackend()
+    body = json.dumps({"prompt": "x"}).encode()
+    scope = {"type": "http", "method": "POST", "path": "/txt2img", "headers": []}
+
+    async def leave() -> int:
+        backend.hold = asyncio.Event()
+        messages = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+
+        async def receive() -> Any:
+            await asyncio.sleep(0)
+            return messages.pop(0)
+
+        response = await Native(backend, settings).txt2img(Request(scope, receive))
+        return response.status_code
+
+    assert asyncio.run(leave()) == 499
+    assert backend.cancelled == 1
+
+
+def test_a_client_that_leaves_during_its_upload_starts_no_job(settings: Settings) -> None:
+    backend = ColourBackend()
+    scope = {"type": "http", "method": "POST", "path": "/txt2img", "headers": []}
+
+    async def leave() -> int:
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        response = await Native(backend, settings).txt2img(Request(scope, receive))
+        return response.status_code
+
+    assert asyncio.run(leave()) == 499
+    assert not backend.requests

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import asyncio
+
+import bentoml
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.openapi import Documentation, picture_responses
+from serving.descriptors import ReadyResponse, RequestBody
+from settings import Settings
+from tests.unit.api.conftest import TINY
+
+DOCUMENTATION = Documentation(Settings(), TINY)
+
+
+def test_requests_and_responses_pass_untouched() -> None:
+    request = Request({"type": "http", "headers": []})
+    response = Response()
+    body = RequestBody(DOCUMENTATION.json_body())
+    ready = ReadyResponse(picture_responses()[200])
+
+    assert asyncio.run(body.from_http_request(request)) is request
+    assert asyncio.run(ready.to_http_response(response)) is response
+
+
+@pytest.mark.parametrize("name", ["json_body", "multipart_body"])
+def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
+    openapi = getattr(DOCUMENTATION, name)()
+    svc = bentoml.legacy.Service("documented")
+
+    @svc.api(input=RequestBody(openapi), output=ReadyResponse(picture_responses()[200]))
+    async def draw(request: Request) -> Response:
+        raise NotImplementedError
+
+    operation = svc.openapi_spec.asdict()["paths"]["/draw"]["post"]
+    assert operation["requestBody"] == openapi
+    assert "image/png" in operation["responses"][200]["content"]
+
+
+def test_other_protocols_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match="RequestBody speaks HTTP only"):
+        asyncio.run(RequestBody(DOCUMENTATION.json_body()).from_proto(None))
