@@ -1,0 +1,125 @@
+"""A real server in production mode: supervisor, API server and runner processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[2]
+# Bounds for what usually takes a few seconds; a loaded machine may need longer.
+START_SECONDS = 180.0
+WAIT_SECONDS = 90.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Poll until ``condition`` is true; fail after ``seconds``."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(0.05)
+
+
+class Server:
+    """A started server.
+
+    Attributes:
+        url: where it listens, without a trailing slash.
+        client: an HTTP client for it.
+        log: the file that its output goes to.
+    """
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=WAIT_SECONDS)
+        self.log = folder / "server.log"
+        home = folder / "bentoml"
+        home.mkdir()
+        inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "bentoml", "serve", "service:svc"),
+                    *("--host", "127.0.0.1", "--port", str(self.port)),
+                ],
+                cwd=ROOT,
+                env={
+                    **inherited,
+                    "BENTOML_CONFIG": str(ROOT / "configuration.yaml"),
+                    "BENTOML_HOME": str(home),
+                    "BENTOML_DO_NOT_TRACK": "True",
+                    **environment,
+                },
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A group of its own, so that a Ctrl-C in the test run does not reach it.
+                start_new_session=True,
+            )
+
+    def ready(self) -> bool:
+        """Whether it says so itself."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server has exited:\n{self.log.read_text()[-5000:]}")
+        try:
+            return self.client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def runner(self) -> psutil.Process:
+        """The process that the engine runs in."""
+        (runner,) = [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if "bentoml_cli.worker.runner" in child.cmdline()
+        ]
+        return runner
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels; 0 if there are none."""
+        text = self.client.get("/metrics").text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def running(self) -> float:
+        """Jobs that are being denoised."""
+        return self.metric("sd_queue_depth", state="running")
+
+    def stop(self) -> int:
+        """Ask it to stop; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(WAIT_SECONDS)
+
+
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[Server]:
+    """Start a server, wait until it is ready, and leave nothing behind."""
+    server = Server(folder, **environment)
+    try:
+        wait_until(server.ready, "a server that is ready", START_SECONDS)
+        yield server
+        if server.process.poll() is None:
+            assert server.stop() == 0
+    finally:
+        server.client.close()
+        if server.process.poll() is None:
+            os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait()
