@@ -191,8 +191,13 @@ def _stream(url: str, start: int) -> Iterator[tuple[bytes, int]]:
     headers = build_hf_headers() | {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
+    # It may only repeat what is refused before the body; a body that breaks off is continued.
     with http_stream_backoff(
-        "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        "GET",
+        url,
+        headers=headers,
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        retry_on_exceptions=(),
     ) as response:
         hf_raise_for_status(response)
         position = start if response.status_code == 206 else 0

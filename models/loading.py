@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # Read once, when diffusers is imported: code that comes with a model is never run.
 os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
@@ -92,7 +94,7 @@ def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> Diffusi
         variant=_variant(folder, names, dtype),
         use_safetensors=True,
         local_files_only=True,
-        **_skipped(pipeline_class),
+        **_absent(pipeline_class, index),
     )
     return pipeline
 
@@ -116,7 +118,7 @@ def _from_file(entry: ModelEntry, file: Path, dtype: torch.dtype) -> DiffusionPi
         config=str(config),
         dtype=dtype,
         local_files_only=True,
-        **_skipped(pipeline_class),
+        **_absent(pipeline_class, index),
     )
     return pipeline
 
@@ -138,10 +140,14 @@ def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
         )
 
 
-def _skipped(pipeline_class: type[DiffusionPipeline]) -> dict[str, None]:
-    """``component=None`` for what the class would load and nobody needs."""
+def _absent(pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]) -> dict[str, None]:
+    """``component=None`` for what nobody needs, and for what a model is published without."""
     parameters = inspect.signature(pipeline_class.__init__).parameters
-    return {name: None for name in parameters if name in SKIPPED_COMPONENTS}
+    return {
+        name: None
+        for name in parameters
+        if name in SKIPPED_COMPONENTS or index.get(name) == [None, None]
+    }
 
 
 def _variant(folder: Path, names: tuple[str, ...], dtype: torch.dtype) -> str | None:

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import socket
+from pathlib import Path
+from typing import Any, NoReturn
+
+import bentoml
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from safetensors.torch import load_file
+
+from models.catalog import load_catalog
+from models.errors import LoadError, UnsafeWeights
+from models.loading import load_pipeline
+from models.store import resolve
+from tests.unit.models import tiny
+from tests.unit.models.conftest import make_entry
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("loading used the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def load(location: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> DiffusionPipeline:
+    return load_pipeline(make_entry(**changes), location=location, dtype=dtype, device="cpu")
+
+
+def directory(path: Path) -> dict[str, str]:
+    return {"type": "directory", "path": str(path)}
+
+
+def weights(pipeline: DiffusionPipeline) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name in ("unet", "vae", "text_encoder")
+        for key, value in getattr(pipeline, name).state_dict().items()
+    }
+
+
+def assert_same_weights(pipeline: DiffusionPipeline, other: DiffusionPipeline) -> None:
+    ours, theirs = weights(pipeline), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_embedded_model_loads_in_every_precision(dtype: torch.dtype) -> None:
+    entry = load_catalog().get("embedded")
+    location = resolve(entry, "fp32")
+    pipeline = load_pipeline(entry, location=location, dtype=dtype, device="cpu")
+    assert pipeline.unet.dtype == pipeline.vae.dtype == pipeline.text_encoder.dtype == dtype
+    assert not pipeline.unet.training
+    assert not any(parameter.requires_grad for parameter in pipeline.unet.parameters())
+    assert pipeline.safety_checker is None
+    stored = load_file(location / "unet" / "diffusion_pytorch_model.safetensors")
+    loaded = pipeline.unet.state_dict()
+    assert loaded.keys() == stored.keys()
+    assert all(torch.equal(loaded[key], value.to(dtype)) for key, value in stored.items())
+
+
+def test_directory_single_file_and_bento_tag_give_the_same_weights(
+    folder: Path, store: Path, tmp_path: Path
+) -> None:
+    expected = tiny.stable_diffusion()
+    entry = make_entry(source=directory(folder))
+    from_directory = load_pipeline(
+        entry, location=resolve(entry, "fp32"), dtype=torch.float32, device="cpu"
+    )
+    assert_same_weights(from_directory, expected)
+
+    config = tmp_path / "config"
+    shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
+    file = tmp_path / "model.safetensors"
+    tiny.save_single_file(expected, file)
+    entry = make_entry(source={"type": "file", "path": str(file), "config": str(config)})
+    from_file = load_pipeline(
+        entry, location=resolve(entry, "fp32"), dtype=torch.float32, device="cpu"
+    )
+    assert_same_weights(from_file, expected)
+    assert not from_file.unet.training
+
+    with bentoml.models.create("own-model:v1") as model:
+        shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    entry = make_entry(source={"type": "bentoml", "tag": "own-model:v1"})
+    from_bento = load_pipeline(
+        entry, location=resolve(entry, "fp32"), dtype=torch.float32, device="cpu"
+    )
+    assert_same_weights(from_bento, expected)
+
+
+def test_fp16_takes_the_fp16_files_and_fp32_the_others(repo_folder: Path) -> None:
+    half = load(repo_folder, torch.float16)
+    full = load(repo_folder, torch.float32)
+    assert torch.equal(half.unet.conv_in.weight, full.unet.conv_in.weight.half())
+    assert not torch.equal(half.unet.conv_in.weight.float(), full.unet.conv_in.weight)
+
+
+def test_a_component_without_fp16_files_is_cast(repo_folder: Path, tmp_path: Path) -> None:
+    """As in the SD3 repositories, where only the text encoders have them."""
+    path = tmp_path / "mixed"
+    shutil.copytree(repo_folder, path)
+    for file in (path / "unet").glob("*.fp16.*"):
+        file.unlink()
+    (path / "text_encoder" / "model.safetensors").unlink()
+    for dtype in (torch.float16, torch.float32):
+        pipeline = load(path, dtype)
+        assert pipeline.unet.dtype == pipeline.text_encoder.dtype == dtype
+
+
+@pytest.mark.parametrize("refiner", [False, True])
+def test_sdxl(tmp_path: Path, refiner: bool) -> None:
+    tiny.sdxl(refiner=refiner).save_pretrained(tmp_path)
+    tasks = ["img2img"] if refiner else ["txt2img", "img2img"]
+    pipeline = load(tmp_path, torch.float16, family="sdxl", tasks=tasks)
+    expected = "StableDiffusionXLImg2ImgPipeline" if refiner else "StableDiffusionXLPipeline"
+    assert type(pipeline).__name__ == expected
+    assert bool(pipeline.config.get("requires_aesthetics_score")) is refiner
+    assert pipeline.unet.dtype == torch.float16
+
+
+def test_sd3(tmp_path: Path) -> None:
+    tiny.sd3().save_pretrained(tmp_path)
+    pipeline = load(tmp_path, family="sd3")
+    assert type(pipeline).__name__ == "StableDiffusion3Pipeline"
+    assert not pipeline.transformer.training
+
+
+def test_a_folder_with_pickled_weights_only_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pickled"
+    shutil.copytree(folder, path)
+    safe = path / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(safe), path / "unet" / "diffusion_pytorch_model.bin")
+    assert load(path).unet is not None
+    safe.unlink()
+    with pytest.raises(UnsafeWeights, match=r"unet/diffusion_pytorch_model\.bin is a pickled"):
+        load(path)
+
+
+class Bomb:
+    """Tells on whoever unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("/nonexistent/unpickled").write_text, ("boom",))
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "model.pt", "model.safetensors"])
+def test_a_pickled_single_file_is_refused_by_name(tmp_path: Path, folder: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(UnsafeWeights, match=name):
+        load(file)
+
+
+def test_a_pickle_renamed_to_safetensors_is_refused_in_a_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "renamed"
+    shutil.copytree(folder, path)
+    file = path / "vae" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(UnsafeWeights, match=f"{file} is not in the safetensors format"):
+        load(path)
+
+
+def test_pickled_weights_in_the_config_of_a_single_file_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
+    (config / "vae" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    file = tmp_path / "model.safetensors"
+    tiny.save_single_file(tiny.stable_diffusion(), file)
+    source = {"type": "file", "path": str(file), "config": str(config)}
+    with pytest.raises(UnsafeWeights, match=r"vae/diffusion_pytorch_model\.bin is a pickled"):
+        load(file, source=source)
+
+
+def edit_index(folder: Path, tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "edited"
+    shutil.copytree(folder, path)
+    index = json.loads((path / "model_index.json").read_text())
+    (path / "model_index.json").write_text(json.dumps({**index, **changes}))
+    return path
+
+
+def test_foreign_code_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = edit_index(folder, tmp_path, unet=["my_module", "MyUNet"])
+    (path / "my_module.py").write_text("raise SystemExit('imported')")
+    with pytest.raises(UnsafeWeights, match="'unet' from 'my_module'"):
+        load(path)
+
+
+def test_a_component_outside_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = edit_index(folder, tmp_path, **{"../other": ["diffusers", "AutoencoderKL"]})
+    with pytest.raises(UnsafeWeights, match=r"\.\./other"):
+        load(path)
+
+
+def test_the_wrong_family_is_an_error(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"tiny is in the catalog as sdxl, but .* StableDiffusionP"):
+        load(folder, family="sdxl")
+
+
+def test_missing_files_are_an_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"no model_index\.json"):
+        load(tmp_path)
+    with pytest.raises(LoadError, match="does not exist"):
+        load(tmp_path / "nothing.safetensors")
+    path = tmp_path / "broken"
+    shutil.copytree(folder, path)
+    (path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(LoadError, match="tiny cannot be loaded from"):
+        load(path)

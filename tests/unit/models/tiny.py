@@ -1,0 +1,224 @@
+"""Random pipelines of a few megabytes, of the exact classes, and checkpoints in the old layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save_file
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+from models.catalog import BUILT_IN
+
+WIDTH = 32
+BLOCKS = 2
+LAYERS = 1
+
+
+def tokenizer() -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained(BUILT_IN.parent / "embedded" / "tokenizer")
+
+
+def _clip_config() -> CLIPTextConfig:
+    tokens = tokenizer()
+    return CLIPTextConfig(
+        vocab_size=len(tokens),
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        projection_dim=WIDTH,
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+    )
+
+
+def _vae(latent_channels: int = 4) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(32, 32),
+        down_block_types=("DownEncoderBlock2D",) * BLOCKS,
+        up_block_types=("UpDecoderBlock2D",) * BLOCKS,
+        layers_per_block=LAYERS,
+        latent_channels=latent_channels,
+    )
+
+
+def _unet(**extra: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=LAYERS,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+        **{"cross_attention_dim": WIDTH, **extra},
+    )
+
+
+def stable_diffusion() -> StableDiffusionPipeline:
+    torch.manual_seed(0)
+    return StableDiffusionPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_clip_config()),
+        tokenizer=tokenizer(),
+        unet=_unet(),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sdxl(*, refiner: bool) -> DiffusionPipeline:
+    torch.manual_seed(0)
+    # Six (or, with the aesthetic score, five) numbers of eight channels, and the pooled text.
+    numbers = 5 if refiner else 6
+    unet = _unet(
+        cross_attention_dim=WIDTH if refiner else 2 * WIDTH,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=numbers * 8 + WIDTH,
+    )
+    parts = {
+        "vae": _vae(),
+        "text_encoder": None if refiner else CLIPTextModel(_clip_config()),
+        "text_encoder_2": CLIPTextModelWithProjection(_clip_config()),
+        "tokenizer": None if refiner else tokenizer(),
+        "tokenizer_2": tokenizer(),
+        "unet": unet,
+        "scheduler": EulerDiscreteScheduler(),
+    }
+    if refiner:
+        return StableDiffusionXLImg2ImgPipeline(**parts, requires_aesthetics_score=True)
+    return StableDiffusionXLPipeline(**parts)
+
+
+def sd3() -> StableDiffusion3Pipeline:
+    torch.manual_seed(0)
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=8,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            caption_projection_dim=WIDTH,
+            joint_attention_dim=WIDTH,
+            pooled_projection_dim=2 * WIDTH,
+            out_channels=16,
+        ),
+        vae=_vae(16),
+        text_encoder=CLIPTextModelWithProjection(_clip_config()),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config()),
+        text_encoder_3=None,
+        tokenizer=tokenizer(),
+        tokenizer_2=tokenizer(),
+        tokenizer_3=None,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def save_single_file(pipeline: StableDiffusionPipeline, file: Path) -> None:
+    """Write the pipeline's weights under the names of the original Stable Diffusion code."""
+    state = {
+        f"model.diffusion_model.{_unet_key(key)}": value
+        for key, value in pipeline.unet.state_dict().items()
+    }
+    for key, value in pipeline.vae.state_dict().items():
+        name = _vae_key(key)
+        # Attention was made of 1 x 1 convolutions.
+        convolution = ".attn_1." in name and value.ndim == 2
+        state[f"first_stage_model.{name}"] = value[..., None, None] if convolution else value
+    for key, value in pipeline.text_encoder.state_dict().items():
+        prefix = "" if key.startswith("text_model.") else "text_model."
+        state[f"cond_stage_model.transformer.{prefix}{key}"] = value
+    save_file({key: value.contiguous().clone() for key, value in state.items()}, file)
+
+
+_UNET_LAYERS = (
+    ("time_embedding.linear_1", "time_embed.0"),
+    ("time_embedding.linear_2", "time_embed.2"),
+    ("conv_in", "input_blocks.0.0"),
+    ("conv_norm_out", "out.0"),
+    ("conv_out", "out.2"),
+    ("mid_block.resnets.0", "middle_block.0"),
+    ("mid_block.attentions.0", "middle_block.1"),
+    ("mid_block.resnets.1", "middle_block.2"),
+)
+_UNET_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+
+
+def _unet_key(key: str) -> str:
+    is_resnet = ".resnets." in key
+    for ours, theirs in _UNET_LAYERS:
+        if key.startswith(ours + "."):
+            key = theirs + key.removeprefix(ours)
+    match = re.match(r"(down|up)_blocks\.(\d)\.(resnets|attentions)\.(\d)\.(.*)", key)
+    if match:
+        side, block, kind, layer, rest = match.groups()
+        number = int(block) * (LAYERS + 1) + int(layer) + (1 if side == "down" else 0)
+        place = "input_blocks" if side == "down" else "output_blocks"
+        key = f"{place}.{number}.{0 if kind == 'resnets' else 1}.{rest}"
+    key = re.sub(
+        r"down_blocks\.(\d)\.downsamplers\.0\.conv",
+        lambda found: f"input_blocks.{(int(found[1]) + 1) * (LAYERS + 1)}.0.op",
+        key,
+    )
+    # The only block with an upsampler has attentions as well, which come before it.
+    key = re.sub(
+        r"up_blocks\.(\d)\.upsamplers\.0\.conv",
+        lambda found: f"output_blocks.{int(found[1]) * (LAYERS + 1) + LAYERS}.2.conv",
+        key,
+    )
+    if is_resnet:
+        for ours, theirs in _UNET_RESNET.items():
+            key = key.replace(f".{ours}.", f".{theirs}.")
+    return key
+
+
+def _vae_key(key: str) -> str:
+    key = re.sub(r"up_blocks\.(\d)\.", lambda found: f"up.{BLOCKS - 1 - int(found[1])}.", key)
+    for ours, theirs in (
+        ("down_blocks.", "down."),
+        ("mid_block.resnets.0", "mid.block_1"),
+        ("mid_block.resnets.1", "mid.block_2"),
+        ("mid_block.attentions.0", "mid.attn_1"),
+        (".resnets.", ".block."),
+        ("downsamplers.0", "downsample"),
+        ("upsamplers.0", "upsample"),
+        ("conv_shortcut", "nin_shortcut"),
+        ("conv_norm_out", "norm_out"),
+        ("group_norm", "norm"),
+        ("to_out.0", "proj_out"),
+        ("to_q", "q"),
+        ("to_k", "k"),
+        ("to_v", "v"),
+    ):
+        key = key.replace(ours, theirs)
+    return key
