@@ -14,24 +14,26 @@ from engine.precision import place
 from models.catalog import load_catalog
 from runners.backend import RunnerBackend
 from runners.stable_diffusion import build_runner
-from serving import logs
+from serving import logs, startup
 from serving.descriptors import ReadyResponse, RequestBody
 from serving.front import Front
 from serving.served import served_model
 from serving.shutdown import Shutdown
 from settings import Settings
 
-settings = Settings()
-logs.configure(settings)
+with startup.explained():
+    settings = Settings()
+    logs.configure(settings)
+    catalog = load_catalog(settings.catalog)
+    entries = tuple(catalog.get(name) for name in settings.models)
+    placement = place(settings.device, settings.precision)
+    startup.check(entries, placement)
 
-catalog = load_catalog(settings.catalog)
-entries = tuple(catalog.get(name) for name in settings.models)
-placement = place(settings.device, settings.precision)
 runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(runner, [served_model(entry, placement) for entry in entries])
 
 native = Native(backend, settings)
-documentation = Documentation(settings, backend.models[0])
+documentation = Documentation(settings, backend.models)
 drain = Drain()
 site = create_app(backend, settings, native, swagger_assets="./static_content")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from engine.families import SERVED_FAMILIES
 from engine.families.base import Family
 from engine.families.stable_diffusion import StableDiffusion
 from engine.precision import Placement
@@ -21,7 +22,7 @@ def load_family(entry: ModelEntry, placement: Placement) -> Family:
         models.errors.ModelError: not downloaded, or not loadable safely.
         ValueError: no engine module for its architecture.
     """
-    if entry.family not in ("sd1", "sd2"):
+    if entry.family not in SERVED_FAMILIES:
         raise ValueError(f"{entry.name}: the family {entry.family} cannot be served yet")
     pipeline = load_pipeline(
         entry,

@@ -1,0 +1,40 @@
+"""What would stop the service later is found, and said in a sentence, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from engine.families import SERVED_FAMILIES
+from engine.precision import Placement, UnsupportedPrecision
+from models.catalog import ModelEntry
+from models.errors import ModelError
+from models.store import resolve
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """End the process with one line instead of a traceback where the user can mend the cause."""
+    try:
+        yield
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"SD_{str(mistake['loc'][0]).upper()}={mistake['input']}: {mistake['msg']}"
+            for mistake in error.errors(include_url=False)
+        )
+        raise SystemExit(f"cannot start: {mistakes}") from None
+    except (ModelError, UnsupportedPrecision) as error:
+        raise SystemExit(f"cannot start: {error}") from None
+
+
+def check(entries: Sequence[ModelEntry], placement: Placement) -> None:
+    """Raise ``ModelError`` for a model that is not here, or that the engine cannot run."""
+    for entry in entries:
+        if entry.family not in SERVED_FAMILIES:
+            raise ModelError(
+                f"{entry.name} is of the family {entry.family}; only "
+                f"{', '.join(sorted(SERVED_FAMILIES))} can be served yet."
+            )
+        resolve(entry, placement.precision)

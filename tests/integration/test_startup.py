@@ -1,0 +1,51 @@
+"""A mistake in the settings ends `bentoml serve` at once, with a sentence and no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        (
+            "SD_MODELS",
+            "sd-1.5",
+            "sd-1.5 is not downloaded in fp32; run: python -m models pull sd-1.5 --precision fp32",
+        ),
+        ("SD_MODELS", "nope", "There is no model 'nope'; known models: embedded, "),
+        ("SD_MODELS", "sdxl-base", "only sd1, sd2 can be served yet."),
+        ("SD_MAX_QUEUE", "0", "SD_MAX_QUEUE=0: Input should be greater than or equal to 1"),
+        ("SD_CATALOG", "missing.yaml", "missing.yaml: cannot be read: No such file or directory."),
+        ("SD_DEVICE", "tpu", "SD_DEVICE=tpu: Input should be 'auto', 'cpu' or 'cuda'"),
+    ],
+)
+def test_a_mistake_is_explained(
+    tmp_path_factory: pytest.TempPathFactory, variable: str, value: str, sentence: str
+) -> None:
+    settings = {name: text for name, text in os.environ.items() if not name.startswith("SD_")}
+    process = subprocess.run(
+        [sys.executable, "-m", "bentoml", "serve", "service:svc", "--host", "127.0.0.1"],
+        cwd=ROOT,
+        env={
+            **settings,
+            variable: value,
+            "BENTOML_CONFIG": "configuration.yaml",
+            "BENTOML_HOME": str(tmp_path_factory.mktemp("bentoml")),
+            "BENTOML_DO_NOT_TRACK": "True",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert process.stderr.startswith("cannot start: ")
+    assert sentence in process.stderr
+    assert "Traceback" not in process.stderr + process.stdout
