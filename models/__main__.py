@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--catalog",
         type=Path,
-        default=os.environ.get("SD_CATALOG"),
+        default=os.environ.get("SD_CATALOG") or None,
         help="YAML file with entries of your own (default: $SD_CATALOG)",
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -18,7 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Repo:
-    """A repository at one commit, whatever the revision asked for."""
+    """A repository at one commit, whatever the revision asked for, except ``none``."""
 
     folder: Path
     commit: str = COMMIT
@@ -82,10 +82,17 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.hub.tokens.append(self.headers.get("Authorization"))
+        token = self.headers.get("Authorization")
+        self.hub.tokens.append(token)
+        if token == "Bearer hf_wrong":
+            self._refuse(401, message="Invalid credentials in Authorization header")
+            return
         url = urlsplit(self.path)
         parts = unquote(url.path).strip("/").split("/")
         if parts[:2] == ["api", "models"]:
+            if parts[-1] == "none" and parts[-2] == "revision":
+                self._refuse(404, "RevisionNotFound")
+                return
             self._info("/".join(parts[2:4]), blobs="blobs" in parse_qs(url.query))
         elif len(parts) > 4 and parts[2] == "resolve":
             self._file("/".join(parts[:2]), "/".join(parts[4:]))
@@ -135,9 +142,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def _refuse(self, status: int, code: str) -> None:
+    def _refuse(self, status: int, code: str = "", message: str = "") -> None:
         self.send_response(status)
-        self.send_header("X-Error-Code", code)
+        for name, value in (("X-Error-Code", code), ("X-Error-Message", message)):
+            if value:
+                self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -11,7 +11,7 @@ import bentoml
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from models.catalog import load_catalog
 from models.errors import LoadError, UnsafeWeights
@@ -203,6 +203,36 @@ def test_a_component_outside_the_folder_is_refused(folder: Path, tmp_path: Path)
     path = edit_index(folder, tmp_path, **{"../other": ["diffusers", "AutoencoderKL"]})
     with pytest.raises(UnsafeWeights, match=r"\.\./other"):
         load(path)
+
+
+def test_the_layout_of_the_first_repositories(folder: Path, tmp_path: Path) -> None:
+    """SD 1.5 as published: a safety checker, a slow tokenizer, prefixed text encoder weights."""
+    path = edit_index(
+        folder,
+        tmp_path,
+        safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+        feature_extractor=["transformers", "CLIPImageProcessor"],
+        requires_safety_checker=True,
+    )
+    file = path / "text_encoder" / "model.safetensors"
+    encoder = {
+        f"text_model.{key.removeprefix('text_model.')}": value
+        for key, value in load_file(file).items()
+    }
+    encoder["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(encoder, file)
+    tokenizer = path / "tokenizer"
+    parts = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
+    (tokenizer / "tokenizer.json").unlink()
+    (tokenizer / "vocab.json").write_text(json.dumps(parts["vocab"]))
+    merges = "\n".join(" ".join(pair) for pair in parts["merges"])
+    (tokenizer / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+
+    pipeline = load(path)
+    assert pipeline.safety_checker is None
+    assert_same_weights(pipeline, tiny.stable_diffusion())
+    prompt = "a red apple on a blue background"
+    assert pipeline.tokenizer(prompt).input_ids == tiny.tokenizer()(prompt).input_ids
 
 
 def test_the_wrong_family_is_an_error(folder: Path) -> None:

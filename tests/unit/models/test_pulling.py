@@ -329,6 +329,20 @@ def test_the_token_is_sent(
     assert set(hub_server.tokens) == {"Bearer hf_test"}
 
 
+def test_a_wrong_token_is_named(
+    hub_server: HubServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(DownloadError, match="answered 401 for acme/tiny: your token is not valid"):
+        pull(make_entry(), "fp16", hub=Hub(hub_server.url))
+
+
+def test_an_unknown_revision(hub_server: HubServer, store: Path) -> None:
+    source = {"type": "huggingface", "repo": "acme/tiny", "revision": "none"}
+    with pytest.raises(DownloadError, match="acme/tiny has no revision 'none'"):
+        pull(make_entry(source=source), "fp16", hub=Hub(hub_server.url))
+
+
 def test_an_unknown_repository(hub_server: HubServer, store: Path) -> None:
     with pytest.raises(DownloadError, match="has no repository acme/none that you may see"):
         pull(make_entry("none"), "fp16", hub=Hub(hub_server.url))
