@@ -33,7 +33,6 @@ runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(runner, [served_model(entry, placement) for entry in entries])
 
 native = Native(backend, settings)
-documentation = Documentation(settings, backend.models)
 drain = Drain()
 site = create_app(backend, settings, native, swagger_assets="./static_content")
 
@@ -43,16 +42,19 @@ for layer in middleware(settings, drain):
 svc.add_asgi_middleware(Front, site=site)
 svc.mount_asgi_app(site)
 
+documentation = Documentation(settings, backend.models)
+txt2img_body = RequestBody(documentation.json_body(), documentation.schemas())
+img2img_body = RequestBody(documentation.multipart_body(), documentation.schemas())
 picture = ReadyResponse(picture_responses()[200])
 
 
-@svc.api(input=RequestBody(documentation.json_body()), output=picture, route="txt2img")
+@svc.api(input=txt2img_body, output=picture, route="txt2img")
 async def txt2img(request: Request) -> Response:
     """A picture from a text."""
     return await native.txt2img(request)
 
 
-@svc.api(input=RequestBody(documentation.multipart_body()), output=picture, route="img2img")
+@svc.api(input=img2img_body, output=picture, route="img2img")
 async def img2img(request: Request) -> Response:
     """A picture from a text and a picture."""
     return await native.img2img(request)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,6 +25,17 @@ from settings import Settings
 _CODES = {status: code for code, status in reversed(errors.STATUS.items())}
 
 
+class Application(FastAPI):
+    """FastAPI with schemas that no endpoint declares, as the façades read requests themselves."""
+
+    schemas: Mapping[str, Any]
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"].update(self.schemas)
+        return document
+
+
 def create_app(
     backend: Backend, settings: Settings, native: Native, swagger_assets: str | None = None
 ) -> FastAPI:
@@ -33,7 +47,7 @@ def create_app(
         native: the façade that answers ``/txt2img`` and ``/img2img``.
         swagger_assets: URL prefix of swagger-ui's files; without it there is no page at ``/``.
     """
-    app = FastAPI(
+    app = Application(
         title="Stable Diffusion",
         summary="Pictures from text, and from text and a picture",
         servers=[{"url": "."}],
@@ -42,11 +56,13 @@ def create_app(
         redoc_url=None,
         exception_handlers={HTTPException: _http_error},
     )
-    documentation = Documentation(settings, backend.models[0])
+    documentation = Documentation(settings, backend.models)
+    app.schemas = documentation.schemas()
     models = _model_list(backend, settings)
 
     @app.post(
         "/txt2img",
+        operation_id="txt2img",
         tags=["Pictures"],
         summary="A picture from a text",
         responses=picture_responses(),
@@ -58,6 +74,7 @@ def create_app(
 
     @app.post(
         "/img2img",
+        operation_id="img2img",
         tags=["Pictures"],
         summary="A picture from a text and a picture",
         responses=picture_responses(),
@@ -69,6 +86,7 @@ def create_app(
 
     @app.get(
         "/models",
+        operation_id="models",
         tags=["Models"],
         summary="What is being served, with defaults and limits",
         responses=error_responses(503),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -37,21 +39,31 @@ class Documentation:
 
     Args:
         settings: the limits.
-        model: the default model.
+        models: what is served; the first is the default.
     """
 
-    def __init__(self, settings: Settings, model: ServedModel) -> None:
-        self._constraints = constraints(settings)
+    def __init__(self, settings: Settings, models: Sequence[ServedModel]) -> None:
         self._settings = settings
-        self._model = model
+        self._model = models[0]
+        # What every model asks for; one of them may ask for more.
+        multiple = {"multipleOf": math.gcd(*(model.multiple_of for model in models))}
+        self._keywords: dict[str, dict[str, Any]] = {
+            name: constraint.schema for name, constraint in constraints(settings).items()
+        }
+        self._keywords["width"] |= multiple
+        self._keywords["height"] |= multiple
+        self._keywords["model"] = {"enum": [model.name for model in models]}
 
-    def body_schema(self, body: type[Txt2ImgBody]) -> dict[str, Any]:
-        """The JSON Schema of a body: types from the model, ranges and defaults as in force."""
+    def schemas(self) -> dict[str, Any]:
+        """The bodies as named JSON Schemas, for the document's components."""
+        return {body.__name__: self._body_schema(body) for body in (Txt2ImgBody, Img2ImgBody)}
+
+    def _body_schema(self, body: type[Txt2ImgBody]) -> dict[str, Any]:
         schema = body.model_json_schema(schema_generator=_Schema)
+        schema["example"] = body.example
         defaults = self._defaults(body)
         for field, properties in schema["properties"].items():
-            if field in self._constraints:
-                properties.update(self._constraints[field].schema)
+            properties.update(self._keywords[field])
             if "enum" in properties:
                 properties["enum"] = [*properties["enum"], None]
             properties.pop("default", None)
@@ -62,7 +74,7 @@ class Documentation:
 
     def json_body(self) -> dict[str, Any]:
         """The request body of ``/txt2img``."""
-        media = {"schema": self.body_schema(Txt2ImgBody), "example": Txt2ImgBody.example}
+        media = {"schema": _reference(Txt2ImgBody)}
         return {"required": True, "content": {"application/json": media}}
 
     def multipart_body(self) -> dict[str, Any]:
@@ -74,12 +86,11 @@ class Documentation:
             f"{self._settings.max_input_pixels} pixels. Transparency becomes white, of an "
             "animation the first frame counts, and the EXIF orientation is applied.",
         }
-        data = {**self.body_schema(Img2ImgBody), "example": Img2ImgBody.example}
         schema = {
             "type": "object",
             "required": ["img", "data"],
             "additionalProperties": False,
-            "properties": {"img": picture, "data": data},
+            "properties": {"img": picture, "data": _reference(Img2ImgBody)},
         }
         encoding = {"data": {"contentType": "application/json"}}
         media = {"schema": schema, "encoding": encoding}
@@ -99,6 +110,10 @@ class Documentation:
             # Width and height follow the input picture.
             return {**defaults, "strength": model.strength}
         return {**defaults, "width": model.width, "height": model.height}
+
+
+def _reference(body: type[Body]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{body.__name__}"}
 
 
 def picture_responses() -> dict[int | str, dict[str, Any]]:

@@ -39,17 +39,22 @@ class RequestBody(_HttpOnly, IODescriptor[Request]):
 
     Args:
         openapi: the OpenAPI request body object that documents it, with one media type.
+        schemas: the named JSON Schemas that it refers to.
     """
 
-    def __init__(self, openapi: dict[str, Any]) -> None:
+    def __init__(self, openapi: dict[str, Any], schemas: dict[str, Any]) -> None:
         (self._mime_type,) = openapi["content"]
         self._openapi = openapi
+        self._schemas = schemas
 
     def input_type(self) -> type[Request]:
         return Request
 
     def openapi_schema(self) -> Schema:
         return Schema(type="object")
+
+    def openapi_components(self) -> dict[str, Any]:
+        return {"schemas": self._schemas}
 
     def openapi_request_body(self) -> dict[str, Any]:
         return self._openapi

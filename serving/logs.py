@@ -82,6 +82,8 @@ def configure(settings: Settings) -> None:
                     name: {"level": "WARNING", "handlers": [], "propagate": True}
                     for name in ("uvicorn.error", "circus")
                 },
+                # It warns of every form that a client has got wrong.
+                "python_multipart": {"level": "ERROR"},
             },
             "root": {"level": "WARNING", "handlers": ["stdout"]},
         }

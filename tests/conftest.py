@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from PIL import Image
 
 from engine.request import GenerationRequest
+from tests.integration.server import Server, serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +37,13 @@ def photo() -> bytes:
     picture = Image.new("RGB", (64, 64), (45, 100, 215))
     picture.paste((214, 48, 49), (18, 14, 48, 52))
     return picture.tobytes()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server, for all tests that leave it as it was."""
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        yield server
 
 
 def make_request(**changes: Any) -> GenerationRequest:

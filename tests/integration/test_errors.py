@@ -113,9 +113,10 @@ def test_numbers_that_are_none(server: Server, value: str) -> None:
         ("/txt2img", "text/plain"),
         ("/img2img", "application/json"),
         ("/img2img", "image/png"),
+        ("/txt2img", b"text/\x89"),
     ],
 )
-def test_wrong_content_type(server: Server, path: str, content_type: str) -> None:
+def test_wrong_content_type(server: Server, path: str, content_type: Any) -> None:
     headers = {"Content-Type": content_type}
     response = server.client.post(path, content=OK.encode(), headers=headers)
 

@@ -24,15 +24,11 @@ def document(client: TestClient) -> dict[str, Any]:
     return body
 
 
-def content(document: dict[str, Any], path: str) -> dict[str, Any]:
-    (media,) = document["paths"][path]["post"]["requestBody"]["content"].values()
-    assert isinstance(media, dict)
-    return media
-
-
 def body_schema(document: dict[str, Any], path: str) -> dict[str, Any]:
-    schema = content(document, path)["schema"]
-    return dict(schema if path == "/txt2img" else schema["properties"]["data"])
+    (media,) = document["paths"][path]["post"]["requestBody"]["content"].values()
+    schema = media["schema"] if path == "/txt2img" else media["schema"]["properties"]["data"]
+    name = schema["$ref"].removeprefix("#/components/schemas/")
+    return dict(document["components"]["schemas"][name])
 
 
 def test_the_document_is_valid(document: dict[str, Any]) -> None:
@@ -65,6 +61,13 @@ def test_every_field_is_documented(
             assert properties["examples"], name
 
 
+def test_documented_multiples_and_models(document: dict[str, Any]) -> None:
+    fields = body_schema(document, "/txt2img")["properties"]
+
+    assert fields["width"]["multipleOf"] == fields["height"]["multipleOf"] == TINY.multiple_of
+    assert fields["model"]["enum"] == [TINY.name, None]
+
+
 def test_documented_defaults_are_those_of_the_default_model(document: dict[str, Any]) -> None:
     fields = body_schema(document, "/img2img")["properties"]
 
@@ -92,7 +95,7 @@ def test_every_answer_is_documented(document: dict[str, Any], path: str) -> None
 
 
 def test_the_examples_work(client: TestClient, document: dict[str, Any]) -> None:
-    body = content(document, "/txt2img")["example"]
+    body = body_schema(document, "/txt2img")["example"]
     assert client.post("/txt2img", json=body).status_code == 200
 
     data = Img2ImgBody(**body_schema(document, "/img2img")["example"]).model_dump_json()

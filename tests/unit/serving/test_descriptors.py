@@ -12,13 +12,13 @@ from serving.descriptors import ReadyResponse, RequestBody
 from settings import Settings
 from tests.unit.api.conftest import TINY
 
-DOCUMENTATION = Documentation(Settings(), TINY)
+DOCUMENTATION = Documentation(Settings(), [TINY])
 
 
 def test_requests_and_responses_pass_untouched() -> None:
     request = Request({"type": "http", "headers": []})
     response = Response()
-    body = RequestBody(DOCUMENTATION.json_body())
+    body = RequestBody(DOCUMENTATION.json_body(), DOCUMENTATION.schemas())
     ready = ReadyResponse(picture_responses()[200])
 
     assert asyncio.run(body.from_http_request(request)) is request
@@ -30,15 +30,22 @@ def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
     openapi = getattr(DOCUMENTATION, name)()
     svc = bentoml.legacy.Service("documented")
 
-    @svc.api(input=RequestBody(openapi), output=ReadyResponse(picture_responses()[200]))
+    @svc.api(
+        input=RequestBody(openapi, DOCUMENTATION.schemas()),
+        output=ReadyResponse(picture_responses()[200]),
+    )
     async def draw(request: Request) -> Response:
         raise NotImplementedError
 
-    operation = svc.openapi_spec.asdict()["paths"]["/draw"]["post"]
+    document = svc.openapi_spec.asdict()
+    operation = document["paths"]["/draw"]["post"]
+    assert {"Txt2ImgBody", "Img2ImgBody"} <= set(document["components"]["schemas"])
     assert operation["requestBody"] == openapi
     assert "image/png" in operation["responses"][200]["content"]
 
 
 def test_other_protocols_are_refused() -> None:
     with pytest.raises(NotImplementedError, match="RequestBody speaks HTTP only"):
-        asyncio.run(RequestBody(DOCUMENTATION.json_body()).from_proto(None))
+        asyncio.run(
+            RequestBody(DOCUMENTATION.json_body(), DOCUMENTATION.schemas()).from_proto(None)
+        )
