@@ -33,13 +33,22 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class Visitor:
-    """A client that asks for a picture that takes long, and leaves."""
+    """A client that sends its request as slowly as it likes, and may leave early."""
 
-    def __init__(self, server: Server) -> None:
-        body = json.dumps(ENDLESS)
-        self._socket = socket.create_connection(("127.0.0.1", server.port))
-        head = f"POST /txt2img HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._socket.sendall((head + body).encode())
+    def __init__(self, server: Server, fields: dict[str, Any]) -> None:
+        self._body = json.dumps(fields).encode()
+        self._socket = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
+        length = len(self._body)
+        head = f"POST /txt2img HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        self._socket.sendall(head.encode())
+
+    def ask(self) -> None:
+        """Send the body."""
+        self._socket.sendall(self._body)
+
+    def status(self) -> int:
+        """Wait for the answer."""
+        return int(self._socket.recv(100).split()[1])
 
     def leave(self) -> None:
         self._socket.close()
@@ -52,7 +61,8 @@ def post(server: Server, body: dict[str, Any]) -> httpx.Response:
 
 def test_a_client_that_leaves_cancels_its_job(small: Server) -> None:
     before = small.metric("sd_jobs_total", outcome="cancelled")
-    visitor = Visitor(small)
+    visitor = Visitor(small, ENDLESS)
+    visitor.ask()
     wait_until(small.running, "the job to run")
     visitor.leave()
 
@@ -65,8 +75,10 @@ def test_a_client_that_leaves_cancels_its_job(small: Server) -> None:
 
 
 def test_a_full_queue_refuses_politely(small: Server) -> None:
-    visitors = [Visitor(small) for _ in range(QUEUE)]
+    visitors = [Visitor(small, ENDLESS) for _ in range(QUEUE)]
     try:
+        for visitor in visitors:
+            visitor.ask()
         wait_until(lambda: small.metric("sd_queue_depth") == QUEUE, "a full queue")
         response = post(small, SHORT)
     finally:
@@ -113,6 +125,7 @@ def test_json_log_lines(small: Server) -> None:
 def test_sigterm_finishes_the_work_in_flight(small: Server) -> None:
     with ThreadPoolExecutor() as pool:
         in_flight: Future[httpx.Response] = pool.submit(post, small, LONG)
+        uploading = Visitor(small, SHORT)
         wait_until(small.running, "the job to run")
         small.process.send_signal(signal.SIGTERM)
 
@@ -128,6 +141,11 @@ def test_sigterm_finishes_the_work_in_flight(small: Server) -> None:
         assert int(refused[0].headers["retry-after"]) >= 1
         assert httpx.get(f"{small.url}/readyz").status_code == 503
         assert httpx.get(f"{small.url}/livez").status_code == 200
+
+        # What had not reached the engine has to come again.
+        uploading.ask()
+        assert uploading.status() == 503
+        uploading.leave()
 
         response = in_flight.result(WAIT_SECONDS)
         assert response.status_code == 200
