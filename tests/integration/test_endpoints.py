@@ -65,6 +65,11 @@ def test_metrics(server: Server) -> None:
     assert server.metric("bentoml_api_server_request_total", endpoint="/txt2img") > 0
 
 
+def test_paths_of_scanners_do_not_pile_up_in_the_metrics(server: Server) -> None:
+    assert server.client.get("/wp-login.php").status_code == 404
+    assert "wp-login" not in server.client.get("/metrics").text
+
+
 def test_log_lines_carry_the_request_id_in_both_processes(server: Server) -> None:
     name = "find-me-in-the-log"
     body = {"prompt": "x", "num_inference_steps": 1}
