@@ -1,0 +1,122 @@
+"""`python -m training`: the command line of the recipes."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from training.embedded.classifier import CLASSIFIER_DIR
+from training.embedded.evaluate import evaluate
+from training.embedded.recipe import STAGES, Recipe, default_stages
+from training.embedded.report import write_report
+from training.embedded.world import load_world
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one sub-command."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    _add_embedded(commands)
+    _add_evaluate(commands)
+    options = parser.parse_args(given)
+    options.command = shlex.join(["python", "-m", "training", *given])
+    options.run(options)
+
+
+def _add_embedded(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "embedded",
+        help="train the embedded text-to-image model",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="working directory of the run")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--processes", type=int, help="default: one per core, one on a GPU")
+    parser.add_argument("--init-from", type=Path, help="a finished model to go on from")
+    parser.add_argument("--stages", type=_stages, help=f"some of {','.join(STAGES)}; default: all")
+    parser.add_argument("--batch", type=int, default=Recipe.batch, help="samples per update")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    for stage in STAGES[:-1]:
+        parser.add_argument(
+            f"--{stage}-samples",
+            type=int,
+            default=getattr(Recipe, f"{stage}_samples"),
+            help="in total, also when resuming",
+        )
+    parser.set_defaults(run=_embedded)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure an embedded model on its held-out pairs",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, required=True, help="a pipeline directory")
+    parser.add_argument("--out", type=Path, required=True, help="where the report is written")
+    parser.add_argument("--judge", type=Path, default=CLASSIFIER_DIR, help="the classifier")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--per-object", type=int, default=4, help="pictures of each object")
+    parser.add_argument("--timing-repeats", type=int, default=5)
+    parser.set_defaults(run=_evaluate)
+
+
+def _embedded(options: argparse.Namespace) -> None:
+    device = _device(options.device)
+    cores = 1 if device.type == "cuda" else torch.get_num_threads()
+    recipe = Recipe(
+        out=options.out,
+        device=device.type,
+        processes=options.processes or cores,
+        init_from=options.init_from,
+        batch=options.batch,
+        seed=options.seed,
+        **{f"{stage}_samples": getattr(options, f"{stage}_samples") for stage in STAGES[:-1]},
+    )
+    recipe.run(options.stages or default_stages(options.init_from))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    world = load_world()
+    evaluation = evaluate(
+        options.model,
+        options.judge,
+        world,
+        device=_device(options.device),
+        per_object=options.per_object,
+        timing_repeats=options.timing_repeats,
+        command=options.command,
+    )
+    write_report(evaluation, world, options.out)
+    report = evaluation.report
+    print(
+        f"background {report.held_out.background:.1%}, object top-1 {report.held_out.top1:.1%}, "
+        f"top-5 {report.held_out.top5:.1%}, VAE {report.vae_psnr_db:.1f} dB, "
+        f"{report.seconds_batch_1:.2f} s a picture, {report.megabytes:.1f} MB"
+    )
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    stages = tuple(text.split(","))
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"unknown stage {', '.join(unknown)}: choose from {', '.join(STAGES)}"
+        )
+    return stages
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Pictures from a trained model, by the stock diffusers pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from tqdm import tqdm
+
+from training.embedded.captions import prompt
+from training.embedded.scenes import SIDE, Pixels
+from training.embedded.world import World
+
+STEPS = 20
+GUIDANCE = 3.0
+_BATCH = 23
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A picture to make of an object on a colour."""
+
+    name: str
+    colour: str
+    seed: int
+
+    @property
+    def prompt(self) -> str:
+        """The sentence the model is given."""
+        return prompt(self.name, self.colour)
+
+
+def held_out_requests(world: World, per_subject: int) -> list[Request]:
+    """Every drawn object on its held-out colour, each with its own fixed seeds."""
+    return [
+        Request(subject.name, subject.held_out, 1000 * repeat + number)
+        for repeat in range(per_subject)
+        for number, subject in enumerate(world.drawn)
+    ]
+
+
+def load_pipeline(directory: Path, device: torch.device) -> StableDiffusionPipeline:
+    """The model as anybody else would load it, in fp32."""
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        directory, torch_dtype=torch.float32, local_files_only=True
+    ).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def draw(
+    pipeline: StableDiffusionPipeline, requests: Sequence[Request], guidance: float = GUIDANCE
+) -> list[Pixels]:
+    """One RGB picture [64, 64, 3] per request. Noise comes from the request's seed alone."""
+    pictures: list[Pixels] = []
+    for part in tqdm(list(_chunks(requests)), desc="pictures", unit="batch"):
+        result = pipeline(
+            [request.prompt for request in part],
+            width=SIDE,
+            height=SIDE,
+            num_inference_steps=STEPS,
+            guidance_scale=guidance,
+            generator=[torch.Generator().manual_seed(request.seed) for request in part],
+        )
+        pictures += [np.asarray(image) for image in result.images]
+    return pictures
+
+
+def seconds_per_picture(
+    pipeline: StableDiffusionPipeline, batch: int, repeats: int, guidance: float = GUIDANCE
+) -> float:
+    """The median wall-clock time of a picture in batches of the given size."""
+    request = Request("cat", "blue", 0)
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        pipeline(
+            [request.prompt] * batch,
+            width=SIDE,
+            height=SIDE,
+            num_inference_steps=STEPS,
+            guidance_scale=guidance,
+        )
+        times.append((time.perf_counter() - start) / batch)
+    # The first call warms up.
+    return float(np.median(times[1:]))
+
+
+def _chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    for start in range(0, len(requests), _BATCH):
+        yield requests[start : start + _BATCH]
