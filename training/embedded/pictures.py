@@ -47,7 +47,7 @@ def held_out_requests(world: World, per_subject: int) -> list[Request]:
 def load_pipeline(directory: Path, device: torch.device) -> StableDiffusionPipeline:
     """The model as anybody else would load it, in fp32."""
     pipeline = StableDiffusionPipeline.from_pretrained(
-        directory, torch_dtype=torch.float32, local_files_only=True
+        directory, dtype=torch.float32, local_files_only=True
     ).to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

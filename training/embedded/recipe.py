@@ -20,7 +20,7 @@ from training.embedded.world import load_world
 
 STAGES = ("vae", "text", "unet", "decoder", "classifier", "export")
 DRAWN_STYLE = "noto"
-_NORMALISING_SCENES = 512
+_NORMALISING_SCENES = 256
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Recipe:
             cache.build_cache(
                 self.cache,
                 load_world(),
-                AutoencoderKL.from_pretrained(self._part("vae"), torch_dtype=torch.float32),
+                AutoencoderKL.from_pretrained(self._part("vae"), dtype=torch.float32),
                 CLIPTokenizer.from_pretrained(self._part("tokenizer")),
                 CLIPTextModel.from_pretrained(
-                    self._part("text_encoder"), torch_dtype=torch.float32
+                    self._part("text_encoder"), dtype=torch.float32
                 ),
                 style=DRAWN_STYLE,
                 scenes_per_object=self.scenes_per_object,

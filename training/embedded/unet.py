@@ -59,7 +59,7 @@ class UNetPlan:
         unet = (
             UNet2DConditionModel(**ARCHITECTURE)
             if self.initial is None
-            else UNet2DConditionModel.from_pretrained(self.initial, torch_dtype=torch.float32)
+            else UNet2DConditionModel.from_pretrained(self.initial, dtype=torch.float32)
         )
         return UNetLearner(unet.to(device), load_cache(self.cache), device)
 

@@ -52,7 +52,7 @@ class VAEPlan:
         if self.decoder_of is None:
             vae = new_vae()
         else:
-            vae = AutoencoderKL.from_pretrained(self.decoder_of, torch_dtype=torch.float32)
+            vae = AutoencoderKL.from_pretrained(self.decoder_of, dtype=torch.float32)
             vae.requires_grad_(False)
             vae.decoder.requires_grad_(True)
             vae.post_quant_conv.requires_grad_(True)
