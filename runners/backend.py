@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -18,6 +20,7 @@ from engine.request import GenerationRequest
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 20.0  # what a runner needs to come back, as measured on two cores
+GRACE_SECONDS = 5.0  # the engine notices a missed deadline itself, if it is there at all
 
 
 class RunnerBackend:
@@ -35,16 +38,24 @@ class RunnerBackend:
         return bool(await self._runner.runner_handle_is_ready())
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Run one request in the runner process; a lost runner is a ``Failed`` too."""
+        """Run one request in the runner process; a lost or silent runner is a ``Failed`` too."""
+        give_up = monotonic() + request.deadline + GRACE_SECONDS
         try:
             async with aclosing(self._runner.generate.async_stream(request)) as chunks:
-                async for line in _lines(chunks):
+                async for line in _lines(chunks, give_up):
                     event = from_line(line)
                     yield event
                     if isinstance(event, Image | Failed):
                         return
-        except (BentoMLException, aiohttp.ClientError, TimeoutError) as error:
+        except (BentoMLException, aiohttp.ClientError) as error:
             logger.error("lost the runner: %s", error, extra={"request_id": request.request_id})
+        except TimeoutError:
+            # A request waits in the socket's backlog while the runner starts again.
+            yield Failed(
+                ErrorCode.DEADLINE_EXCEEDED,
+                f"the picture was not done within {request.deadline:g} seconds",
+            )
+            return
         yield Failed(
             ErrorCode.NOT_READY,
             "the worker was lost before the picture was done; try again",
@@ -52,10 +63,17 @@ class RunnerBackend:
         )
 
 
-async def _lines(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Put lines together again: the chunks are cut anywhere."""
+async def _lines(chunks: AsyncIterator[str], give_up: float) -> AsyncIterator[str]:
+    """Put lines together again: the chunks are cut anywhere.
+
+    Raises ``TimeoutError`` at the time ``give_up`` of ``time.monotonic()``.
+    """
     pending: list[str] = []
-    async for chunk in chunks:
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(chunks), give_up - monotonic())
+        except StopAsyncIteration:
+            return
         *complete, rest = chunk.split("\n")
         for line in complete:
             yield "".join([*pending, line])

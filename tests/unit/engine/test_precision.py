@@ -60,7 +60,7 @@ def test_impossible(machine: Machine, device: str, asked: str, gpu: bool, words:
 
 
 def test_hidden_gpus_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision.metadata, "version", lambda name: "2.13.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     with pytest.raises(UnsupportedPrecision, match="CUDA_VISIBLE_DEVICES hides all GPUs"):
         place("cuda", "auto")

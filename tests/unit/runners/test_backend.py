@@ -29,10 +29,10 @@ class Handle:
         return self._chunks()
 
 
-def events(chunks: Callable[[], AsyncGenerator[str, None]]) -> list[Event]:
+def events(chunks: Callable[[], AsyncGenerator[str, None]], deadline: float = 300.0) -> list[Event]:
     async def run() -> list[Event]:
         backend = RunnerBackend(Handle(chunks), [])
-        return [event async for event in backend.generate(make_request())]
+        return [event async for event in backend.generate(make_request(deadline=deadline))]
 
     return asyncio.run(run())
 
@@ -46,7 +46,7 @@ def test_lines_survive_any_cut(size: int) -> None:
     assert events(chunks) == EVENTS
 
 
-@pytest.mark.parametrize("error", [None, aiohttp.ClientPayloadError("cut"), TimeoutError()])
+@pytest.mark.parametrize("error", [None, aiohttp.ClientPayloadError("cut")])
 def test_a_lost_runner_is_a_failure_that_invites_another_try(error: Exception | None) -> None:
     async def chunks() -> AsyncGenerator[str, None]:
         yield to_line(Queued(0))
@@ -58,3 +58,15 @@ def test_a_lost_runner_is_a_failure_that_invites_another_try(error: Exception | 
     assert isinstance(last, Failed)
     assert last.code is ErrorCode.NOT_READY
     assert last.retry_after == 20
+
+
+def test_a_silent_runner_does_not_hold_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.backend.GRACE_SECONDS", 0.0)
+
+    async def chunks() -> AsyncGenerator[str, None]:
+        await asyncio.sleep(60)
+        yield STREAM
+
+    (event,) = events(chunks, deadline=0.01)
+    assert isinstance(event, Failed)
+    assert event.code is ErrorCode.DEADLINE_EXCEEDED
