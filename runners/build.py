@@ -6,6 +6,8 @@ import logging
 import threading
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from engine.batch import BatchLimits
 from engine.engine import Engine
@@ -34,6 +36,9 @@ def build_engine(
             f"there is a GPU, but torch {torch.__version__} cannot use it: check that its CUDA "
             "version fits the driver, or set SD_DEVICE=cpu"
         )
+    # Bars on stderr are for people at a terminal; a service has log lines.
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     engine = Engine(

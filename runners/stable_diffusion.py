@@ -32,6 +32,8 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
         # factor of ten (two cores, one busy: 10 s a picture against 1.2 s), and it is read once,
         # when torch is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # transformers warns on its import that torchvision is not there; nothing here needs it.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         # Imported here, so that the API and supervisor processes stay without torch.
         from runners.build import build_engine
 
