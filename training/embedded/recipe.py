@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.embedded import cache, classifier, text, unet, vae
@@ -98,11 +98,9 @@ class Recipe:
             cache.build_cache(
                 self.cache,
                 load_world(),
-                AutoencoderKL.from_pretrained(self._part("vae"), dtype=torch.float32),
+                vae.load_vae(self._part("vae")),
                 CLIPTokenizer.from_pretrained(self._part("tokenizer")),
-                CLIPTextModel.from_pretrained(
-                    self._part("text_encoder"), dtype=torch.float32
-                ),
+                CLIPTextModel.from_pretrained(self._part("text_encoder"), dtype=torch.float32),
                 style=DRAWN_STYLE,
                 scenes_per_object=self.scenes_per_object,
                 device=torch.device(self.device),
@@ -130,11 +128,7 @@ class Recipe:
         """Assemble the pipeline in half precision, out of what is trained so far."""
         decoder = self.checkpoint("decoder")
         pipeline = StableDiffusionPipeline(
-            vae=(
-                vae.trained_vae(decoder)
-                if decoder.exists()
-                else AutoencoderKL.from_pretrained(self._part("vae"))
-            ),
+            vae=(vae.trained_vae(decoder) if decoder.exists() else vae.load_vae(self._part("vae"))),
             text_encoder=CLIPTextModel.from_pretrained(self._part("text_encoder")),
             tokenizer=CLIPTokenizer.from_pretrained(self._part("tokenizer")),
             unet=unet.trained_unet(self.checkpoint("unet")),
