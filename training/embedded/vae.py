@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,7 +53,7 @@ class VAEPlan:
         if self.decoder_of is None:
             vae = new_vae()
         else:
-            vae = AutoencoderKL.from_pretrained(self.decoder_of, dtype=torch.float32)
+            vae = load_vae(self.decoder_of)
             vae.requires_grad_(False)
             vae.decoder.requires_grad_(True)
             vae.post_quant_conv.requires_grad_(True)
@@ -128,6 +129,14 @@ def new_vae() -> AutoencoderKL:
         vae.encoder.conv_out.weight[channels:] = 0
         vae.encoder.conv_out.bias[channels:] = -6
     return vae
+
+
+def load_vae(directory: Path) -> AutoencoderKL:
+    """A finished VAE in fp32. Unlike `from_pretrained` it does not note where it came from, which
+    would otherwise be exported with it."""
+    vae = new_vae()
+    vae.load_state_dict(load_file(directory / "diffusion_pytorch_model.safetensors"))
+    return vae.eval()
 
 
 def trained_vae(checkpoint: Path) -> AutoencoderKL:

@@ -63,6 +63,8 @@ def test_the_result_loads_offline_as_half_precision_safetensors(recipe: Recipe) 
         assert types == {torch.float16}
     assert not [path for path in recipe.model.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"}]
     assert size_in_megabytes(recipe.model) <= 20
+    for path in recipe.model.rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(encoding="utf-8")
 
 
 def test_the_training_data_has_no_held_out_pair(recipe: Recipe) -> None:
