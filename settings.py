@@ -32,7 +32,10 @@ class Settings(BaseSettings):
         "auto", description="auto is CUDA where there is a GPU; BentoML gives each worker its own"
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of the denoiser; default: torch's own choice"
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads of the denoiser; default: one or all, whichever is faster",
     )
 
     max_batch_pixels: int = Field(

@@ -15,6 +15,7 @@ from engine.events import Event, Failed, Image
 from engine.families.load import load_family
 from engine.precision import Placement
 from engine.request import GenerationRequest
+from engine.threads import choose_threads
 from models.catalog import ModelEntry
 from runners.metrics import PrometheusObserver
 from settings import Settings
@@ -39,10 +40,15 @@ def build_engine(
     # Bars on stderr are for people at a terminal; a service has log lines.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+    families = {entry.name: load_family(entry, placement) for entry in entries}
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    elif placement.device == "cpu":
+        default = entries[0]
+        threads = choose_threads(families[default.name], warm_up_request(default))
+        logger.info("%d CPU threads: the fastest for %s", threads, default.name)
     engine = Engine(
-        {entry.name: load_family(entry, placement) for entry in entries},
+        families,
         limits=BatchLimits(rows=settings.max_batch_rows, pixels=settings.max_batch_pixels),
         max_queue=settings.max_queue,
         observer=PrometheusObserver(),
@@ -52,9 +58,9 @@ def build_engine(
     return engine
 
 
-def warm_up(engine: Engine, entry: ModelEntry) -> None:
-    """Make one picture with the model's defaults; raise ``RuntimeError`` if that fails."""
-    request = GenerationRequest(
+def warm_up_request(entry: ModelEntry) -> GenerationRequest:
+    """A picture of the model's default size and guidance in as few steps as possible."""
+    return GenerationRequest(
         request_id=f"warm-up-{entry.name}",
         model=entry.name,
         prompt="a red apple",
@@ -65,6 +71,10 @@ def warm_up(engine: Engine, entry: ModelEntry) -> None:
         scheduler=entry.defaults.scheduler,
         seed=0,
     )
+
+
+def warm_up(engine: Engine, entry: ModelEntry) -> None:
+    """Make one picture with the model's defaults; raise ``RuntimeError`` if that fails."""
     done = threading.Event()
     results: list[Image | Failed] = []
 
@@ -73,7 +83,7 @@ def warm_up(engine: Engine, entry: ModelEntry) -> None:
             results.append(event)
             done.set()
 
-    engine.submit(request, emit)
+    engine.submit(warm_up_request(entry), emit)
     done.wait()
     if isinstance(results[0], Failed):
         raise RuntimeError(f"{entry.name} failed to make a first picture: {results[0].message}")
