@@ -212,7 +212,7 @@ def test_close_without_time_fails_what_is_left(family: StableDiffusion) -> None:
 
 def test_shapes_take_turns(family: StableDiffusion, recorder: Recorder) -> None:
     engine = Engine({"embedded": family}, observer=recorder)
-    large = Client(engine, make_request(width=128, height=128, num_inference_steps=12))
+    large = Client(engine, make_request(width=128, height=128, num_inference_steps=30))
     small = [Client(engine, make_request(num_inference_steps=4)) for _ in range(3)]
     for client in small:
         client.image()

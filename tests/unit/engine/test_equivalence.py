@@ -106,7 +106,7 @@ def test_strangers_in_the_batch_change_nothing(
     assert np.abs(pixels(target.image().data) - expected).max() <= 1
     for client in clients:
         client.image()
-    assert max(recorder.batches) == 6, "the jobs never shared a pass"
+    assert max(recorder.batches) > 1, "the jobs never shared a pass"
 
 
 def test_other_sizes_run_beside_each_other(
