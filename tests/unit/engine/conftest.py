@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch
 
 from engine.engine import Engine
 from engine.events import Event, Failed, Image
@@ -16,6 +17,7 @@ from engine.families.stable_diffusion import StableDiffusion
 from engine.job import Job
 from engine.observer import Phase
 from engine.request import GenerationRequest
+from engine.state import DenoisingState
 
 
 @dataclass
@@ -68,6 +70,33 @@ class Client:
         return end
 
 
+class Gate:
+    """A family whose passes can be held, watched and made to fail; all else is the real one."""
+
+    def __init__(self, family: StableDiffusion) -> None:
+        self._family = family
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.memory = 1_000  # rows that fit
+        self.broken = False
+        self.poison_seed: int | None = None
+        self.prepare = family.prepare
+        self.decode = family.decode
+
+    def forward(self, states: Sequence[DenoisingState]) -> list[torch.Tensor]:
+        self.entered.set()
+        assert self.open.wait(60)
+        if self.broken:
+            raise RuntimeError("secret detail /etc/shadow")
+        if sum(state.rows for state in states) > self.memory:
+            raise torch.OutOfMemoryError("does not fit")
+        predictions = self._family.forward(states)
+        for state, prediction in zip(states, predictions, strict=True):
+            if state.guidance_scale == self.poison_seed:
+                prediction.fill_(float("nan"))
+        return predictions
+
+
 @pytest.fixture(scope="session")
 def family(pipeline: Any) -> StableDiffusion:
     return StableDiffusion(type(pipeline)(**pipeline.components, requires_safety_checker=False))
@@ -83,3 +112,8 @@ def engine(family: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
     engine = Engine({"embedded": family}, observer=recorder)
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def gate(family: StableDiffusion) -> Gate:
+    return Gate(family)

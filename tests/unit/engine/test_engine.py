@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import aclosing
 from io import BytesIO
 
 import PIL.Image
 import pytest
-import torch
 
 from engine.batch import BatchLimits
 from engine.engine import Engine
@@ -18,42 +16,9 @@ from engine.errors import ErrorCode, RequestError
 from engine.events import Event, Failed, Image, Progress, Queued, from_line, to_line
 from engine.families.stable_diffusion import StableDiffusion
 from engine.request import OutputFormat
-from engine.state import DenoisingState
 from engine.stream import stream
 from tests.conftest import make_request
-from tests.unit.engine.conftest import Client, Recorder
-
-
-class Gate:
-    """A family whose passes can be held, watched and made to fail; all else is the real one."""
-
-    def __init__(self, family: StableDiffusion) -> None:
-        self._family = family
-        self.open = threading.Event()
-        self.entered = threading.Event()
-        self.memory = 1_000  # rows that fit
-        self.broken = False
-        self.poison_seed: int | None = None
-        self.prepare = family.prepare
-        self.decode = family.decode
-
-    def forward(self, states: Sequence[DenoisingState]) -> list[torch.Tensor]:
-        self.entered.set()
-        assert self.open.wait(60)
-        if self.broken:
-            raise RuntimeError("secret detail /etc/shadow")
-        if sum(state.rows for state in states) > self.memory:
-            raise torch.OutOfMemoryError("does not fit")
-        predictions = self._family.forward(states)
-        for state, prediction in zip(states, predictions, strict=True):
-            if state.guidance_scale == self.poison_seed:
-                prediction.fill_(float("nan"))
-        return predictions
-
-
-@pytest.fixture
-def gate(family: StableDiffusion) -> Gate:
-    return Gate(family)
+from tests.unit.engine.conftest import Client, Gate, Recorder
 
 
 @pytest.fixture
