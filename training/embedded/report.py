@@ -79,8 +79,11 @@ The weights in the repository were not made by one such run: {history}
 _HISTORY = (
     "VAE encoder, text encoder and a first UNet (203,000 samples) come from a study with the same "
     "architecture, data and held-out pairs, in which the text encoder still learned together with "
-    "the UNet; the UNet was then trained on with `--init-from`, the decoder and the judge by the "
-    "stages above."
+    "the UNet; the UNet was then trained for 320,000 samples with `--init-from`, the decoder for "
+    "30,000 and the judge for 100,000 (from nothing) by the stages above. A run from nothing was "
+    "made only in part: with a new vocabulary and a new, frozen text encoder, a UNet without "
+    "former training had 98.6 % of held-out backgrounds and 13 % of objects right after 20,000 "
+    "samples. The VAE stage was not run in full."
 )
 
 
