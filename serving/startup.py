@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-from engine.families import SERVED_FAMILIES
+from engine.families import check_served
 from engine.precision import Placement, UnsupportedPrecision
 from models.catalog import ModelEntry
 from models.errors import ModelError
@@ -32,9 +32,5 @@ def explained() -> Iterator[None]:
 def check(entries: Sequence[ModelEntry], placement: Placement) -> None:
     """Raise ``ModelError`` for a model that is not here, or that the engine cannot run."""
     for entry in entries:
-        if entry.family not in SERVED_FAMILIES:
-            raise ModelError(
-                f"{entry.name} is of the family {entry.family}; only "
-                f"{', '.join(sorted(SERVED_FAMILIES))} can be served yet."
-            )
+        check_served(entry)
         resolve(entry, placement.precision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.families import SERVED_FAMILIES
+from engine.families import check_served
 from engine.families.base import Family
 from engine.families.stable_diffusion import StableDiffusion
 from engine.precision import Placement
@@ -19,11 +19,10 @@ def load_family(entry: ModelEntry, placement: Placement) -> Family:
     """Load a model in the given precision onto the given device.
 
     Raises:
-        models.errors.ModelError: not downloaded, or not loadable safely.
-        ValueError: no engine module for its architecture.
+        models.errors.ModelError: not downloaded, not loadable safely, or of an architecture
+            that the engine does not know yet.
     """
-    if entry.family not in SERVED_FAMILIES:
-        raise ValueError(f"{entry.name}: the family {entry.family} cannot be served yet")
+    check_served(entry)
     pipeline = load_pipeline(
         entry,
         location=resolve(entry, placement.precision),
