@@ -14,7 +14,8 @@ from engine.request import GenerationRequest
 class ServedModel:
     """A model that is being served, with what a request to it falls back on.
 
-    ``width``, ``height`` are pixels; ``multiple_of`` is what both must divide by.
+    ``tasks`` are those of ``txt2img``, ``img2img`` and ``inpaint`` that it can do. ``width``,
+    ``height`` are pixels; ``multiple_of`` is what both must divide by.
     """
 
     name: str
@@ -22,6 +23,7 @@ class ServedModel:
     precision: str
     description: str
     licence: str
+    tasks: tuple[str, ...]
     width: int
     height: int
     multiple_of: int
@@ -40,9 +42,9 @@ class Backend(Protocol):
         ...
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Run one request. Ends with ``Image`` or ``Failed``; never raises ``RequestError``.
+        """Run one request. Ends as ``engine.events`` says; never raises ``RequestError``.
 
-        Closing the iterator cancels the job.
+        Closing the iterator cancels its jobs.
         """
         ...
 

@@ -1,7 +1,9 @@
-"""What a job reports while it runs, and the line format in which it crosses processes.
+"""What a request's jobs report while they run, and the line format in which that crosses processes.
 
 On the wire an event is one line of ASCII JSON: ``{"event": "progress", "step": 3, "total": 20}``.
-Every stream ends with exactly one ``Image`` or ``Failed``.
+A stream ends with the last of the request's ``Image`` events, which come in any order, or with one
+``Failed``, which ends the other pictures of the request too. ``index`` says which picture an event
+is about, 0 for the first.
 """
 
 from __future__ import annotations
@@ -16,28 +18,40 @@ from engine.errors import ErrorCode, RequestError
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The job was accepted; ``position`` jobs wait in front of it."""
+    """The request was accepted; ``position`` jobs wait in front of its first."""
 
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``step`` of ``total`` denoiser calls are done."""
+    """``step`` of ``total`` denoiser calls are done.
+
+    ``preview`` is a small PNG of how the picture stands, one pixel per latent, if asked for.
+    """
 
     step: int
     total: int
+    index: int = 0
+    preview: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The finished picture, encoded as a file of ``media_type``."""
+    """A finished picture, encoded as a file of ``media_type``.
+
+    ``warnings`` are sentences for the client about what of its request was not followed to the
+    letter; ``last`` marks the end of the request.
+    """
 
     data: bytes
     media_type: str
     width: int
     height: int
     seed: int
+    index: int = 0
+    warnings: tuple[str, ...] = ()
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,12 @@ class Failed:
 
 Event = Queued | Progress | Image | Failed
 
+
+def ends(event: Event) -> bool:
+    """Whether nothing follows this event in its stream."""
+    return event.last if isinstance(event, Image) else isinstance(event, Failed)
+
+
 _NAMES: dict[type[Event], str] = {
     Queued: "queued",
     Progress: "progress",
@@ -66,13 +86,15 @@ _NAMES: dict[type[Event], str] = {
     Failed: "error",
 }
 _TYPES = {name: kind for kind, name in _NAMES.items()}
+_BINARY = {"data", "preview"}
 
 
 def to_line(event: Event) -> str:
     """Serialise an event as one newline-terminated line of ASCII JSON."""
     fields: dict[str, Any] = asdict(event)
-    if isinstance(event, Image):
-        fields["data"] = base64.b64encode(event.data).decode("ascii")
+    for name in _BINARY & fields.keys():
+        if fields[name] is not None:
+            fields[name] = base64.b64encode(fields[name]).decode("ascii")
     return json.dumps({"event": _NAMES[type(event)], **fields}) + "\n"
 
 
@@ -81,8 +103,11 @@ def from_line(line: str) -> Event:
     fields = json.loads(line)
     try:
         kind = _TYPES[fields.pop("event")]
+        for name in _BINARY & fields.keys():
+            if fields[name] is not None:
+                fields[name] = base64.b64decode(fields[name], validate=True)
         if kind is Image:
-            fields["data"] = base64.b64decode(fields["data"], validate=True)
+            fields["warnings"] = tuple(fields["warnings"])
         elif kind is Failed:
             fields["code"] = ErrorCode(fields["code"])
         return kind(**fields)

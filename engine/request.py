@@ -1,4 +1,4 @@
-"""One request for one picture, valid by construction."""
+"""One request for pictures, valid by construction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """Everything a picture depends on. Whoever builds one has checked the ranges.
+    """Everything its pictures depend on. Whoever builds one has checked the ranges.
 
     Attributes:
         request_id: name of the request in logs and answers.
@@ -34,12 +34,16 @@ class GenerationRequest:
             https://arxiv.org/abs/2207.12598; at 1 or below the negative prompt has no effect.
         scheduler: short name out of ``engine.samplers.SAMPLERS``.
         seed: 0 to 2**53 - 1 (so that it survives a JSON number); always resolved.
-        init_image: img2img only: raw RGB bytes, ``height * width * 3``, row by row.
-        strength: img2img only: share of the schedule that is run, 0 < strength <= 1 and
+            Picture ``i`` of ``num_images`` is the one that ``seed + i`` gives alone.
+        num_images: how many pictures, >= 1; ``seed + num_images - 1`` is a valid seed too.
+        init_image: img2img and inpainting: raw RGB bytes, ``height * width * 3``, row by row.
+        mask: inpainting only: raw bytes, ``height * width``; what is 128 or more is painted anew.
+        strength: with an init image: share of the schedule that is run, 0 < strength <= 1 and
             ``int(num_inference_steps * strength) >= 1``.
-        output_format: file format of the picture.
+        output_format: file format of the pictures.
         deadline: seconds from submission until the request is given up.
         wants_progress: whether progress events are of use to the client.
+        wants_previews: whether progress events shall carry a preview; implies progress events.
     """
 
     request_id: str
@@ -52,8 +56,11 @@ class GenerationRequest:
     guidance_scale: float
     scheduler: str
     seed: int
+    num_images: int = 1
     init_image: bytes | None = None
+    mask: bytes | None = None
     strength: float | None = None
     output_format: OutputFormat = OutputFormat.PNG
     deadline: float = 300.0
     wants_progress: bool = False
+    wants_previews: bool = False

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from engine.engine import Engine
 from engine.errors import RequestError
-from engine.events import Event, Failed, Image
+from engine.events import Event, Failed, ends
 from engine.request import GenerationRequest
 
 
@@ -34,7 +34,7 @@ async def stream(engine: Engine, request: GenerationRequest) -> AsyncGenerator[E
         while True:
             event = await events.get()
             yield event
-            if isinstance(event, Image | Failed):
+            if ends(event):
                 return
     finally:
         job.cancel()

@@ -26,7 +26,7 @@ from models.errors import CatalogError, UnknownModel
 
 Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
 Variant: TypeAlias = Literal["fp32", "fp16"]
-Task: TypeAlias = Literal["txt2img", "img2img"]
+Task: TypeAlias = Literal["txt2img", "img2img", "inpaint"]
 SchedulerName: TypeAlias = Literal[
     "ddim",
     "euler",
@@ -135,7 +135,7 @@ class ModelEntry(_Frozen):
     variants: tuple[Variant, ...] = Field(
         ("fp32", "fp16"), min_length=1, description="Precisions that its weights exist in"
     )
-    tasks: tuple[Task, ...] = Field(("txt2img", "img2img"), min_length=1)
+    tasks: tuple[Task, ...] = Field(("txt2img", "img2img", "inpaint"), min_length=1)
     defaults: Defaults
     licence: str = Field(min_length=1)
     licence_url: str | None = None

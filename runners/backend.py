@@ -14,7 +14,7 @@ from bentoml.exceptions import BentoMLException
 
 from api.backend import ServedModel
 from engine.errors import ErrorCode
-from engine.events import Event, Failed, Image, from_line
+from engine.events import Event, Failed, ends, from_line
 from engine.request import GenerationRequest
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class RunnerBackend:
                 async for line in _lines(chunks, give_up):
                     event = from_line(line)
                     yield event
-                    if isinstance(event, Image | Failed):
+                    if ends(event):
                         return
         except (BentoMLException, aiohttp.ClientError) as error:
             logger.error("lost the runner: %s", error, extra={"request_id": request.request_id})

@@ -19,6 +19,7 @@ def served_model(entry: ModelEntry, placement: Placement) -> ServedModel:
         precision=placement.precision,
         description=entry.description,
         licence=entry.licence,
+        tasks=entry.tasks,
         width=defaults.width,
         height=defaults.height,
         multiple_of=_MULTIPLES[entry.family],
