@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -16,6 +17,35 @@ class Phase(StrEnum):
     ENCODE = "encode"
 
 
+class Fate(StrEnum):
+    """What became of the rows of a denoiser pass."""
+
+    USEFUL = "useful"  # of a job whose picture was delivered
+    WASTED = "wasted"  # of a job that was cancelled, overdue or failed
+    PADDING = "padding"  # of nobody: added to reach a bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One denoiser pass.
+
+    Attributes:
+        model: catalog name.
+        size: width and height of its pictures in pixels.
+        jobs: the job's name (request id and picture index) of each row that is no padding.
+        rows: rows of the batch, padding included.
+        started: ``time.monotonic()``.
+        seconds: how long it took, with the schedulers' steps.
+    """
+
+    model: str
+    size: tuple[int, int]
+    jobs: tuple[str, ...]
+    rows: int
+    started: float
+    seconds: float
+
+
 class Observer(Protocol):
     """Receives measurements; called from the engine's threads, so it must be quick and safe."""
 
@@ -23,8 +53,16 @@ class Observer(Protocol):
         """Jobs not yet admitted, and jobs being denoised."""
         ...
 
-    def denoised(self, jobs: int, rows: int, seconds: float) -> None:
-        """One denoiser pass over ``jobs`` jobs that filled ``rows`` rows."""
+    def denoised(self, done: Pass) -> None:
+        """One denoiser pass was made."""
+        ...
+
+    def spent(self, fate: Fate, row_steps: int) -> None:
+        """``row_steps`` rows of passes (one row in one pass counts one) turned out to be ..."""
+        ...
+
+    def resident(self, model: str, loaded: bool, seconds: float) -> None:
+        """A model was loaded within ``seconds``, or dropped (``loaded`` is false)."""
         ...
 
     def phase(self, phase: Phase, seconds: float) -> None:
@@ -41,7 +79,11 @@ class Silent:
 
     def depth(self, waiting: int, running: int) -> None: ...
 
-    def denoised(self, jobs: int, rows: int, seconds: float) -> None: ...
+    def denoised(self, done: Pass) -> None: ...
+
+    def spent(self, fate: Fate, row_steps: int) -> None: ...
+
+    def resident(self, model: str, loaded: bool, seconds: float) -> None: ...
 
     def phase(self, phase: Phase, seconds: float) -> None: ...
 

@@ -25,6 +25,7 @@ TINY = ServedModel(
     precision="fp32",
     description="Draws one colour",
     licence="Apache-2.0",
+    tasks=("txt2img", "img2img", "inpaint"),
     width=128,
     height=128,
     multiple_of=8,
