@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     max_side: int = Field(2_048, ge=64, description="Pixels")
     max_pixels: int = Field(2_400_000, ge=64 * 64, description="width x height of a picture")
     max_steps: int = Field(150, ge=1, le=1000)
+    max_images: int = Field(8, ge=1, le=64, description="Pictures per request")
     max_body_bytes: int = Field(12 * 1024 * 1024, ge=1024, description="Request body")
     max_input_pixels: int = Field(16_000_000, ge=64 * 64, description="Pixels of an input image")
 
