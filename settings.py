@@ -6,9 +6,9 @@ BentoML's own knobs (ports, workers, timeouts) stay in ``configuration.yaml``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -35,15 +35,35 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=1024,
-        description="CPU threads of the denoiser; default: one or all, whichever is faster",
+        description="CPU threads of the denoiser; default: one or all, as is faster just then",
     )
 
-    max_batch_pixels: int = Field(
-        8 * 1024 * 1024,
-        ge=64 * 64,
-        description="Rows x pixels that one denoiser pass may hold",
+    pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Those of SD_MODELS that never leave the memory, comma-separated"
     )
-    max_batch_rows: int = Field(16, ge=2, le=1024, description="Rows that one pass may hold")
+    model_memory: ByteSize | None = Field(
+        None,
+        description="What the weights of all models in memory may take together, such as 12GB; "
+        "the model used longest ago makes room. Default: no bound, all are loaded at the start",
+    )
+
+    max_batch_pixels: int | None = Field(
+        None,
+        ge=64 * 64,
+        description="Rows x pixels that one denoiser pass may hold; default: what fits into the "
+        "GPU's memory, on a CPU 2 Mi (eight rows of 512 x 512)",
+    )
+    max_batch_rows: int = Field(32, ge=2, le=1024, description="Rows that one pass may hold")
+    pad_rows: bool | None = Field(
+        None,
+        description="Pad passes to a few numbers of rows, so that kernels and compiled graphs see "
+        "few shapes; default: on a GPU or with SD_COMPILE",
+    )
+    invariant: bool = Field(
+        False,
+        description="Pad all passes to one number of rows: a picture is then bit-identical, "
+        "whoever shares its passes",
+    )
     max_queue: int = Field(64, ge=1, le=100_000, description="Jobs accepted and not yet finished")
     deadline: float = Field(300.0, gt=0, le=3600, description="Seconds a request may take")
     drain: float = Field(
@@ -62,9 +82,20 @@ class Settings(BaseSettings):
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "pinned_models", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.pinned_models:
+            if name not in self.models:
+                raise ValueError(f"pinned_models names {name!r}, which is not one of models")
+        if self.max_images > self.max_queue:
+            raise ValueError(
+                f"max_images ({self.max_images}) must not exceed max_queue ({self.max_queue})"
+            )
+        return self

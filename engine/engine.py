@@ -5,101 +5,117 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from time import monotonic
 
-import PIL.Image
 import torch
 
+from engine.admission import Admission
 from engine.batch import BatchLimits, pick
-from engine.encoding import encode
+from engine.decoder import Decoder
+from engine.delivery import Delivery
+from engine.denoiser import Denoiser
 from engine.errors import ErrorCode, RequestError
-from engine.events import Event, Failed, Image, Progress, Queued
+from engine.events import Event, Failed, Image, Progress
 from engine.families.base import Family
 from engine.job import Job
-from engine.observer import Observer, Phase, Silent
+from engine.observer import Fate, Observer, Phase, Silent
+from engine.pace import Pace
 from engine.request import GenerationRequest
+from engine.residency import Residency
+from engine.submission import Submission
+from engine.threads import ThreadTuner
 
 logger = logging.getLogger(__name__)
 
-ENCODING_THREADS = 2
 MAX_RETRY_AFTER = 120.0  # seconds
+STALLED_SECONDS = 0.1
 
 
 class Engine:
     """Runs jobs of one or more models on one device, from one thread.
 
-    Each turn of the loop admits waiting jobs, takes one denoiser step for as many jobs as can
-    share a pass, and decodes those that finished. A job joins at the next turn and leaves as
-    soon as it is done, cancelled or overdue.
+    Each turn of the loop prepares waiting jobs or decodes finished ones, whichever is due, and
+    then takes one denoiser step for as many jobs as can share a pass. A job joins at the next
+    turn and leaves as soon as it is done, cancelled or overdue.
 
     Args:
-        families: the loaded models by catalog name.
+        models: the models, in memory or not.
         limits: bounds of one denoiser pass.
         max_queue: jobs accepted and not yet finished, >= 1.
+        threads: how many CPU threads do the work; default: whatever torch is set to.
         observer: receives the measurements.
     """
 
     def __init__(
         self,
-        families: Mapping[str, Family],
+        models: Residency,
         *,
         limits: BatchLimits | None = None,
         max_queue: int = 64,
+        threads: ThreadTuner | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._families = dict(families)
-        self._limits = limits or BatchLimits()
-        self._max_queue = max_queue
+        limits = limits or BatchLimits()
+        threads = threads or ThreadTuner((torch.get_num_threads(),))
         self._observer: Observer = observer or Silent()
+        self._models = models
+        self._max_queue = max_queue
+        self._admission = Admission(threads, self._observer, singly=limits.invariant)
+        self._denoiser = Denoiser(limits, threads, self._observer)
+        self._decoder = Decoder(threads, self._observer, singly=limits.invariant)
+        self._delivery = Delivery(self._observer, self._deliver)
+        self._step_pace = Pace()  # a unit is a pass
+        self._decoding_is_due = False
+        self._stalled = False
+
         self._wake = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
+        self._denoised: list[Job] = []
         self._unfinished = 0
         self._closed = False
         self._aborted = False
         self._seconds_per_job = 1.0
         self._finished_at = 0.0
-        self._encoders = ThreadPoolExecutor(ENCODING_THREADS, "engine-encoder")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: GenerationRequest, emit: Callable[[Event], None]) -> Job:
-        """Accept a request; its events go to ``emit``, the last one an ``Image`` or ``Failed``.
+    def submit(self, request: GenerationRequest, emit: Callable[[Event], None]) -> Submission:
+        """Accept a request; its events go to ``emit``, ending as ``engine.events`` says.
 
         Raises:
-            RequestError: ``not_found`` for a model that is not loaded, ``busy`` when the queue
-                is full, ``not_ready`` after ``close``.
+            RequestError: ``not_found`` for a model that is not served, ``busy`` when the queue
+                has no room for all its pictures, ``not_ready`` after ``close``.
         """
-        if request.model not in self._families:
+        if request.model not in self._models:
             raise RequestError(
                 ErrorCode.NOT_FOUND, f"model: {request.model!r} is not loaded", field="model"
             )
-        job = Job(request, emit)
+        submission = Submission(request, emit)
         with self._wake:
             if self._closed:
                 raise RequestError(
                     ErrorCode.NOT_READY, "the service is shutting down", retry_after=10
                 )
-            if self._unfinished >= self._max_queue:
+            if self._unfinished + request.num_images > self._max_queue:
                 wait = min(max(self._seconds_per_job * self._unfinished, 1.0), MAX_RETRY_AFTER)
                 raise RequestError(
                     ErrorCode.BUSY,
-                    f"{self._unfinished} requests are waiting or running, the limit is "
+                    f"{self._unfinished} pictures are waiting or being made, the limit is "
                     f"{self._max_queue}",
                     retry_after=round(wait, 1),
                 )
-            self._unfinished += 1
+            self._unfinished += request.num_images
             position = len(self._waiting)
-            # Before the loop can see the job: no event may overtake this one.
-            emit(Queued(position))
-            self._waiting.append(job)
+            # Before the loop can see the jobs: no event may overtake this one.
+            submission.accepted(position)
+            self._waiting.extend(submission.jobs)
             self._wake.notify()
         logger.info(
             "accepted, %d waiting in front", position, extra={"request_id": request.request_id}
         )
-        return job
+        return submission
 
     def close(self, timeout: float = 0.0) -> None:
         """Refuse new jobs, let the accepted ones finish for ``timeout`` seconds, fail the rest."""
@@ -111,7 +127,8 @@ class Engine:
             self._aborted = True
             self._wake.notify()
         self._thread.join()
-        self._encoders.shutdown()
+        self._delivery.close()
+        self._models.close()
 
     def _loop(self) -> None:
         with torch.inference_mode():
@@ -120,154 +137,163 @@ class Engine:
                     self._turn()
                 except Exception as error:
                     logger.exception("a turn of the engine failed")
-                    self._evict(list(self._running), error)
+                    self._evict((job, error) for job in self._in_progress())
         abandoned = RequestError(
             ErrorCode.NOT_READY, "the service shut down before the picture was done", retry_after=10
         )
-        for job in [*self._running, *self._waiting]:
+        for job in [*self._in_progress(), *self._waiting]:
             self._fail(job, abandoned)
-
-    def _turn(self) -> None:
-        self._drop_lost()
-        self._admit()
-        self._step(pick(self._running, self._limits))
-        self._retire()
-        self._observer.depth(len(self._waiting), len(self._running))
 
     def _wait_for_work(self) -> bool:
         """Block until there is a job; False when it is time to end."""
         with self._wake:
-            while not (self._waiting or self._running or self._closed):
+            if self._stalled:
+                # Everybody waits for a model; some may give up meanwhile.
+                self._wake.wait(STALLED_SECONDS)
+            while not (self._waiting or self._in_progress() or self._closed):
                 self._wake.wait()
-            return not self._aborted and bool(self._waiting or self._running)
+            return not self._aborted and bool(self._waiting or self._in_progress())
 
-    def _admit(self) -> None:
-        """Prepare waiting jobs, oldest first, while a pass has room for them."""
-        rows = sum(job.denoising.rows for job in self._running)
-        while self._waiting and rows < self._limits.rows:
-            job = self._waiting.popleft()
-            job.admitted_at = monotonic()
-            self._observer.phase(Phase.QUEUE, job.admitted_at - job.submitted_at)
-            try:
-                job.state = self._families[job.request.model].prepare(job.request)
-            except Exception as error:
-                self._fail(job, error)
-                continue
-            job.served_at = monotonic()
-            self._observer.phase(Phase.PREPARE, job.served_at - job.admitted_at)
-            self._running.append(job)
-            rows += job.denoising.rows
+    def _in_progress(self) -> list[Job]:
+        return [*self._running, *self._denoised]
+
+    def _turn(self) -> None:
+        self._drop_lost()
+        self._collect_model()
+        chosen = self._choose()
+        # One of the two a turn, and none meant to take longer than a step: that is all that a
+        # running job ever waits for another one.
+        if self._denoised and (self._decoding_is_due or not chosen):
+            self._decode()
+            self._decoding_is_due = False
+        elif chosen:
+            self._admit(chosen)
+            self._decoding_is_due = True
+        self._step()
+        self._request_model()
+        self._stalled = not self._in_progress() and not chosen
+        self._observer.depth(len(self._waiting), len(self._running))
 
     def _drop_lost(self) -> None:
         with self._wake:
-            lost = {job for job in [*self._running, *self._waiting] if job.cancelled or job.overdue}
-            self._running = [job for job in self._running if job not in lost]
+            lost = {
+                job
+                for job in [*self._in_progress(), *self._waiting]
+                if job.cancelled or job.overdue
+            }
             self._waiting = deque(job for job in self._waiting if job not in lost)
-        for job in lost:
-            self._fail(job, _loss(job))
+        self._evict((job, _loss(job)) for job in lost)
 
-    def _step(self, batch: list[Job]) -> None:
-        """Take one denoiser step for every job of the batch."""
+    def _collect_model(self) -> None:
+        """Take over a model that was being loaded; if that failed, so do the jobs that want it."""
+        failure = self._models.collect()
+        if failure is None:
+            return
+        name, error = failure
+        logger.error("%s could not be loaded", name, exc_info=error)
+        refusal = RequestError(
+            ErrorCode.NOT_READY, f"model: {name} could not be loaded", retry_after=60
+        )
+        with self._wake:
+            waiting = [job for job in self._waiting if job.request.model == name]
+            self._waiting = deque(job for job in self._waiting if job.request.model != name)
+        self._evict((job, refusal) for job in waiting)
+
+    def _request_model(self) -> None:
+        """See to it that the model of whoever waits longest for one gets into memory."""
+        wanted = next((name for name in self._waiting_models() if not self._has(name)), None)
+        if wanted is not None:
+            busy = {job.request.model for job in self._in_progress()}
+            self._models.request(wanted, busy, self._wake_up)
+
+    def _waiting_models(self) -> dict[str, None]:
+        with self._wake:
+            return dict.fromkeys(job.request.model for job in self._waiting)
+
+    def _has(self, model: str) -> bool:
+        return self._models.get(model) is not None
+
+    def _wake_up(self) -> None:
+        with self._wake:
+            self._wake.notify()
+
+    def _choose(self) -> list[Job]:
+        """Which waiting jobs to admit now."""
+        models = {name for name in self._waiting_models() if self._has(name)}
+        with self._wake:
+            waiting = [job for job in self._waiting if job.request.model in models]
+        seconds = self._step_pace.seconds_per_unit if self._running else None
+        return self._admission.choose(waiting, self._running, self._denoiser.limits, seconds)
+
+    def _admit(self, chosen: list[Job]) -> None:
+        with self._wake:
+            self._waiting = deque(job for job in self._waiting if job not in chosen)
+        self._running += chosen
+        family = self._models.use(chosen[0].request.model)
+        self._evict(self._admission.prepare(family, chosen))
+
+    def _step(self) -> None:
+        """Take one denoiser step for the jobs whose turn it is."""
+        batch = pick(self._running, self._denoiser.limits)
         if not batch:
             return
-        family = self._families[batch[0].request.model]
         started = monotonic()
-        try:
-            predictions = family.forward([job.denoising for job in batch])
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
-                self._evict(batch, error)
-                return
-            logger.warning("out of memory with %d jobs in a pass, halving it", len(batch))
-            half = len(batch) // 2
-            self._step(batch[:half])
-            self._step(batch[half:])
-            return
-        except Exception as error:
-            self._evict(batch, error)
-            return
-        for job, prediction in zip(batch, predictions, strict=True):
-            try:
-                job.denoising.advance(prediction)
-            except Exception as error:
-                self._evict([job], error)
-                continue
-            job.served_at = started
-            if job.due_progress():
-                job.emit(Progress(job.denoising.index, job.denoising.total))
-        rows = sum(job.denoising.rows for job in batch)
-        self._observer.denoised(len(batch), rows, monotonic() - started)
+        family = self._models.use(batch[0].request.model)
+        self._evict(self._denoiser.step(family, batch))
+        for job in batch:
+            if job.state is not None and job.due_progress():
+                self._report(family, job)
+        self._running = [job for job in self._running if not job.denoising.finished]
+        for job in batch:
+            if job.state is not None and job.denoising.finished:
+                self._denoised.append(job)
+                self._observer.phase(Phase.DENOISE, monotonic() - job.admitted_at)
+        self._step_pace.record(1, monotonic() - started)
 
-    def _evict(self, jobs: Iterable[Job], error: BaseException) -> None:
-        """Fail running jobs."""
-        for job in jobs:
-            self._running.remove(job)
+    def _report(self, family: Family, job: Job) -> None:
+        """Say how far a job is."""
+        state = job.denoising
+        if job.request.wants_previews and not state.finished:
+            self._delivery.progress(job, state.index, state.total, family.preview(state))
+        else:
+            job.report(Progress(state.index, state.total, job.index))
+
+    def _decode(self) -> None:
+        """Decode the finished jobs of one shape, as many as a step's time allows."""
+        batch = pick(self._denoised, self._denoiser.limits)
+        if self._running and self._step_pace.seconds_per_unit is not None:
+            seconds = self._step_pace.seconds_per_unit
+            batch = batch[: self._decoder.affordable(batch[0].pixels, seconds)]
+        family = self._models.use(batch[0].request.model)
+        results = self._decoder.decode(family, batch)
+        self._denoised = [job for job in self._denoised if job not in batch]
+        for job, result in results:
+            warnings = job.denoising.warnings
+            job.state = None
+            if isinstance(result, BaseException):
+                self._fail(job, result)
+            else:
+                self._delivery.picture(job, result, warnings)
+
+    def _evict(self, failed: Iterable[tuple[Job, BaseException]]) -> None:
+        """Fail jobs, wherever they are."""
+        reasons = dict(failed)
+        self._running = [job for job in self._running if job not in reasons]
+        self._denoised = [job for job in self._denoised if job not in reasons]
+        for job, error in reasons.items():
+            job.state = None
             self._fail(job, error)
 
-    def _retire(self) -> None:
-        """Decode the jobs that took their last step, those of one shape together."""
-        done = [job for job in self._running if job.denoising.finished]
-        self._running = [job for job in self._running if not job.denoising.finished]
-        while batch := pick(done, self._limits):
-            done = [job for job in done if job not in batch]
-            self._decode(batch)
-
-    def _decode(self, batch: list[Job]) -> None:
-        started = monotonic()
-        sound: list[Job] = []
-        for job in batch:
-            self._observer.phase(Phase.DENOISE, started - job.admitted_at)
-            if bool(torch.isfinite(job.denoising.latents).all()):
-                sound.append(job)
-            else:
-                self._fail(job, ArithmeticError("the latents are not finite"))
-        if not sound:
-            return
-        try:
-            pictures = self._families[sound[0].request.model].decode(
-                [job.denoising for job in sound]
-            )
-        except torch.OutOfMemoryError as error:
-            if len(sound) == 1:
-                self._fail(sound[0], error)
-                return
-            logger.warning("out of memory decoding %d pictures, halving", len(sound))
-            half = len(sound) // 2
-            self._decode(sound[:half])
-            self._decode(sound[half:])
-            return
-        except Exception as error:
-            for job in sound:
-                self._fail(job, error)
-            return
-        seconds = monotonic() - started
-        for job, picture in zip(sound, pictures, strict=True):
-            job.state = None
-            self._observer.phase(Phase.DECODE, seconds)
-            self._encoders.submit(self._deliver, job, picture)
-
-    def _deliver(self, job: Job, picture: PIL.Image.Image) -> None:
-        """Encode a picture and hand it over; runs in the encoders' threads."""
+    def _deliver(self, job: Job, result: Image | BaseException) -> None:
+        """Hand a picture over; runs in the threads of the delivery."""
         if job.cancelled or job.overdue:
             self._fail(job, _loss(job))
-            return
-        started = monotonic()
-        request = job.request
-        try:
-            data = encode(picture, request)
-        except Exception as error:
-            self._fail(job, error)
-            return
-        self._observer.phase(Phase.ENCODE, monotonic() - started)
-        logger.info(
-            "done in %.2f s",
-            monotonic() - job.submitted_at,
-            extra={"request_id": request.request_id},
-        )
-        event = Image(
-            data, request.output_format.media_type, picture.width, picture.height, request.seed
-        )
-        self._finish(job, "ok", event)
+        elif isinstance(result, BaseException):
+            self._fail(job, result)
+        else:
+            seconds = monotonic() - job.submitted_at
+            logger.info("done in %.2f s", seconds, extra={"request_id": job.request.request_id})
+            self._finish(job, "ok", result)
 
     def _fail(self, job: Job, error: BaseException) -> None:
         """End a job without a picture; what is not the client's business is only logged."""
@@ -279,7 +305,7 @@ class Engine:
             error = RequestError(ErrorCode.INTERNAL, "the picture could not be made")
         self._finish(job, error.code.value, Failed.from_error(error))
 
-    def _finish(self, job: Job, outcome: str, event: Event) -> None:
+    def _finish(self, job: Job, outcome: str, event: Image | Failed) -> None:
         with self._wake:
             self._unfinished -= 1
             now = monotonic()
@@ -289,8 +315,12 @@ class Engine:
                 interval = now - max(self._finished_at, job.submitted_at)
                 self._seconds_per_job += 0.2 * (interval - self._seconds_per_job)
                 self._finished_at = now
+        wasted = job.wasted_row_steps
+        self._observer.spent(Fate.WASTED, wasted)
+        fate = Fate.USEFUL if outcome == "ok" else Fate.LOST
+        self._observer.spent(fate, job.row_steps - wasted)
         self._observer.finished(outcome)
-        job.emit(event)
+        job.report(event)
 
 
 def _loss(job: Job) -> RequestError:

@@ -1,4 +1,4 @@
-"""A request on its way through the engine."""
+"""One picture on its way through the engine."""
 
 from __future__ import annotations
 
@@ -16,32 +16,53 @@ PROGRESS_INTERVAL = 0.1  # seconds: nobody watches more than ten steps a second
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One submitted request.
+    """One picture of a submitted request.
 
     Attributes:
-        request: what to draw.
-        emit: receives the job's events; called from the engine's threads, must not block.
+        request: what to draw; its ``num_images`` is 1 and its seed that of this picture.
+        index: which picture of the submitted request, 0 for the first.
+        report: receives the job's events; called from the engine's threads.
         submitted_at: ``time.monotonic()`` of the submission; likewise ``admitted_at`` of the
-            admission and ``served_at`` of the last denoiser pass.
-        state: the denoising, once admitted.
+            admission, ``served_at`` of the last denoiser pass and ``reported_at`` of the last
+            progress event.
+        state: the denoising, from the admission to the decoding.
+        row_steps: denoiser work so far: rows, summed over the passes.
     """
 
     request: GenerationRequest
-    emit: Callable[[Event], None]
+    index: int
+    report: Callable[[Event], None]
     submitted_at: float = field(default_factory=monotonic)
     admitted_at: float = 0.0
     served_at: float = 0.0
     reported_at: float = 0.0
     state: DenoisingState | None = None
+    row_steps: int = 0
+    _row_steps_at_cancel: int = 0
     _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def name(self) -> str:
+        return f"{self.request.request_id}#{self.index}"
+
+    @property
+    def pixels(self) -> int:
+        return self.request.width * self.request.height
 
     def cancel(self) -> None:
         """Give the job up; it leaves the engine before its next step. Safe from any thread."""
-        self._cancelled.set()
+        if not self._cancelled.is_set():
+            self._row_steps_at_cancel = self.row_steps
+            self._cancelled.set()
 
     @property
     def cancelled(self) -> bool:
         return self._cancelled.is_set()
+
+    @property
+    def wasted_row_steps(self) -> int:
+        """Denoiser work done after the job was given up."""
+        return self.row_steps - self._row_steps_at_cancel if self.cancelled else 0
 
     @property
     def overdue(self) -> bool:
@@ -58,7 +79,8 @@ class Job:
         """Whether a progress event is wanted and the last one is old enough; notes that it is
         sent."""
         now = monotonic()
-        if not self.request.wants_progress or now - self.reported_at < PROGRESS_INTERVAL:
+        wanted = self.request.wants_progress or self.request.wants_previews
+        if not wanted or now - self.reported_at < PROGRESS_INTERVAL:
             return False
         self.reported_at = now
         return True

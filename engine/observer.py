@@ -21,7 +21,8 @@ class Fate(StrEnum):
     """What became of the rows of a denoiser pass."""
 
     USEFUL = "useful"  # of a job whose picture was delivered
-    WASTED = "wasted"  # of a job that was cancelled, overdue or failed
+    LOST = "lost"  # of a job that ended without a picture, until it was given up
+    WASTED = "wasted"  # of a job that had been given up already
     PADDING = "padding"  # of nobody: added to reach a bucket
 
 
@@ -32,7 +33,8 @@ class Pass:
     Attributes:
         model: catalog name.
         size: width and height of its pictures in pixels.
-        jobs: the job's name (request id and picture index) of each row that is no padding.
+        jobs: the name of each job that took part (request id and picture index).
+        job_rows: how many rows each of them had.
         rows: rows of the batch, padding included.
         started: ``time.monotonic()``.
         seconds: how long it took, with the schedulers' steps.
@@ -41,6 +43,7 @@ class Pass:
     model: str
     size: tuple[int, int]
     jobs: tuple[str, ...]
+    job_rows: tuple[int, ...]
     rows: int
     started: float
     seconds: float

@@ -1,54 +1,68 @@
-"""How many CPU threads make a denoiser pass fastest: measured, as only the machine knows.
+"""How many CPU threads make a piece of work fastest: measured while it runs.
 
-Threads meet at barriers hundreds of times a pass. For a small model that can cost more than they
-bring (two virtual cores, the embedded model: 1.4 s a picture with two threads, 0.5 s with one).
+Threads meet at barriers hundreds of times a pass. For a small pass that costs more than they
+bring, for a large one it does not, and with anything else on the cores they wait for each other's
+turn (two cores, the embedded model, 16 rows: 100 ms with one thread, 65 with two, and 270 with two
+beside a busy process). So no fixed number is right.
 """
 
 from __future__ import annotations
 
-from statistics import median
+from collections.abc import Callable, Hashable
 from time import perf_counter
+from typing import TypeVar
 
 import torch
 
-from engine.families.base import Family
-from engine.request import GenerationRequest
-from engine.state import DenoisingState
+Result = TypeVar("Result")
 
-LARGE_PASS = 0.5  # seconds on one thread, from where the barriers do not matter
-REPEATS = 5
+PROBE_INTERVAL = 50  # calls between two looks at the choice that was slower
+SMOOTHING = 0.3
 
 
-def choose_threads(family: Family, request: GenerationRequest) -> int:
-    """Keep torch's number of threads, or set it to one if that makes a pass faster.
-
-    Call it before the engine starts: a thread takes the number over when it first computes.
+class ThreadTuner:
+    """Runs pieces of work with one CPU thread or all, whichever was faster for the like lately.
 
     Args:
-        family: a model on the CPU.
-        request: what to measure with.
-
-    Returns:
-        The number of threads that is set now.
+        choices: the numbers of threads to choose from; a single one is simply kept.
     """
-    available = torch.get_num_threads()
-    with torch.inference_mode():
-        state = family.prepare(request)
-        torch.set_num_threads(1)
-        _pass_seconds(family, state)
-        if _pass_seconds(family, state) > LARGE_PASS:
-            torch.set_num_threads(available)
-            return available
-        alone = median(_pass_seconds(family, state) for _ in range(REPEATS))
-        torch.set_num_threads(available)
-        _pass_seconds(family, state)
-        together = median(_pass_seconds(family, state) for _ in range(REPEATS))
-    if alone < together:
-        torch.set_num_threads(1)
-    return torch.get_num_threads()
+
+    def __init__(self, choices: tuple[int, ...]) -> None:
+        self._choices = choices
+        self._seconds: dict[Hashable, dict[int, float]] = {}
+        self._calls: dict[Hashable, int] = {}
+
+    @classmethod
+    def automatic(cls) -> ThreadTuner:
+        """Choose between one thread and as many as torch would use."""
+        return cls(tuple(sorted({1, torch.get_num_threads()})))
+
+    def run(self, kind: Hashable, work: Callable[[], Result]) -> Result:
+        """Run ``work``; calls of one ``kind`` are expected to take equally long."""
+        if len(self._choices) == 1:
+            _set_threads(self._choices[0])
+            return work()
+        seconds = self._seconds.setdefault(kind, {})
+        calls = self._calls[kind] = self._calls.get(kind, -1) + 1
+        threads = self._choose(seconds, calls)
+        _set_threads(threads)
+        started = perf_counter()
+        result = work()
+        elapsed = perf_counter() - started
+        # The very first call of a kind pays for kernels and memory: it says nothing.
+        if calls:
+            before = seconds.get(threads, elapsed)
+            seconds[threads] = before + SMOOTHING * (elapsed - before)
+        return result
+
+    def _choose(self, seconds: dict[int, float], calls: int) -> int:
+        for threads in self._choices:
+            if threads not in seconds:
+                return threads
+        ranked = sorted(seconds, key=lambda threads: seconds[threads])
+        return ranked[1] if calls % PROBE_INTERVAL == 0 else ranked[0]
 
 
-def _pass_seconds(family: Family, state: DenoisingState) -> float:
-    started = perf_counter()
-    family.forward([state])
-    return perf_counter() - started
+def _set_threads(threads: int) -> None:
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

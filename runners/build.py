@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
+from functools import partial
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from engine.batch import BatchLimits
+from engine.batch import BUCKETS, BatchLimits
+from engine.budget import affordable_pixels
 from engine.engine import Engine
 from engine.events import Event, Failed, Image
 from engine.families.load import load_family
 from engine.precision import Placement
 from engine.request import GenerationRequest
-from engine.threads import choose_threads
+from engine.residency import ModelSource, Residency
+from engine.threads import ThreadTuner
 from models.catalog import ModelEntry
 from runners.metrics import PrometheusObserver
 from settings import Settings
@@ -26,7 +30,7 @@ logger = logging.getLogger(__name__)
 def build_engine(
     settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
 ) -> Engine:
-    """Load the models, start the engine, and let each model make a picture.
+    """Load the models that fit, start the engine, and let each of them make a picture.
 
     Raises:
         models.errors.ModelError: a model is missing or not loadable.
@@ -40,22 +44,60 @@ def build_engine(
     # Bars on stderr are for people at a terminal; a service has log lines.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    families = {entry.name: load_family(entry, placement) for entry in entries}
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    elif placement.device == "cpu":
-        default = entries[0]
-        threads = choose_threads(families[default.name], warm_up_request(default))
-        logger.info("%d CPU threads: the fastest for %s", threads, default.name)
-    engine = Engine(
-        families,
-        limits=BatchLimits(rows=settings.max_batch_rows, pixels=settings.max_batch_pixels),
-        max_queue=settings.max_queue,
-        observer=PrometheusObserver(),
+    observer = PrometheusObserver()
+    residency = Residency(
+        {entry.name: model_source(settings, entry, placement) for entry in entries},
+        budget=settings.model_memory,
+        observer=observer,
     )
-    for entry in entries:
+    loaded = [entry for entry in entries if entry.name in residency.load_all()]
+    engine = Engine(
+        residency,
+        limits=batch_limits(settings, placement, residency, loaded[0]),
+        max_queue=settings.max_queue,
+        threads=thread_tuner(settings, placement),
+        observer=observer,
+    )
+    for entry in loaded:
         warm_up(engine, entry)
     return engine
+
+
+def model_source(settings: Settings, entry: ModelEntry, placement: Placement) -> ModelSource:
+    """How to load a model, and the memory that it takes."""
+    return ModelSource(
+        partial(load_family, entry, placement),
+        pinned=entry.name in settings.pinned_models,
+    )
+
+
+def batch_limits(
+    settings: Settings, placement: Placement, residency: Residency, entry: ModelEntry
+) -> BatchLimits:
+    """The bounds of a pass: as set, else measured with a loaded model, else the defaults."""
+    limits = BatchLimits(
+        rows=settings.max_batch_rows,
+        buckets=BUCKETS if pads_rows(settings, placement) else (),
+        invariant=settings.invariant,
+    )
+    pixels = settings.max_batch_pixels
+    if pixels is None and placement.device == "cuda":
+        pixels = affordable_pixels(residency.use(entry.name), warm_up_request(entry))
+        logger.info("passes hold up to %d rows x pixels", pixels)
+    return limits if pixels is None else replace(limits, pixels=pixels)
+
+
+def pads_rows(settings: Settings, placement: Placement) -> bool:
+    return placement.device == "cuda" if settings.pad_rows is None else settings.pad_rows
+
+
+def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
+    """One number of threads where it matters to the last bit, or not at all; else the faster."""
+    if settings.threads is not None:
+        return ThreadTuner((settings.threads,))
+    if placement.device == "cuda" or settings.invariant:
+        return ThreadTuner((torch.get_num_threads(),))
+    return ThreadTuner.automatic()
 
 
 def warm_up_request(entry: ModelEntry) -> GenerationRequest:

@@ -13,7 +13,7 @@ import psutil
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.multiprocess import mark_process_dead
 
-from engine.observer import Phase
+from engine.observer import Fate, Pass, Phase
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
@@ -38,10 +38,24 @@ class PrometheusObserver:
         )
         self._batch_rows = Histogram(
             "sd_step_batch_rows",
-            "Rows of a denoiser pass: two a job with guidance",
+            "Rows of a denoiser pass: two a job with guidance, and padding",
             buckets=_SIZES,
         )
         self._step = Histogram("sd_step_seconds", "Seconds of a denoiser pass", buckets=_SECONDS)
+        self._row_steps = Counter(
+            "sd_row_steps",
+            "Rows, summed over the denoiser passes, by what became of them",
+            ["fate"],
+        )
+        self._resident = Gauge(
+            "sd_model_resident",
+            "Whether a model is in memory",
+            ["model"],
+            multiprocess_mode="livesum",
+        )
+        self._loads = Histogram(
+            "sd_model_load_seconds", "Seconds it took to load a model", ["model"], buckets=_SECONDS
+        )
         self._phases = Histogram(
             "sd_job_phase_seconds", "Seconds a job spent in a phase", ["phase"], buckets=_SECONDS
         )
@@ -50,10 +64,18 @@ class PrometheusObserver:
         self._depth.labels("waiting").set(waiting)
         self._depth.labels("running").set(running)
 
-    def denoised(self, jobs: int, rows: int, seconds: float) -> None:
-        self._batch_jobs.observe(jobs)
-        self._batch_rows.observe(rows)
-        self._step.observe(seconds)
+    def denoised(self, done: Pass) -> None:
+        self._batch_jobs.observe(len(done.jobs))
+        self._batch_rows.observe(done.rows)
+        self._step.observe(done.seconds)
+
+    def spent(self, fate: Fate, row_steps: int) -> None:
+        self._row_steps.labels(fate.value).inc(row_steps)
+
+    def resident(self, model: str, loaded: bool, seconds: float) -> None:
+        self._resident.labels(model).set(loaded)
+        if loaded:
+            self._loads.labels(model).observe(seconds)
 
     def phase(self, phase: Phase, seconds: float) -> None:
         self._phases.labels(phase.value).observe(seconds)

@@ -29,9 +29,10 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
         self, *, settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
     ) -> None:
         # OpenMP's idle threads spin by default. With anything else on the cores that costs a
-        # factor of ten (two cores, one busy: 10 s a picture against 1.2 s), and it is read once,
-        # when torch is loaded.
+        # factor of ten (two cores, one busy: 10 s a picture against 1.2 s); not at all costs too,
+        # as a pass has hundreds of barriers. So they spin briefly. Read once, when torch is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         # transformers warns on its import that torchvision is not there; nothing here needs it.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         # Imported here, so that the API and supervisor processes stay without torch.

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 
 from engine.engine import Engine
-from engine.events import Event, Failed, Image
+from engine.events import Event, Failed, Image, ends
 from engine.families.stable_diffusion import StableDiffusion
-from engine.job import Job
-from engine.observer import Phase
+from engine.observer import Fate, Pass, Phase
 from engine.request import GenerationRequest
+from engine.residency import Residency
 from engine.state import DenoisingState
+from engine.submission import Submission
 
 
 @dataclass
@@ -25,17 +27,33 @@ class Recorder:
     """An observer that keeps what it is told."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    batches: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    passes: list[Pass] = field(default_factory=list)
+    fates: Counter[Fate] = field(default_factory=Counter)
+    loads: list[tuple[str, bool]] = field(default_factory=list)
     phases: Counter[str] = field(default_factory=Counter)
     depths: list[tuple[int, int]] = field(default_factory=list)
 
     def depth(self, waiting: int, running: int) -> None:
         self.depths.append((waiting, running))
 
-    def denoised(self, jobs: int, rows: int, seconds: float) -> None:
-        self.batches.append(jobs)
-        self.rows.append(rows)
+    @property
+    def batches(self) -> list[int]:
+        """Jobs of each pass."""
+        return [len(done.jobs) for done in self.passes]
+
+    @property
+    def rows(self) -> list[int]:
+        return [done.rows for done in self.passes]
+
+    def denoised(self, done: Pass) -> None:
+        self.passes.append(done)
+
+    def spent(self, fate: Fate, row_steps: int) -> None:
+        self.fates[fate] += row_steps
+
+    def resident(self, model: str, loaded: bool, seconds: float) -> None:
+        assert seconds >= 0
+        self.loads.append((model, loaded))
 
     def phase(self, phase: Phase, seconds: float) -> None:
         assert seconds >= 0
@@ -51,11 +69,11 @@ class Client:
     def __init__(self, engine: Engine, request: GenerationRequest) -> None:
         self.events: list[Event] = []
         self._done = threading.Event()
-        self.job: Job = engine.submit(request, self._receive)
+        self.submission: Submission = engine.submit(request, self._receive)
 
     def _receive(self, event: Event) -> None:
         self.events.append(event)
-        if isinstance(event, Image | Failed):
+        if ends(event):
             self._done.set()
 
     def result(self) -> Image | Failed:
@@ -69,9 +87,14 @@ class Client:
         assert isinstance(end, Image), end
         return end
 
+    def failed(self) -> Failed:
+        end = self.result()
+        assert isinstance(end, Failed), end
+        return end
+
 
 class Gate:
-    """A family whose passes can be held, watched and made to fail; all else is the real one."""
+    """A family whose calls can be held and watched; all else is the real one."""
 
     def __init__(self, family: StableDiffusion) -> None:
         self._family = family
@@ -79,22 +102,26 @@ class Gate:
         self.entered = threading.Event()
         self.memory = 1_000  # rows that fit
         self.broken = False
-        self.poison_seed: int | None = None
-        self.prepare = family.prepare
-        self.decode = family.decode
+        self.calls: list[str] = []
+        self.preview = family.preview
 
-    def forward(self, states: Sequence[DenoisingState]) -> list[torch.Tensor]:
+    def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:
+        self.calls.append(f"prepare {len(requests)}")
+        return self._family.prepare(requests)
+
+    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
+        self.calls.append(f"decode {len(states)}")
+        return self._family.decode(states)
+
+    def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
+        self.calls.append(f"forward {len(states)}")
         self.entered.set()
         assert self.open.wait(60)
         if self.broken:
             raise RuntimeError("secret detail /etc/shadow")
-        if sum(state.rows for state in states) > self.memory:
+        if rows > self.memory:
             raise torch.OutOfMemoryError("does not fit")
-        predictions = self._family.forward(states)
-        for state, prediction in zip(states, predictions, strict=True):
-            if state.guidance_scale == self.poison_seed:
-                prediction.fill_(float("nan"))
-        return predictions
+        return self._family.forward(states, rows)
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +136,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def engine(family: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
-    engine = Engine({"embedded": family}, observer=recorder)
+    engine = Engine(Residency.preloaded({"embedded": family}), observer=recorder)
     yield engine
     engine.close()
 

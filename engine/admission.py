@@ -1,0 +1,93 @@
+"""From waiting jobs to running ones: prompts and pictures encoded, noise drawn, in batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from time import monotonic
+
+from engine.batch import BatchLimits
+from engine.families.base import Family
+from engine.job import Job
+from engine.observer import Observer, Phase
+from engine.pace import Pace
+from engine.threads import ThreadTuner
+
+
+class Admission:
+    """Prepares jobs, several of a model in one go.
+
+    Args:
+        threads: runs the encoders.
+        observer: is told how long it took.
+        singly: prepare one job at a time, so that it cannot depend on its neighbours.
+    """
+
+    def __init__(self, threads: ThreadTuner, observer: Observer, *, singly: bool) -> None:
+        self._threads = threads
+        self._observer = observer
+        self._singly = singly
+        self._pace = Pace()  # a unit is a job
+
+    def choose(
+        self,
+        waiting: Iterable[Job],
+        running: Sequence[Job],
+        limits: BatchLimits,
+        seconds: float | None,
+    ) -> list[Job]:
+        """The jobs to prepare next, oldest first: of one model, as many as fit.
+
+        Pictures of a model and size are admitted until they can fill a pass, so that nobody
+        waits for those of another size. What is prepared at once is meant to take no more than
+        ``seconds``, if given.
+        """
+        most = 1 if self._singly else None
+        if seconds is not None and not self._singly:
+            most = max(1, self._pace.affordable(seconds))
+        taken = Counter[tuple[str, int, int]]()
+        for job in running:
+            taken[_group(job)] += job.denoising.rows
+        chosen: list[Job] = []
+        for job in waiting:
+            if len(chosen) == most:
+                break
+            if chosen and job.request.model != chosen[0].request.model:
+                continue
+            if taken[_group(job)] < limits.capacity(job.pixels):
+                chosen.append(job)
+                taken[_group(job)] += 2 if job.request.guidance_scale > 1 else 1
+        return chosen
+
+    def prepare(self, family: Family, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
+        """Give every job its state; returns those that failed, and why."""
+        started = monotonic()
+        for job in batch:
+            job.admitted_at = started
+            self._observer.phase(Phase.QUEUE, started - job.submitted_at)
+        failed = self._prepare(family, batch)
+        now = monotonic()
+        self._pace.record(len(batch), now - started)
+        for job in batch:
+            job.served_at = now
+            self._observer.phase(Phase.PREPARE, now - started)
+        return failed
+
+    def _prepare(self, family: Family, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
+        requests = [job.request for job in batch]
+        kind = ("prepare", batch[0].request.model, len(batch))
+        try:
+            states = self._threads.run(kind, lambda: family.prepare(requests))
+        except Exception as error:
+            if len(batch) == 1:
+                return [(batch[0], error)]
+        else:
+            for job, state in zip(batch, states, strict=True):
+                job.state = state
+            return []
+        # One of them is to blame; the others shall not suffer for it.
+        return [failure for job in batch for failure in self._prepare(family, [job])]
+
+
+def _group(job: Job) -> tuple[str, int, int]:
+    return job.request.model, job.request.width, job.request.height

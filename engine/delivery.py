@@ -1,0 +1,70 @@
+"""What leaves the engine is encoded here, so that its thread never has to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from time import monotonic
+
+import PIL.Image
+
+from engine.encoding import encode
+from engine.events import Image, Progress
+from engine.job import Job
+from engine.observer import Observer, Phase
+
+THREADS = 2
+
+
+class Delivery:
+    """Encodes pictures and previews in a few threads.
+
+    Args:
+        observer: is told how long it took.
+        done: receives a job with its ``Image``, or with what went wrong.
+    """
+
+    def __init__(
+        self, observer: Observer, done: Callable[[Job, Image | BaseException], None]
+    ) -> None:
+        self._observer = observer
+        self._done = done
+        self._pool = ThreadPoolExecutor(THREADS, "engine-encoder")
+
+    def picture(self, job: Job, picture: PIL.Image.Image, warnings: tuple[str, ...]) -> None:
+        """Encode a finished picture and hand it over."""
+        self._pool.submit(self._encode, job, picture, warnings)
+
+    def progress(self, job: Job, step: int, total: int, preview: PIL.Image.Image) -> None:
+        """Report progress with a preview, as soon as that is encoded."""
+        self._pool.submit(self._preview, job, step, total, preview)
+
+    def close(self) -> None:
+        """Wait for what is being encoded."""
+        self._pool.shutdown()
+
+    def _encode(self, job: Job, picture: PIL.Image.Image, warnings: tuple[str, ...]) -> None:
+        started = monotonic()
+        request = job.request
+        try:
+            data = encode(picture, request)
+        except Exception as error:
+            self._done(job, error)
+            return
+        self._observer.phase(Phase.ENCODE, monotonic() - started)
+        image = Image(
+            data,
+            request.output_format.media_type,
+            picture.width,
+            picture.height,
+            request.seed,
+            job.index,
+            warnings,
+        )
+        self._done(job, image)
+
+    def _preview(self, job: Job, step: int, total: int, preview: PIL.Image.Image) -> None:
+        file = BytesIO()
+        preview.save(file, "PNG")
+        job.report(Progress(step, total, job.index, file.getvalue()))

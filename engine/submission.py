@@ -1,0 +1,53 @@
+"""A submitted request: one job a picture, and the one stream that their events go to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from engine.events import Event, Failed, Image, Queued, ends
+from engine.job import Job
+from engine.request import GenerationRequest
+
+
+class Submission:
+    """The jobs of a request, the i-th with the request's seed + i.
+
+    Args:
+        request: the request as it was submitted.
+        emit: receives the events in order, the last one as ``engine.events.ends`` says; called
+            from the engine's threads, must not block.
+    """
+
+    def __init__(self, request: GenerationRequest, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._missing = request.num_images
+        self._ended = False
+        self.jobs = tuple(
+            Job(replace(request, seed=request.seed + index, num_images=1), index, self._report)
+            for index in range(request.num_images)
+        )
+
+    def cancel(self) -> None:
+        """Give all its pictures up. Safe from any thread."""
+        for job in self.jobs:
+            job.cancel()
+
+    def accepted(self, position: int) -> None:
+        """Say that ``position`` jobs wait in front of the first of these."""
+        self._report(Queued(position))
+
+    def _report(self, event: Event) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            if isinstance(event, Image):
+                self._missing -= 1
+                event = replace(event, last=self._missing == 0)
+            self._ended = ends(event)
+            self._emit(event)
+        if isinstance(event, Failed):
+            # Half of what was asked for is of no use.
+            self.cancel()
