@@ -10,6 +10,22 @@ import torch
 
 
 @dataclass(slots=True, eq=False)
+class Repaint:
+    """What keeps the unpainted part of a picture through the denoising (RePaint, Lugmayr et al.
+    2022, https://arxiv.org/abs/2201.09865, without resampling: the form of Stable Diffusion).
+
+    Attributes:
+        mask: ``[1, 1, height, width]`` in latent pixels: 1 where the picture is painted anew.
+        latents: ``[1, channels, height, width]``: the given picture, encoded.
+        noise: the same shape: the job's initial noise.
+    """
+
+    mask: torch.Tensor
+    latents: torch.Tensor
+    noise: torch.Tensor
+
+
+@dataclass(slots=True, eq=False)
 class DenoisingState:
     """The tensors and the scheduler of one job; only the engine's thread touches it.
 
@@ -22,6 +38,10 @@ class DenoisingState:
         timesteps: what is left of the schedule at the start, ``[evaluations]``, on the CPU so
             that reading one never waits for the device.
         step_kwargs: further arguments of ``scheduler.step``.
+        conditioning: ``[1, channels, height, width]`` that the denoiser sees beside the latents,
+            for denoisers made so (inpainting UNets).
+        repaint: inpainting with any other denoiser; None elsewhere.
+        warnings: what was done otherwise than asked, in sentences for the client.
         index: evaluations done.
     """
 
@@ -31,6 +51,9 @@ class DenoisingState:
     scheduler: Any
     timesteps: torch.Tensor
     step_kwargs: dict[str, Any] = field(default_factory=dict)
+    conditioning: torch.Tensor | None = None
+    repaint: Repaint | None = None
+    warnings: tuple[str, ...] = ()
     index: int = 0
 
     @property
@@ -62,3 +85,9 @@ class DenoisingState:
             prediction, self.timestep, self.latents, **self.step_kwargs, return_dict=False
         )[0]
         self.index += 1
+        if self.repaint is not None:
+            kept = self.repaint.latents
+            if not self.finished:
+                kept = self.scheduler.add_noise(kept, self.repaint.noise, self.timestep[None])
+            mask = self.repaint.mask
+            self.latents = (1 - mask) * kept + mask * self.latents

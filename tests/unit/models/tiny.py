@@ -14,6 +14,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
@@ -76,12 +77,21 @@ def _unet(**extra: object) -> UNet2DConditionModel:
 
 
 def stable_diffusion() -> StableDiffusionPipeline:
+    return _stable_diffusion(StableDiffusionPipeline, unet_channels=4)
+
+
+def inpainting() -> StableDiffusionInpaintPipeline:
+    """Its UNet sees the mask and the masked picture beside the latents."""
+    return _stable_diffusion(StableDiffusionInpaintPipeline, unet_channels=9)
+
+
+def _stable_diffusion(pipeline: type[DiffusionPipeline], unet_channels: int) -> DiffusionPipeline:
     torch.manual_seed(0)
-    return StableDiffusionPipeline(
+    return pipeline(
         vae=_vae(),
         text_encoder=CLIPTextModel(_clip_config()),
         tokenizer=tokenizer(),
-        unet=_unet(),
+        unet=_unet(in_channels=unet_channels, out_channels=4),
         scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
