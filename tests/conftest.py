@@ -9,6 +9,7 @@ from typing import Any
 
 # Before torch is loaded: spinning threads make a busy machine ten times slower (see runners).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import pytest
 import torch

@@ -1,49 +1,79 @@
-"""The number of CPU threads follows from measurements."""
+"""The number of CPU threads follows what is faster at the time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from time import sleep
 
 import pytest
 import torch
 
-from engine.families.stable_diffusion import StableDiffusion
-from engine.state import DenoisingState
-from engine.threads import choose_threads
-from tests.conftest import make_request
+from engine.threads import PROBE_INTERVAL, ThreadTuner
 
 
-class Paced:
-    """The real model, but for the time that a pass takes with one and with several threads."""
-
-    def __init__(self, family: StableDiffusion, one: float, several: float) -> None:
-        self._seconds = {1: one}
-        self._several = several
-        self.prepare = family.prepare
-        self.decode = family.decode
-
-    def forward(self, states: Sequence[DenoisingState]) -> list[torch.Tensor]:
-        sleep(self._seconds.get(torch.get_num_threads(), self._several))
-        return []
-
-
-@pytest.fixture
-def three_threads() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(3)
     yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(
-    ("one", "several", "expected"),
-    [(0.001, 0.05, 1), (0.05, 0.001, 3), (0.6, 0.7, 3)],
-    ids=["barriers cost more", "threads pay", "a large pass is not measured further"],
-)
-@pytest.mark.usefixtures("three_threads")
-def test_the_faster_one_is_kept(
-    family: StableDiffusion, one: float, several: float, expected: int
-) -> None:
-    assert choose_threads(Paced(family, one, several), make_request()) == expected
-    assert torch.get_num_threads() == expected
+class Work:
+    """Takes as long as it is told to, by the number of threads."""
+
+    def __init__(self, **seconds: float) -> None:
+        self.seconds = {1: seconds["alone"], 2: seconds["together"]}
+        self.calls: list[int] = []
+
+    def __call__(self) -> int:
+        threads = torch.get_num_threads()
+        self.calls.append(threads)
+        sleep(self.seconds[threads])
+        return threads
+
+
+def test_it_settles_on_the_faster_choice() -> None:
+    tuner = ThreadTuner((1, 2))
+    alone, together = Work(alone=0.001, together=0.03), Work(alone=0.03, together=0.001)
+    for _ in range(10):
+        tuner.run("small", alone)
+        tuner.run("large", together)
+    assert alone.calls[3:] == [1] * 7
+    assert together.calls[3:] == [2] * 7
+
+
+def test_it_notices_that_things_have_changed() -> None:
+    tuner = ThreadTuner((1, 2))
+    work = Work(alone=0.005, together=0.001)
+    for _ in range(10):
+        tuner.run("pass", work)
+    work.seconds[2] = 0.05  # something else has taken a core
+    for _ in range(10):
+        tuner.run("pass", work)
+    assert work.calls[-5:] == [1] * 5
+    work.seconds[2] = 0.001
+    for _ in range(6 * PROBE_INTERVAL):
+        tuner.run("pass", work)
+    assert work.calls[-5:] == [2] * 5
+
+
+def test_a_single_choice_is_kept() -> None:
+    tuner = ThreadTuner((2,))
+    work = Work(alone=0.0, together=0.001)
+    torch.set_num_threads(1)
+    assert {tuner.run("pass", work) for _ in range(4)} == {2}
+
+
+def test_what_fails_is_not_learned_from() -> None:
+    tuner = ThreadTuner((1, 2))
+
+    def broken() -> None:
+        raise ValueError
+
+    for _ in range(5):
+        with pytest.raises(ValueError, match=""):
+            tuner.run("pass", broken)
+    work = Work(alone=0.001, together=0.02)
+    for _ in range(6):
+        tuner.run("pass", work)
+    assert work.calls[-3:] == [1] * 3

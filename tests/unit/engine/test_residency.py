@@ -1,0 +1,171 @@
+"""Models on a memory budget."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+from engine.engine import Engine
+from engine.errors import ErrorCode
+from engine.families.load import load_family
+from engine.precision import Placement
+from engine.residency import ModelSource, Residency
+from models.catalog import load_catalog
+from tests.conftest import make_request
+from tests.unit.engine.conftest import Client, Recorder
+
+
+class Weights:
+    """Stands for a loaded model where only its presence matters."""
+
+
+def source(memory: int, pinned: bool = False) -> ModelSource:
+    return ModelSource(Weights, memory, pinned)  # type: ignore[arg-type]
+
+
+def bring(residency: Residency, name: str, busy: tuple[str, ...] = ()) -> None:
+    loaded = threading.Event()
+    residency.request(name, busy, loaded.set)
+    assert loaded.wait(10)
+    assert residency.collect() is None
+
+
+def test_the_model_used_longest_ago_makes_room(recorder: Recorder) -> None:
+    residency = Residency({name: source(4) for name in "abc"}, budget=8, observer=recorder)
+    assert residency.load_all() == ["a", "b"]
+    residency.use("a")
+    bring(residency, "c")
+    assert residency.get("b") is None
+    assert residency.get("a") is not None
+    assert residency.get("c") is not None
+    assert recorder.loads == [("a", True), ("b", True), ("b", False), ("c", True)]
+    residency.close()
+
+
+def test_pinned_models_come_first_and_stay() -> None:
+    sources = {"a": source(4), "b": source(4), "c": source(4, pinned=True)}
+    residency = Residency(sources, budget=8)
+    assert residency.load_all() == ["c", "a"]
+    residency.use("a")
+    bring(residency, "b")
+    assert residency.get("a") is None
+    assert residency.get("c") is not None
+    residency.close()
+
+
+def test_a_busy_model_takes_no_new_jobs_and_leaves_when_it_is_idle() -> None:
+    residency = Residency({"a": source(4), "b": source(4)}, budget=4)
+    residency.load_all()
+    residency.request("b", {"a"}, pytest.fail)
+    assert residency.get("a") is None, "it took new jobs"
+    assert residency.use("a") is not None, "its jobs lost their model"
+    bring(residency, "b")
+    assert residency.get("b") is not None
+    residency.close()
+
+
+def test_a_model_stays_if_whoever_wanted_its_place_has_gone() -> None:
+    residency = Residency({"a": source(4), "b": source(4)}, budget=4)
+    residency.load_all()
+    residency.request("b", {"a"}, pytest.fail)
+    residency.request("a", {"a"}, pytest.fail)
+    assert residency.get("a") is not None
+    residency.close()
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ({"a": source(9)}, "a takes 9 bytes"),
+        ({"a": source(5, True), "b": source(5, True)}, "pinned models take 10 bytes"),
+        ({"a": source(5, True), "b": source(4)}, "b takes 4 bytes"),
+    ],
+)
+def test_what_can_never_fit_is_refused(sources: dict[str, ModelSource], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Residency(sources, budget=8)
+
+
+@pytest.fixture
+def two_models(recorder: Recorder) -> tuple[Residency, list[weakref.ref[Any]]]:
+    """The embedded model under two names, with room for one, and every copy ever loaded."""
+    entry = load_catalog().get("embedded")
+    copies: list[weakref.ref[Any]] = []
+
+    def load() -> Any:
+        family = load_family(entry, Placement("cpu", "fp32"))
+        copies.append(weakref.ref(family))
+        return family
+
+    models = Residency(
+        {"embedded": ModelSource(load, 4), "other": ModelSource(load, 4)},
+        budget=4,
+        observer=recorder,
+    )
+    models.load_all()
+    return models, copies
+
+
+def test_models_take_turns_and_give_their_memory_back(
+    two_models: tuple[Residency, list[weakref.ref[Any]]], recorder: Recorder
+) -> None:
+    models, copies = two_models
+    engine = Engine(models, observer=recorder)
+    names = ["embedded", "other", "embedded", "other", "other", "embedded"]
+    clients = [Client(engine, make_request(model=name, num_inference_steps=3)) for name in names]
+    pictures = [client.image().data for client in clients]
+    engine.close()
+    assert len(set(pictures)) == 2, "the file names the model, and nothing else differs"
+    # Who waits for a model is served together: not a swap for every request.
+    assert recorder.loads == [
+        ("embedded", True),
+        ("embedded", False),
+        ("other", True),
+    ]
+    gc.collect()
+    assert [copy() is None for copy in copies] == [True, False]
+
+
+def test_a_model_that_cannot_be_loaded_fails_those_who_want_it_only() -> None:
+    def broken() -> Any:
+        raise OSError("secret path /weights")
+
+    entry = load_catalog().get("embedded")
+    models = Residency(
+        {
+            "embedded": ModelSource(lambda: load_family(entry, Placement("cpu", "fp32")), 4),
+            "broken": ModelSource(broken, 4),
+        },
+        budget=4,
+    )
+    engine = Engine(models)
+    failed = Client(engine, make_request(model="broken")).failed()
+    assert failed.code is ErrorCode.NOT_READY
+    assert "secret" not in failed.message
+    Client(engine, make_request(num_inference_steps=2)).image()
+    engine.close()
+
+
+def test_a_job_that_waits_for_a_model_can_be_cancelled_and_overdue() -> None:
+    go_on = threading.Event()
+    entry = load_catalog().get("embedded")
+
+    def slow() -> Any:
+        assert go_on.wait(60)
+        return load_family(entry, Placement("cpu", "fp32"))
+
+    engine = Engine(Residency({"embedded": ModelSource(slow)}))
+    cancelled = Client(engine, make_request())
+    overdue = Client(engine, make_request(deadline=0.2))
+    patient = Client(engine, make_request(num_inference_steps=2))
+    cancelled.submission.cancel()
+    assert cancelled.failed().code is ErrorCode.CANCELLED
+    assert overdue.failed().code is ErrorCode.DEADLINE_EXCEEDED
+    assert not go_on.is_set()
+    go_on.set()
+    patient.image()
+    engine.close()
