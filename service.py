@@ -43,21 +43,28 @@ svc.add_asgi_middleware(Front, site=site)
 svc.mount_asgi_app(site)
 
 documentation = Documentation(settings, backend.models)
-txt2img_body = RequestBody(documentation.json_body(), documentation.schemas())
-img2img_body = RequestBody(documentation.multipart_body(), documentation.schemas())
-picture = ReadyResponse(picture_responses()[200])
+txt2img_body = RequestBody(documentation.txt2img_body(), documentation.schemas())
+img2img_body = RequestBody(documentation.img2img_body(), documentation.schemas())
+inpaint_body = RequestBody(documentation.inpaint_body(), documentation.schemas())
+pictures = ReadyResponse(picture_responses()[200])
 
 
-@svc.api(input=txt2img_body, output=picture, route="txt2img")
+@svc.api(input=txt2img_body, output=pictures, route="txt2img")
 async def txt2img(request: Request) -> Response:
-    """A picture from a text."""
+    """Pictures from a text."""
     return await native.txt2img(request)
 
 
-@svc.api(input=img2img_body, output=picture, route="img2img")
+@svc.api(input=img2img_body, output=pictures, route="img2img")
 async def img2img(request: Request) -> Response:
-    """A picture from a text and a picture."""
+    """Pictures from a text and a picture."""
     return await native.img2img(request)
+
+
+@svc.api(input=inpaint_body, output=pictures, route="inpaint")
+async def inpaint(request: Request) -> Response:
+    """Pictures with a part painted anew."""
+    return await native.inpaint(request)
 
 
 @svc.on_startup

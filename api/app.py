@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,7 +17,7 @@ from api.drain import Drain, DrainGate
 from api.middleware import BodyLimit, RequestIdentity
 from api.native import Native
 from api.openapi import Documentation, error_responses, picture_responses
-from api.schemas import ModelDefaults, ModelInfo, ModelLimits, ModelList
+from api.schemas import ModelInfo, ModelLimits, ModelList
 from engine.errors import ErrorCode, RequestError
 from engine.request import OutputFormat
 from models.catalog import SCHEDULERS
@@ -44,12 +45,12 @@ def create_app(
     Args:
         backend: where the pictures are made.
         settings: the limits.
-        native: the façade that answers ``/txt2img`` and ``/img2img``.
+        native: the façade that answers the endpoints that make pictures.
         swagger_assets: URL prefix of swagger-ui's files; without it there is no page at ``/``.
     """
     app = Application(
         title="Stable Diffusion",
-        summary="Pictures from text, and from text and a picture",
+        summary="Pictures from text, from text and a picture, and painted anew in part",
         servers=[{"url": "."}],
         openapi_url="/docs.json",
         docs_url=None,
@@ -67,7 +68,7 @@ def create_app(
         summary="A picture from a text",
         responses=picture_responses(),
         response_class=Response,
-        openapi_extra={"requestBody": documentation.json_body()},
+        openapi_extra={"requestBody": documentation.txt2img_body()},
     )
     async def txt2img(request: Request) -> Response:
         return await native.txt2img(request)
@@ -79,10 +80,22 @@ def create_app(
         summary="A picture from a text and a picture",
         responses=picture_responses(),
         response_class=Response,
-        openapi_extra={"requestBody": documentation.multipart_body()},
+        openapi_extra={"requestBody": documentation.img2img_body()},
     )
     async def img2img(request: Request) -> Response:
         return await native.img2img(request)
+
+    @app.post(
+        "/inpaint",
+        operation_id="inpaint",
+        tags=["Pictures"],
+        summary="A picture with a part painted anew, from a text",
+        responses=picture_responses(),
+        response_class=Response,
+        openapi_extra={"requestBody": documentation.inpaint_body()},
+    )
+    async def inpaint(request: Request) -> Response:
+        return await native.inpaint(request)
 
     @app.get(
         "/models",
@@ -124,31 +137,13 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 
 def _model_list(backend: Backend, settings: Settings) -> ModelList:
     default = backend.models[0]
-    infos = [
-        ModelInfo(
-            name=model.name,
-            default=model is default,
-            family=model.family,
-            precision=model.precision,
-            description=model.description,
-            licence=model.licence,
-            multiple_of=model.multiple_of,
-            defaults=ModelDefaults(
-                width=model.width,
-                height=model.height,
-                num_inference_steps=model.num_inference_steps,
-                guidance_scale=model.guidance_scale,
-                strength=model.strength,
-                scheduler=model.scheduler,
-            ),
-        )
-        for model in backend.models
-    ]
+    infos = [ModelInfo(default=model is default, **asdict(model)) for model in backend.models]
     limits = ModelLimits(
         min_side=settings.min_side,
         max_side=settings.max_side,
         max_pixels=settings.max_pixels,
         max_steps=settings.max_steps,
+        max_images=settings.max_images,
         max_prompt_chars=settings.max_prompt_chars,
         max_body_bytes=settings.max_body_bytes,
         max_input_pixels=settings.max_input_pixels,

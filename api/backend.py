@@ -8,14 +8,15 @@ from typing import Protocol
 
 from engine.events import Event
 from engine.request import GenerationRequest
+from models.catalog import Defaults, Task
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that is being served, with what a request to it falls back on.
+    """A model that is being served.
 
-    ``tasks`` are those of ``txt2img``, ``img2img`` and ``inpaint`` that it can do. ``width``,
-    ``height`` are pixels; ``multiple_of`` is what both must divide by.
+    ``tasks`` are what it can do, ``multiple_of`` is what width and height must divide by, and
+    ``defaults`` are what a request to it falls back on.
     """
 
     name: str
@@ -23,14 +24,9 @@ class ServedModel:
     precision: str
     description: str
     licence: str
-    tasks: tuple[str, ...]
-    width: int
-    height: int
+    tasks: tuple[Task, ...]
     multiple_of: int
-    num_inference_steps: int
-    guidance_scale: float
-    strength: float
-    scheduler: str
+    defaults: Defaults
 
 
 class Backend(Protocol):

@@ -74,19 +74,24 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-def response(error: RequestError) -> JSONResponse:
-    """Render an error natively. An internal error shows its request id and nothing else."""
-    body: dict[str, str] = {"code": error.code.value, "message": error.message}
+def body(error: RequestError) -> dict[str, dict[str, str]]:
+    """The native error body. An internal error shows its request id and nothing else."""
+    detail: dict[str, str] = {"code": error.code.value, "message": error.message}
     if error.code is ErrorCode.INTERNAL:
-        body["message"] = "internal error"
+        detail["message"] = "internal error"
     elif error.field is not None:
-        body["field"] = error.field
-    body["request_id"] = request_id.current.get()
+        detail["field"] = error.field
+    detail["request_id"] = request_id.current.get()
+    return {"error": detail}
+
+
+def response(error: RequestError) -> JSONResponse:
+    """Render an error natively."""
     headers = {}
     if error.code in _RETRY_AFTER:
         seconds = math.ceil(error.retry_after or _RETRY_AFTER[error.code])
         headers["Retry-After"] = str(min(max(seconds, 1), _MAX_RETRY_AFTER))
-    return JSONResponse({"error": body}, STATUS[error.code], headers)
+    return JSONResponse(body(error), STATUS[error.code], headers)
 
 
 def shown(value: Any) -> str:

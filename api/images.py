@@ -1,4 +1,4 @@
-"""Pictures that clients upload: untrusted bytes in, plain RGB out."""
+"""Pictures that clients upload: untrusted bytes in, plain pixels out."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def nearest(side: float, multiple: int, sides: tuple[int, int]) -> int:
 
 
 def to_bytes(picture: PIL.Image.Image, width: int, height: int) -> bytes:
-    """Resize to exactly ``width`` x ``height`` and return RGB bytes, row by row. Blocking."""
+    """Resize to exactly ``width`` x ``height`` and return its bytes, row by row. Blocking."""
     if picture.size != (width, height):
         picture = picture.resize((width, height), PIL.Image.Resampling.LANCZOS)
     return picture.tobytes()

@@ -14,6 +14,8 @@ from settings import Settings
 
 MAX_SEED = 2**53 - 1
 RANDOM_SEED = -1
+# A model's default strength is for img2img; diffusers' inpainting pipelines all start from noise.
+INPAINT_STRENGTH = 1.0
 _MAX_GUIDANCE_SCALE = 30
 
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
@@ -97,6 +99,7 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
         "strength": Range(0, 1, exclusive=True),
         "scheduler": Choice(tuple(SCHEDULERS)),
         "seed": Range(RANDOM_SEED, MAX_SEED),
+        "num_images": Range(1, settings.max_images),
         "output_format": Choice(tuple(OutputFormat)),
     }
 

@@ -1,12 +1,12 @@
-"""The native protocol: a body in, a picture out."""
+"""The native protocol: a body in, pictures out."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -15,12 +15,14 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from api import errors, forms, request_id
+from api import accept, answers, errors, event_stream, forms, request_id
 from api.admission import Admission
 from api.backend import Backend
-from api.schemas import Img2ImgBody, Txt2ImgBody
+from api.event_stream import EventStream
+from api.presence import gone, while_there
+from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
-from engine.events import Failed, Image
+from engine.events import Event, Failed, Image
 from engine.request import GenerationRequest
 from settings import Settings
 
@@ -31,7 +33,7 @@ _PARALLEL_DECODERS: Final = 2
 
 
 class Native:
-    """Answers ``/txt2img`` and ``/img2img`` on any Starlette-compatible host.
+    """Answers ``/txt2img``, ``/img2img`` and ``/inpaint`` on any Starlette-compatible host.
 
     Args:
         backend: where the pictures are made.
@@ -44,12 +46,16 @@ class Native:
         self._decoders = anyio.CapacityLimiter(_PARALLEL_DECODERS)
 
     async def txt2img(self, request: Request) -> Response:
-        """JSON in, a picture out."""
+        """JSON in, pictures out."""
         return await self._answer(request, self._admit_txt2img)
 
     async def img2img(self, request: Request) -> Response:
-        """Multipart (``img``, ``data``) in, a picture out."""
+        """Multipart (``img``, ``data``) in, pictures out."""
         return await self._answer(request, self._admit_img2img)
+
+    async def inpaint(self, request: Request) -> Response:
+        """Multipart (``img``, ``mask``, ``data``) in, pictures out."""
+        return await self._answer(request, self._admit_inpaint)
 
     async def _answer(
         self, request: Request, admit: Callable[[Request], Awaitable[GenerationRequest]]
@@ -57,13 +63,26 @@ class Native:
         """Admit and run a request; every failure becomes the native error body."""
         try:
             wanted = await admit(request)
-            return _render(await self._run(request, wanted), wanted)
+            form = _form(request, wanted)
+            if form == event_stream.MEDIA_TYPE:
+                return await self._stream(request, replace(wanted, wants_progress=True))
+            if wanted.wants_previews:
+                raise RequestError(
+                    ErrorCode.INVALID_REQUEST,
+                    f"previews come in an event stream only: send Accept: "
+                    f"{event_stream.MEDIA_TYPE}, or leave previews out",
+                    field="previews",
+                )
+            images = await while_there(request.receive, self._images(wanted))
+            if form == answers.JSON:
+                return answers.listing(images, wanted)
+            return answers.file(images[0], wanted)
         except RequestError as error:
             if error.code is ErrorCode.INTERNAL:
                 logger.error("internal error: %s", error.message)
             return errors.response(error)
         except ClientDisconnect:
-            return errors.response(_gone())
+            return errors.response(gone())
         except Exception:
             logger.exception("internal error")
             return errors.response(RequestError(ErrorCode.INTERNAL, "unexpected exception"))
@@ -77,71 +96,81 @@ class Native:
         return self._admission.txt2img(body, request_id.current.get())
 
     async def _admit_img2img(self, request: Request) -> GenerationRequest:
+        def admit(parts: Mapping[str, bytes], name: str) -> GenerationRequest:
+            body = Img2ImgBody.parse(parts["data"])
+            return self._admission.img2img(body, parts["img"], name)
+
+        return await self._admit_form(request, ("img", "data"), admit)
+
+    async def _admit_inpaint(self, request: Request) -> GenerationRequest:
+        def admit(parts: Mapping[str, bytes], name: str) -> GenerationRequest:
+            body = InpaintBody.parse(parts["data"])
+            return self._admission.inpaint(body, parts["img"], parts["mask"], name)
+
+        return await self._admit_form(request, ("img", "mask", "data"), admit)
+
+    async def _admit_form(
+        self,
+        request: Request,
+        names: Collection[str],
+        admit: Callable[[Mapping[str, bytes], str], GenerationRequest],
+    ) -> GenerationRequest:
+        """Read a form with the parts ``names`` and admit it in a thread."""
         media_type = _media_type(request)
         if media_type != forms.MEDIA_TYPE:
             raise _unsupported(forms.MEDIA_TYPE, media_type)
         data = await request.body()
         content_type = request.headers["content-type"]
 
-        def admit() -> GenerationRequest:
-            parts = forms.read(data, content_type, ("img", "data"))
-            body = Img2ImgBody.parse(parts["data"])
-            return self._admission.img2img(body, parts["img"], request_id.current.get())
+        def work() -> GenerationRequest:
+            return admit(forms.read(data, content_type, names), request_id.current.get())
 
-        return await anyio.to_thread.run_sync(admit, limiter=self._decoders)
+        return await anyio.to_thread.run_sync(work, limiter=self._decoders)
 
-    async def _run(self, request: Request, wanted: GenerationRequest) -> Image:
-        """Wait for the picture, or for the client to leave: that cancels the job.
-
-        A server does not cancel a handler whose client has left, so it has to look itself.
-        """
-        generation = asyncio.create_task(self._generate(wanted))
-        departure = asyncio.create_task(_departure(request))
-        try:
-            await asyncio.wait((generation, departure), return_when=asyncio.FIRST_COMPLETED)
-            if generation.done():
-                return generation.result()
-            logger.info("the client left: cancelling its job")
-            raise _gone()
-        finally:
-            for task in (generation, departure):
-                task.cancel()
-                with suppress(asyncio.CancelledError, RequestError):
-                    await task
-
-    async def _generate(self, wanted: GenerationRequest) -> Image:
+    async def _images(self, wanted: GenerationRequest) -> list[Image]:
+        """Run a request; returns its pictures in the order of their index."""
+        images: list[Image] = []
         async with aclosing(self._backend.generate(wanted)) as events:
             async for event in events:
                 match event:
                     case Image():
-                        return event
+                        images.append(event)
+                        if event.last:
+                            return sorted(images, key=lambda image: image.index)
                     case Failed():
                         raise event.to_error()
-        raise RequestError(ErrorCode.INTERNAL, "the backend ended without a picture")
+        raise RequestError(ErrorCode.INTERNAL, "the backend ended before the last picture")
+
+    async def _stream(self, request: Request, wanted: GenerationRequest) -> EventStream:
+        """Start a request; one that is refused at once gets an answer of its own."""
+        events = self._backend.generate(wanted)
+        try:
+            first = await while_there(request.receive, _first(events))
+        except BaseException:
+            await events.aclose()
+            raise
+        return EventStream(first, events, wanted)
 
 
-async def _departure(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+async def _first(events: AsyncGenerator[Event, None]) -> Event:
+    """The first event. Raises ``RequestError`` for a failure."""
+    event = await anext(events)
+    if isinstance(event, Failed):
+        raise event.to_error()
+    return event
 
 
-def _render(image: Image, wanted: GenerationRequest) -> Response:
-    stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{wanted.model}-{image.seed}")
-    headers = {
-        "X-Seed": str(image.seed),
-        "X-Model": wanted.model,
-        "Content-Disposition": f'inline; filename="{stem}.{wanted.output_format}"',
-    }
-    return Response(image.data, media_type=image.media_type, headers=headers)
+def _form(request: Request, wanted: GenerationRequest) -> str:
+    """The media type of the answer: the first one that is possible, unless the client says."""
+    offers = [answers.JSON, event_stream.MEDIA_TYPE]
+    if wanted.num_images == 1:
+        offers.insert(0, wanted.output_format.media_type)
+    return accept.best(", ".join(request.headers.getlist("accept")), offers)
 
 
 def _media_type(request: Request) -> str:
     media_type, _ = parse_options_header(request.headers.get("content-type"))
     return media_type.decode("latin-1")
-
-
-def _gone() -> RequestError:
-    return RequestError(ErrorCode.CANCELLED, "the client left")
 
 
 def _unsupported(expected: str, media_type: str) -> RequestError:

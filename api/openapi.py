@@ -6,16 +6,41 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from api import event_stream
+from api.answers import JSON, MAX_WARNINGS_CHARS
 from api.backend import ServedModel
 from api.errors import DESCRIPTIONS, ErrorBody
-from api.limits import constraints
-from api.schemas import Body, Img2ImgBody, Txt2ImgBody
+from api.limits import INPAINT_STRENGTH, constraints
+from api.schemas import Body, GeneratedImages, Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.request import OutputFormat
 from settings import Settings
 
+_BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody)
+_COMPONENT = "#/components/schemas/{name}"
+
+_EVENTS = """\
+Server-sent events; the data of each is JSON. `queued`: `position`, the jobs in front. `progress`:
+`step` of `total` steps of the picture `index` are done, at most ten times a second; with
+`"previews": true` in the body also `preview`, a small PNG in base64. `image`: a finished picture,
+like an element of `images` in the JSON answer; several come in any order. `error`: like the body
+of an error answer; nothing follows it. Comments come in between while there is nothing to say.
+"""
+_EVENTS_EXAMPLE = """\
+event: queued
+data: {"position": 0}
+
+event: progress
+data: {"index": 0, "step": 1, "total": 20}
+
+event: image
+data: {"index":0,"data":"iVBORw0KG...","media_type":"image/png","width":64,"height":64,"seed":42,\
+"warnings":[]}
+
+"""
 _RETRY_AFTER = {
     "description": "Seconds after which trying again makes sense, at most 120",
     "schema": {"type": "integer", "minimum": 1, "maximum": 120},
@@ -44,7 +69,7 @@ class Documentation:
 
     def __init__(self, settings: Settings, models: Sequence[ServedModel]) -> None:
         self._settings = settings
-        self._model = models[0]
+        self._models = models
         # What every model asks for; one of them may ask for more.
         multiple = {"multipleOf": math.gcd(*(model.multiple_of for model in models))}
         self._keywords: dict[str, dict[str, Any]] = {
@@ -52,18 +77,23 @@ class Documentation:
         }
         self._keywords["width"] |= multiple
         self._keywords["height"] |= multiple
-        self._keywords["model"] = {"enum": [model.name for model in models]}
 
     def schemas(self) -> dict[str, Any]:
-        """The bodies as named JSON Schemas, for the document's components."""
-        return {body.__name__: self._body_schema(body) for body in (Txt2ImgBody, Img2ImgBody)}
+        """The bodies of requests and answers as named JSON Schemas, for the components."""
+        _, answers = models_json_schema(
+            [(GeneratedImages, "serialization")], ref_template=_COMPONENT.format(name="{model}")
+        )
+        bodies = {body.__name__: self._body_schema(body) for body in _BODIES}
+        return {**bodies, **answers["$defs"]}
 
     def _body_schema(self, body: type[Txt2ImgBody]) -> dict[str, Any]:
         schema = body.model_json_schema(schema_generator=_Schema)
         schema["example"] = body.example
         defaults = self._defaults(body)
+        names = [model.name for model in self._models if body.task in model.tasks]
+        keywords = {**self._keywords, "model": {"enum": names}}
         for field, properties in schema["properties"].items():
-            properties.update(self._keywords[field])
+            properties.update(keywords.get(field, {}))
             if "enum" in properties:
                 properties["enum"] = [*properties["enum"], None]
             properties.pop("default", None)
@@ -72,65 +102,102 @@ class Documentation:
                 properties.setdefault("examples", [defaults[field]])
         return schema
 
-    def json_body(self) -> dict[str, Any]:
+    def txt2img_body(self) -> dict[str, Any]:
         """The request body of ``/txt2img``."""
         media = {"schema": _reference(Txt2ImgBody)}
         return {"required": True, "content": {"application/json": media}}
 
-    def multipart_body(self) -> dict[str, Any]:
+    def img2img_body(self) -> dict[str, Any]:
         """The request body of ``/img2img``."""
-        picture = {
+        return _form(Img2ImgBody, img=self._picture("The input picture"))
+
+    def inpaint_body(self) -> dict[str, Any]:
+        """The request body of ``/inpaint``."""
+        mask = self._picture(
+            "The mask, of the same size as `img`: what is white is painted anew, what is black is "
+            "kept; grey counts as the nearer of the two"
+        )
+        return _form(InpaintBody, img=self._picture("The input picture"), mask=mask)
+
+    def _picture(self, what: str) -> dict[str, Any]:
+        return {
             "type": "string",
             "format": "binary",
-            "description": "The input picture: PNG, JPEG or WebP, at most "
+            "description": f"{what}: PNG, JPEG or WebP, at most "
             f"{self._settings.max_input_pixels} pixels. Transparency becomes white, of an "
             "animation the first frame counts, and the EXIF orientation is applied.",
         }
-        schema = {
-            "type": "object",
-            "required": ["img", "data"],
-            "additionalProperties": False,
-            "properties": {"img": picture, "data": _reference(Img2ImgBody)},
-        }
-        encoding = {"data": {"contentType": "application/json"}}
-        media = {"schema": schema, "encoding": encoding}
-        return {"required": True, "content": {"multipart/form-data": media}}
 
-    def _defaults(self, body: type[Body]) -> dict[str, Any]:
-        model = self._model
+    def _defaults(self, body: type[Txt2ImgBody]) -> dict[str, Any]:
+        model = self._models[0]
         defaults: dict[str, Any] = {
             "negative_prompt": "",
-            "num_inference_steps": model.num_inference_steps,
-            "guidance_scale": model.guidance_scale,
-            "scheduler": model.scheduler,
-            "model": model.name,
+            "num_inference_steps": model.defaults.num_inference_steps,
+            "guidance_scale": model.defaults.guidance_scale,
+            "scheduler": model.defaults.scheduler,
+            "num_images": 1,
             "output_format": OutputFormat.PNG.value,
+            "previews": False,
         }
-        if body is Img2ImgBody:
-            # Width and height follow the input picture.
-            return {**defaults, "strength": model.strength}
-        return {**defaults, "width": model.width, "height": model.height}
+        if body.task in model.tasks:
+            defaults["model"] = model.name
+        if body is Txt2ImgBody:
+            defaults |= {"width": model.defaults.width, "height": model.defaults.height}
+        # Otherwise width and height follow the input picture.
+        elif body is InpaintBody:
+            defaults["strength"] = INPAINT_STRENGTH
+        else:
+            defaults["strength"] = model.defaults.strength
+        return defaults
 
 
-def _reference(body: type[Body]) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{body.__name__}"}
+def _form(body: type[Body], **pictures: dict[str, Any]) -> dict[str, Any]:
+    """A multipart request body: pictures, and ``data``."""
+    schema = {
+        "type": "object",
+        "required": [*pictures, "data"],
+        "additionalProperties": False,
+        "properties": {**pictures, "data": _reference(body)},
+    }
+    encoding = {"data": {"contentType": "application/json"}}
+    media = {"schema": schema, "encoding": encoding}
+    return {"required": True, "content": {"multipart/form-data": media}}
+
+
+def _reference(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": _COMPONENT.format(name=model.__name__)}
 
 
 def picture_responses() -> dict[int | str, dict[str, Any]]:
-    """The answers of an endpoint that makes a picture."""
+    """The answers of an endpoint that makes pictures."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     text = {"schema": {"type": "string"}}
     headers = {
         "X-Seed": {
-            "description": "The seed that was used",
+            "description": "The seed that was used; of several pictures, that of the first",
             "schema": {"type": "integer"},
         },
         "X-Model": {"description": "The model that was used", **text},
+        "X-Warnings": {
+            "description": "What of the request was not followed to the letter, if anything: a "
+            f"JSON array of sentences in ASCII, at most {MAX_WARNINGS_CHARS} characters long (the "
+            "JSON body has them in full). An event stream has them in its `image` events",
+            **text,
+        },
         "X-Request-Id": _REQUEST_ID,
     }
     picture = {
-        "description": "The picture, with its parameters inside the file",
-        "content": {file_format.media_type: binary for file_format in OutputFormat},
+        "description": "The picture, with its parameters inside the file. With "
+        "`Accept: application/json`, and always where `num_images` is above 1: a JSON object with "
+        "the pictures in base64. With `Accept: text/event-stream`: the progress, then the pictures",
+        "content": {
+            **{file_format.media_type: binary for file_format in OutputFormat},
+            JSON: {"schema": _reference(GeneratedImages)},
+            event_stream.MEDIA_TYPE: {
+                "schema": {"type": "string", "description": _EVENTS},
+                "example": _EVENTS_EXAMPLE,
+            },
+        },
         "headers": headers,
     }
     return {200: picture, **error_responses(400, 404, 413, 415, 422, 429, 500, 503, 504)}

@@ -70,7 +70,7 @@ class RequestBody(_HttpOnly, IODescriptor[Request]):
 
 
 class ReadyResponse(_HttpOnly, IODescriptor[Response]):
-    """An output that is a finished response.
+    """An output that is a response already, be it whole or a stream.
 
     Args:
         openapi: the OpenAPI response object that documents it.

@@ -12,7 +12,6 @@ _MULTIPLES: dict[Family, int] = {"sd1": 8, "sd2": 8, "sdxl": 8, "sd3": 16}
 
 def served_model(entry: ModelEntry, placement: Placement) -> ServedModel:
     """Describe a model to clients, with what their requests fall back on."""
-    defaults = entry.defaults
     return ServedModel(
         name=entry.name,
         family=entry.family,
@@ -20,11 +19,6 @@ def served_model(entry: ModelEntry, placement: Placement) -> ServedModel:
         description=entry.description,
         licence=entry.licence,
         tasks=entry.tasks,
-        width=defaults.width,
-        height=defaults.height,
         multiple_of=_MULTIPLES[entry.family],
-        num_inference_steps=defaults.num_inference_steps,
-        guidance_scale=defaults.guidance_scale,
-        strength=defaults.strength,
-        scheduler=defaults.scheduler,
+        defaults=entry.defaults,
     )

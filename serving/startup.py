@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from engine.families import check_served
 from engine.precision import Placement, UnsupportedPrecision
@@ -20,13 +21,18 @@ def explained() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        mistakes = "; ".join(
-            f"SD_{str(mistake['loc'][0]).upper()}={mistake['input']}: {mistake['msg']}"
-            for mistake in error.errors(include_url=False)
-        )
+        mistakes = "; ".join(_sentence(mistake) for mistake in error.errors(include_url=False))
         raise SystemExit(f"cannot start: {mistakes}") from None
     except (ModelError, UnsupportedPrecision) as error:
         raise SystemExit(f"cannot start: {error}") from None
+
+
+def _sentence(mistake: ErrorDetails) -> str:
+    message = mistake["msg"].removeprefix("Value error, ")
+    if not mistake["loc"]:
+        # About two settings that contradict each other: it names them.
+        return message
+    return f"SD_{str(mistake['loc'][0]).upper()}={mistake['input']}: {message}"
 
 
 def check(entries: Sequence[ModelEntry], placement: Placement) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from itertools import product
 
 import PIL.Image
 import pytest
@@ -15,8 +16,9 @@ from api.backend import ServedModel
 from api.drain import Drain
 from api.native import Native
 from engine.encoding import encode
-from engine.events import Event, Failed, Image, Queued
+from engine.events import Event, Failed, Image, Progress, Queued
 from engine.request import GenerationRequest
+from models.catalog import Defaults
 from settings import Settings
 
 TINY = ServedModel(
@@ -26,22 +28,31 @@ TINY = ServedModel(
     description="Draws one colour",
     licence="Apache-2.0",
     tasks=("txt2img", "img2img", "inpaint"),
-    width=128,
-    height=128,
     multiple_of=8,
-    num_inference_steps=20,
-    guidance_scale=4.0,
-    strength=0.6,
-    scheduler="ddim",
+    defaults=Defaults(
+        width=128,
+        height=128,
+        num_inference_steps=20,
+        guidance_scale=4.0,
+        strength=0.6,
+        scheduler="ddim",
+    ),
 )
+PREVIEW = b"\x89PNG, small"
 
 
 class ColourBackend:
-    """Makes one-coloured pictures. ``failure`` makes it fail, ``hold`` makes it wait."""
+    """Makes one-coloured pictures, the last one first, and reports two steps for each.
+
+    ``warnings`` go with every picture. ``failure`` makes it fail after the steps, or at once if it
+    is ``refused``; ``hold`` makes it wait before them, and counts who did not wait to the end.
+    """
 
     def __init__(self) -> None:
         self.requests: list[GenerationRequest] = []
+        self.warnings: tuple[str, ...] = ()
         self.failure: Failed | Exception | None = None
+        self.refused = False
         self.hold: asyncio.Event | None = None
         self.cancelled = 0
 
@@ -51,13 +62,21 @@ class ColourBackend:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         self.requests.append(request)
-        yield Queued(0)
-        if self.hold is not None:
-            try:
+        if isinstance(self.failure, Failed) and self.refused:
+            yield self.failure
+            return
+        try:
+            yield Queued(0)
+            if self.hold is not None:
                 await self.hold.wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+        indices = range(request.num_images)[::-1]
+        if request.wants_progress:
+            preview = PREVIEW if request.wants_previews else None
+            for step, index in product((1, 2), indices):
+                yield Progress(step, 2, index, preview)
         if isinstance(self.failure, Exception):
             raise self.failure
         if self.failure is not None:
@@ -66,7 +85,11 @@ class ColourBackend:
         picture = PIL.Image.new("RGB", (request.width, request.height), "teal")
         data = encode(picture, request)
         media_type = request.output_format.media_type
-        yield Image(data, media_type, request.width, request.height, request.seed)
+        size = (request.width, request.height)
+        for index in indices:
+            seed = request.seed + index
+            last = index == 0
+            yield Image(data, media_type, *size, seed, index, self.warnings, last)
 
     async def ready(self) -> bool:
         return True

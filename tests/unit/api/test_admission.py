@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from api.admission import Admission
-from api.schemas import Img2ImgBody, Txt2ImgBody
+from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
 from engine.request import OutputFormat
 from models.catalog import SCHEDULERS
@@ -32,13 +35,17 @@ def test_the_model_fills_in_what_is_absent(admission: Admission) -> None:
     request = admission.txt2img(Txt2ImgBody(prompt="x"), "r")
 
     assert (request.request_id, request.model, request.prompt) == ("r", "tiny", "x")
-    assert (request.width, request.height) == (TINY.width, TINY.height)
-    assert request.num_inference_steps == TINY.num_inference_steps
-    assert request.guidance_scale == TINY.guidance_scale
-    assert request.scheduler == TINY.scheduler
+    assert (request.width, request.height) == (TINY.defaults.width, TINY.defaults.height)
+    assert request.num_inference_steps == TINY.defaults.num_inference_steps
+    assert request.guidance_scale == TINY.defaults.guidance_scale
+    assert request.scheduler == TINY.defaults.scheduler
     assert request.negative_prompt == ""
     assert request.output_format is OutputFormat.PNG
+    assert request.num_images == 1
     assert request.init_image is None
+    assert request.mask is None
+    assert not request.wants_progress
+    assert not request.wants_previews
     assert request.strength is None
 
 
@@ -52,6 +59,7 @@ def test_given_fields_are_kept(admission: Admission) -> None:
         "guidance_scale": 0.0,
         "scheduler": "heun",
         "seed": 0,
+        "num_images": 8,
         "model": "tiny",
         "output_format": "webp",
     }
@@ -78,6 +86,7 @@ def test_a_missing_seed_is_random_and_fits_a_json_number(
         ("num_inference_steps", (1, 150), (0, 151, -1)),
         ("guidance_scale", (0, 30), (-0.1, 30.1)),
         ("seed", (-1, 0, 2**53 - 1), (-2, 2**53)),
+        ("num_images", (1, 8), (0, -1, 9)),
         ("strength", (0.05, 1), (0, -0.5, 1.01)),
         ("prompt", ("", "x" * 2000), ("x" * 2001,)),
         ("negative_prompt", ("", "x" * 2000), ("x" * 2001,)),
@@ -151,7 +160,88 @@ def test_img2img_size(
     assert (request.width, request.height) == expected
     assert request.init_image is not None
     assert len(request.init_image) == expected[0] * expected[1] * 3
-    assert request.strength == TINY.strength
+    assert request.strength == TINY.defaults.strength
+
+
+def test_every_picture_has_a_valid_seed(admission: Admission) -> None:
+    last = 2**53 - 1
+    body = Txt2ImgBody(prompt="x", num_images=8, seed=last - 7)
+    assert admission.txt2img(body, "r").seed == last - 7
+
+    error = refusal(admission, num_images=8, seed=last - 6)
+    assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "seed")
+    assert error.message == (f"seed must be at most {last - 7} with num_images 8, got {last - 6}")
+
+
+def test_a_random_seed_leaves_room_for_its_followers(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.randbelow", lambda end: end - 1)
+
+    assert admission.txt2img(Txt2ImgBody(prompt="x", num_images=8), "r").seed == 2**53 - 8
+
+
+@pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint"])
+def test_a_model_does_only_its_tasks(settings: Settings, task: str) -> None:
+    others = tuple(other for other in TINY.tasks if other != task)
+    admission = Admission(settings, [replace(TINY, tasks=others)])
+    admit: dict[str, Callable[[], Any]] = {
+        "txt2img": lambda: admission.txt2img(Txt2ImgBody(prompt="x"), "r"),
+        "img2img": lambda: admission.img2img(Img2ImgBody(prompt="x"), PICTURE, "r"),
+        "inpaint": lambda: admission.inpaint(InpaintBody(prompt="x"), PICTURE, PICTURE, "r"),
+    }
+
+    for other in others:
+        admit[other]()
+    with pytest.raises(RequestError) as refused:
+        admit[task]()
+    assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "model")
+    assert refused.value.message == (
+        f"model must be one that can do {task}; tiny can do {', '.join(others)}"
+    )
+
+
+def test_inpainting_takes_picture_and_mask_to_the_same_size(admission: Admission) -> None:
+    mask = PIL.Image.new("L", (40, 20), 0)
+    mask.paste(255, (20, 0, 40, 20))
+    body = InpaintBody(prompt="x", width=128, height=64)
+    request = admission.inpaint(body, PICTURE, uploads.encode(mask), "r")
+
+    assert request.strength == 1
+    assert request.init_image is not None
+    assert len(request.init_image) == 128 * 64 * 3
+    assert request.mask is not None
+    painted = PIL.Image.frombytes("L", (128, 64), request.mask)
+    assert painted.point(lambda value: 255 * (value >= 128)).getbbox() == (64, 0, 128, 64)
+
+
+@pytest.mark.parametrize("name", uploads.ODD)
+def test_masks_of_every_kind(admission: Admission, name: str) -> None:
+    data, size, _ = uploads.ODD[name]
+    picture = uploads.encode(PIL.Image.new("RGB", size))
+    request = admission.inpaint(InpaintBody(prompt="x", width=64, height=64), picture, data, "r")
+
+    assert request.mask is not None
+    assert len(request.mask) == 64 * 64
+
+
+def test_a_turned_mask_fits_a_turned_picture(admission: Admission) -> None:
+    turned, _, _ = uploads.ODD["rotated-jpeg"]
+    admission.inpaint(InpaintBody(prompt="x"), turned, turned, "r")
+
+    with pytest.raises(RequestError) as refused:
+        admission.inpaint(InpaintBody(prompt="x"), turned, PICTURE, "r")
+    assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "mask")
+    assert refused.value.message == ("mask must have the size of img, 20 x 40 pixels, got 40 x 20")
+
+
+@pytest.mark.parametrize("name", uploads.BROKEN)
+def test_broken_masks_are_refused(admission: Admission, name: str) -> None:
+    data, code = uploads.BROKEN[name]
+
+    with pytest.raises(RequestError) as refused:
+        admission.inpaint(InpaintBody(prompt="x"), PICTURE, data, "r")
+    assert (refused.value.code, refused.value.field) == (code, "mask")
 
 
 def test_the_body_is_checked_before_the_picture_is_decoded(admission: Admission) -> None:

@@ -19,8 +19,10 @@ def test_models(client: TestClient, settings: Settings) -> None:
     assert model["precision"] == "fp32"
     assert model["licence"] == "Apache-2.0"
     assert model["multiple_of"] == 8
+    assert model["tasks"] == ["txt2img", "img2img", "inpaint"]
     assert model["defaults"]["num_inference_steps"] == 20
     assert body["limits"]["max_body_bytes"] == settings.max_body_bytes
+    assert body["limits"]["max_images"] == settings.max_images
     assert body["schedulers"] == list(SCHEDULERS)
     assert body["output_formats"] == ["png", "jpeg", "webp"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from io import BytesIO
 from typing import Any
@@ -86,7 +87,7 @@ def test_img2img_takes_data_as_text_and_as_file(
     response = client.post("/img2img", files={"img": ("in.png", PICTURE), "data": data})
 
     assert response.status_code == 200
-    assert backend.requests[0].strength == TINY.strength
+    assert backend.requests[0].strength == TINY.defaults.strength
     assert PIL.Image.open(BytesIO(response.content)).size == (184, 88)
 
 
@@ -95,6 +96,103 @@ def test_img2img_names_the_missing_part(client: TestClient) -> None:
 
     assert response.status_code == 400
     assert error_of(response)["field"] == "data"
+
+
+def test_inpaint(client: TestClient, backend: ColourBackend) -> None:
+    files: dict[str, Any] = {"img": PICTURE, "mask": PICTURE, "data": '{"prompt": "x"}'}
+    response = client.post("/inpaint", files=files)
+
+    assert response.status_code == 200
+    assert backend.requests[0].strength == 1
+    assert backend.requests[0].mask is not None
+    assert PIL.Image.open(BytesIO(response.content)).size == (184, 88)
+
+
+@pytest.mark.parametrize("name", ["img", "mask", "data"])
+def test_inpaint_names_the_missing_part(client: TestClient, name: str) -> None:
+    files: dict[str, Any] = {"img": PICTURE, "mask": PICTURE, "data": '{"prompt": "x"}'}
+    del files[name]
+    response = client.post("/inpaint", files=files)
+
+    assert response.status_code == 400
+    assert error_of(response)["field"] == name
+
+
+def test_several_pictures_are_json_in_the_order_of_their_seeds(client: TestClient) -> None:
+    body = {"prompt": "x", "seed": 7, "num_images": 3, "output_format": "webp"}
+    response = client.post("/txt2img", json=body, headers={"X-Request-Id": "my-1"})
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-seed"] == "7"
+    assert response.headers["x-model"] == "tiny"
+    assert "content-disposition" not in response.headers
+    answer = response.json()
+    assert (answer["model"], answer["request_id"]) == ("tiny", "my-1")
+    for index, image in enumerate(answer["images"]):
+        picture = PIL.Image.open(BytesIO(base64.b64decode(image.pop("data"))))
+        assert (picture.format, picture.size) == ("WEBP", (128, 128))
+        assert image == {
+            "index": index,
+            "media_type": "image/webp",
+            "width": 128,
+            "height": 128,
+            "seed": 7 + index,
+            "warnings": [],
+        }
+    assert len(answer["images"]) == 3
+
+
+def test_one_picture_is_json_where_that_is_asked_for(client: TestClient) -> None:
+    headers = {"Accept": "application/json"}
+    response = client.post("/txt2img", json={"prompt": "x"}, headers=headers)
+
+    (image,) = response.json()["images"]
+    assert base64.b64decode(image["data"]).startswith(b"\x89PNG")
+
+
+def test_warnings_are_in_header_and_body(client: TestClient, backend: ColourBackend) -> None:
+    sentence = "prompt: what follows 'é\r\n' was dropped"
+    backend.warnings = (sentence,)
+    alone = client.post("/txt2img", json={"prompt": "x"})
+    several = client.post("/txt2img", json={"prompt": "x", "num_images": 2})
+
+    for response in (alone, several):
+        assert response.headers["x-warnings"].isascii()
+        assert json.loads(response.headers["x-warnings"]) == [sentence]
+    assert [image["warnings"] for image in several.json()["images"]] == [[sentence]] * 2
+
+
+def test_no_warnings_no_header(client: TestClient) -> None:
+    assert "x-warnings" not in client.post("/txt2img", json={"prompt": "x"}).headers
+
+
+@pytest.mark.parametrize(
+    "warnings", [("\U0001f34e" * 5_000,), ("short", "x" * 5_000), ("é" * 900, "x" * 900)]
+)
+def test_long_warnings_are_cut_in_the_header_only(
+    client: TestClient, backend: ColourBackend, warnings: tuple[str, ...]
+) -> None:
+    backend.warnings = warnings
+    headers = {"Accept": "application/json"}
+    response = client.post("/txt2img", json={"prompt": "x"}, headers=headers)
+
+    value = response.headers["x-warnings"]
+    assert len(value) <= 2_000
+    for cut, sentence in zip(json.loads(value), warnings, strict=True):
+        assert cut == sentence or (cut.endswith("...") and sentence.startswith(cut[:-3]))
+    assert tuple(response.json()["images"][0]["warnings"]) == warnings
+
+
+def test_progress_is_made_for_streams_only(client: TestClient, backend: ColourBackend) -> None:
+    client.post("/txt2img", json={"prompt": "x", "previews": False})
+    assert not backend.requests[0].wants_progress
+
+    response = client.post("/txt2img", json={"prompt": "x", "previews": True})
+    assert response.status_code == 400
+    assert error_of(response)["field"] == "previews"
+    assert "text/event-stream" in error_of(response)["message"]
+    assert len(backend.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from api.errors import STATUS
 from api.limits import constraints
-from api.schemas import Img2ImgBody, Txt2ImgBody
+from api.openapi import Documentation
+from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
 from settings import Settings
 from tests import uploads
 from tests.unit.api.conftest import TINY
 
-PATHS = ("/txt2img", "/img2img")
+BODIES = {"/txt2img": Txt2ImgBody, "/img2img": Img2ImgBody, "/inpaint": InpaintBody}
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def test_the_document_is_valid(document: dict[str, Any]) -> None:
     validate(document)
 
 
-@pytest.mark.parametrize(("path", "body"), [("/txt2img", Txt2ImgBody), ("/img2img", Img2ImgBody)])
+@pytest.mark.parametrize(("path", "body"), BODIES.items())
 def test_every_field_is_documented(
     document: dict[str, Any], settings: Settings, path: str, body: type[Txt2ImgBody]
 ) -> None:
@@ -50,10 +54,8 @@ def test_every_field_is_documented(
         for keyword, value in limits[name].schema.items() if name in limits else ():
             documented = properties[keyword]
             assert documented == ([*value, None] if keyword == "enum" else value), name
-        if name not in ("prompt", "seed") and (path, name) not in (
-            ("/img2img", "width"),
-            ("/img2img", "height"),
-        ):
+        follows_the_picture = path != "/txt2img" and name in ("width", "height")
+        if name not in ("prompt", "seed") and not follows_the_picture:
             assert "default" in properties, name
         if name != "prompt":
             assert "null" in properties["type"], name
@@ -71,20 +73,41 @@ def test_documented_multiples_and_models(document: dict[str, Any]) -> None:
 def test_documented_defaults_are_those_of_the_default_model(document: dict[str, Any]) -> None:
     fields = body_schema(document, "/img2img")["properties"]
 
-    assert fields["num_inference_steps"]["default"] == TINY.num_inference_steps
-    assert fields["guidance_scale"]["default"] == TINY.guidance_scale
-    assert fields["strength"]["default"] == TINY.strength
-    assert fields["scheduler"]["default"] == TINY.scheduler
+    assert fields["num_inference_steps"]["default"] == TINY.defaults.num_inference_steps
+    assert fields["guidance_scale"]["default"] == TINY.defaults.guidance_scale
+    assert fields["strength"]["default"] == TINY.defaults.strength
+    assert fields["scheduler"]["default"] == TINY.defaults.scheduler
     assert fields["model"]["default"] == TINY.name
-    assert body_schema(document, "/txt2img")["properties"]["width"]["default"] == TINY.width
+    assert (
+        body_schema(document, "/txt2img")["properties"]["width"]["default"] == TINY.defaults.width
+    )
 
 
-@pytest.mark.parametrize("path", PATHS)
+def test_inpainting_starts_from_noise_unless_told_otherwise(document: dict[str, Any]) -> None:
+    assert body_schema(document, "/inpaint")["properties"]["strength"]["default"] == 1
+
+
+def test_only_models_that_can_do_it_are_offered(settings: Settings) -> None:
+    painter = replace(TINY, name="painter", tasks=("inpaint",))
+    schemas = Documentation(settings, [painter, TINY]).schemas()
+
+    models = {name: schemas[name]["properties"]["model"] for name in ("Txt2ImgBody", "InpaintBody")}
+    assert models["Txt2ImgBody"]["enum"] == ["tiny", None]
+    assert "default" not in models["Txt2ImgBody"]
+    assert models["InpaintBody"]["enum"] == ["painter", "tiny", None]
+    assert models["InpaintBody"]["default"] == "painter"
+
+
+@pytest.mark.parametrize("path", BODIES)
 def test_every_answer_is_documented(document: dict[str, Any], path: str) -> None:
     responses = document["paths"][path]["post"]["responses"]
 
-    assert set(responses["200"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
-    assert set(responses["200"]["headers"]) == {"X-Seed", "X-Model", "X-Request-Id"}
+    # The page asks for the first one unless told otherwise.
+    assert list(responses["200"]["content"]) == [
+        *("image/png", "image/jpeg", "image/webp", "application/json", "text/event-stream")
+    ]
+    headers = {"X-Seed", "X-Model", "X-Warnings", "X-Request-Id"}
+    assert set(responses["200"]["headers"]) == headers
     # Not here: nobody reads 499, no keys are configured, and these paths have their method.
     expected = {str(status) for status in STATUS.values()} - {"401", "403", "405", "499"}
     assert set(responses) - {"200"} == expected
@@ -94,11 +117,24 @@ def test_every_answer_is_documented(document: dict[str, Any], path: str) -> None
         assert ("Retry-After" in responses[status]["headers"]) is (status in ("429", "503"))
 
 
+def test_the_json_answer_is_the_documented_one(
+    client: TestClient, document: dict[str, Any]
+) -> None:
+    content = document["paths"]["/txt2img"]["post"]["responses"]["200"]["content"]
+    schema = {**content["application/json"]["schema"], "components": document["components"]}
+    answer = client.post("/txt2img", json={"prompt": "x", "num_images": 2}).json()
+
+    Draft202012Validator(schema).validate(answer)
+
+
 def test_the_examples_work(client: TestClient, document: dict[str, Any]) -> None:
     body = body_schema(document, "/txt2img")["example"]
     assert client.post("/txt2img", json=body).status_code == 200
 
-    data = Img2ImgBody(**body_schema(document, "/img2img")["example"]).model_dump_json()
     picture = uploads.encode(uploads.red_and_blue())
-    files: dict[str, Any] = {"img": ("in.png", picture), "data": (None, data)}
-    assert client.post("/img2img", files=files).status_code == 200
+    for path in ("/img2img", "/inpaint"):
+        data = json.dumps(body_schema(document, path)["example"])
+        files: dict[str, Any] = {"img": picture, "data": (None, data)}
+        if path == "/inpaint":
+            files["mask"] = picture
+        assert client.post(path, files=files).status_code == 200

@@ -84,6 +84,9 @@ def test_missing_field() -> None:
         ("scheduler", 1, "a string"),
         ("model", 1, "a string"),
         ("output_format", 1, "a string"),
+        ("num_images", 2.0, "an integer"),
+        ("previews", 1, "true or false"),
+        ("previews", "true", "true or false"),
     ],
 )
 def test_wrong_type(field: str, value: Any, expected: str) -> None:

@@ -18,14 +18,14 @@ DOCUMENTATION = Documentation(Settings(), [TINY])
 def test_requests_and_responses_pass_untouched() -> None:
     request = Request({"type": "http", "headers": []})
     response = Response()
-    body = RequestBody(DOCUMENTATION.json_body(), DOCUMENTATION.schemas())
+    body = RequestBody(DOCUMENTATION.txt2img_body(), DOCUMENTATION.schemas())
     ready = ReadyResponse(picture_responses()[200])
 
     assert asyncio.run(body.from_http_request(request)) is request
     assert asyncio.run(ready.to_http_response(response)) is response
 
 
-@pytest.mark.parametrize("name", ["json_body", "multipart_body"])
+@pytest.mark.parametrize("name", ["txt2img_body", "img2img_body", "inpaint_body"])
 def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
     openapi = getattr(DOCUMENTATION, name)()
     svc = bentoml.legacy.Service("documented")
@@ -39,7 +39,9 @@ def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
 
     document = svc.openapi_spec.asdict()
     operation = document["paths"]["/draw"]["post"]
-    assert {"Txt2ImgBody", "Img2ImgBody"} <= set(document["components"]["schemas"])
+    assert {"Txt2ImgBody", "Img2ImgBody", "InpaintBody", "GeneratedImages"} <= set(
+        document["components"]["schemas"]
+    )
     assert operation["requestBody"] == openapi
     assert "image/png" in operation["responses"][200]["content"]
 
@@ -47,5 +49,5 @@ def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
 def test_other_protocols_are_refused() -> None:
     with pytest.raises(NotImplementedError, match="RequestBody speaks HTTP only"):
         asyncio.run(
-            RequestBody(DOCUMENTATION.json_body(), DOCUMENTATION.schemas()).from_proto(None)
+            RequestBody(DOCUMENTATION.txt2img_body(), DOCUMENTATION.schemas()).from_proto(None)
         )
