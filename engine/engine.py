@@ -242,7 +242,10 @@ class Engine:
         self._evict(self._denoiser.step(family, batch))
         for job in batch:
             if job.state is not None and job.due_progress():
-                self._report(family, job)
+                try:
+                    self._report(family, job)
+                except Exception as error:
+                    self._evict([(job, error)])
         self._running = [job for job in self._running if not job.denoising.finished]
         for job in batch:
             if job.state is not None and job.denoising.finished:

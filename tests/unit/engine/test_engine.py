@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
 from io import BytesIO
+from itertools import groupby, pairwise
 
 import PIL.Image
 import pytest
@@ -15,6 +16,7 @@ from engine.engine import Engine
 from engine.errors import ErrorCode, RequestError
 from engine.events import Event, Failed, Image, Progress, Queued, from_line, to_line
 from engine.families.stable_diffusion import StableDiffusion
+from engine.observer import Fate
 from engine.request import OutputFormat
 from engine.residency import Residency
 from engine.stream import stream
@@ -243,3 +245,144 @@ def test_the_file_carries_its_parameters(engine: Engine, output_format: OutputFo
         "a ☃ snowman\nNegative prompt: a cat\n"
         "Steps: 8, Sampler: ddim, CFG scale: 3.0, Seed: 7, Size: 64x64, Model: embedded"
     )
+
+
+def test_several_pictures_are_jobs_of_their_own_that_share_passes(
+    engine: Engine, recorder: Recorder
+) -> None:
+    several = Client(engine, make_request(num_images=3, seed=40, guidance_scale=1.0))
+    several.image()
+    images = [event for event in several.events if isinstance(event, Image)]
+    assert sorted(image.index for image in images) == [0, 1, 2]
+    assert [image.last for image in images] == [False, False, True]
+    assert recorder.batches == [3] * 8
+    for image in images:
+        alone = Client(engine, make_request(seed=40 + image.index, guidance_scale=1.0)).image()
+        assert image.seed == alone.seed
+        assert pixels(image) == pytest.approx(pixels(alone), abs=1)
+
+
+def test_several_pictures_need_room_for_all_of_them(gate: Gate, gated: Engine) -> None:
+    Client(gated, make_request(num_images=2, num_inference_steps=1))
+    with pytest.raises(RequestError, match="2 pictures are waiting or being made, the limit is 4"):
+        gated.submit(make_request(num_images=3), lambda event: None)
+    Client(gated, make_request(num_images=2, num_inference_steps=1))
+    gate.open.set()
+
+
+def test_one_lost_picture_ends_the_others_of_its_request(
+    engine: Engine, recorder: Recorder
+) -> None:
+    client = Client(engine, make_request(num_images=4, guidance_scale=3e38))
+    assert client.failed().code is ErrorCode.INTERNAL
+    assert [type(event) for event in client.events].count(Failed) == 1
+    Client(engine, make_request()).image()
+    assert recorder.outcomes.total() == 5
+
+
+def test_a_broken_request_does_not_spoil_the_admission_of_others(gate: Gate, gated: Engine) -> None:
+    first = Client(gated, make_request(num_inference_steps=2))
+    assert gate.entered.wait(60)
+    healthy = Client(gated, make_request())
+    broken = Client(gated, make_request(scheduler="no such scheduler"))
+    gate.open.set()
+    assert broken.failed().code is ErrorCode.INTERNAL
+    healthy.image()
+    first.image()
+
+
+def test_admission_and_decoding_come_between_steps_one_at_a_time(gate: Gate, gated: Engine) -> None:
+    """A running job waits for at most one batch of other work between two of its steps."""
+    long = Client(gated, make_request(num_inference_steps=40))
+    assert gate.entered.wait(60)
+    short = [Client(gated, make_request(seed=seed, num_inference_steps=4)) for seed in range(3)]
+    gate.open.set()
+    for client in short:
+        client.image()
+    long.image()
+    calls = [call.split()[0] for call in gate.calls]
+    running = calls[calls.index("forward") : len(calls) - calls[::-1].index("forward")]
+    assert {"prepare", "decode"} <= set(running)
+    for call, following in pairwise(running):
+        assert "forward" in (call, following), "two pieces of other work in a row"
+
+
+def test_waiting_jobs_are_prepared_together_and_finished_ones_decoded_together(
+    gate: Gate, gated: Engine
+) -> None:
+    blocker = Client(gated, make_request(num_inference_steps=1))
+    assert gate.entered.wait(60)
+    clients = [Client(gated, make_request(seed=seed)) for seed in range(3)]
+    gate.open.set()
+    for client in [blocker, *clients]:
+        client.image()
+    assert "prepare 3" in gate.calls
+    assert "decode 3" in gate.calls
+
+
+def test_a_stream_of_small_requests_and_a_large_one_both_progress(
+    family: StableDiffusion, recorder: Recorder
+) -> None:
+    engine = Engine(Residency.preloaded({"embedded": family}), observer=recorder)
+    large = Client(
+        engine, make_request(request_id="large", width=128, height=128, num_inference_steps=50)
+    )
+    finished = 0
+    while not isinstance(large.events[-1], Image):
+        small = [
+            Client(engine, make_request(request_id="small", seed=seed, num_inference_steps=10))
+            for seed in range(2)
+        ]
+        for client in small:
+            client.image()
+            finished += 1
+    engine.close()
+    turns = [done.jobs[0].split("#")[0] for done in recorder.passes]
+    last = len(turns) - turns[::-1].index("large")
+    longest = max(len(list(group)) for _, group in groupby(turns[turns.index("large") : last]))
+    assert finished >= 6
+    # A third of the passes may be taken by small ones that were admitted in between.
+    assert longest <= 3, turns
+
+
+def test_previews_look_like_what_becomes_of_them(engine: Engine) -> None:
+    client = Client(engine, make_request(num_inference_steps=30, wants_previews=True))
+    final = PIL.Image.open(BytesIO(client.image().data))
+    progress = [event for event in client.events if isinstance(event, Progress)]
+    assert progress
+    previews = [event.preview for event in progress if event.preview is not None]
+    assert len(previews) >= len(progress) - 1
+    preview = PIL.Image.open(BytesIO(previews[-1]))
+    assert preview.format == "PNG"
+    assert preview.size == (16, 16)
+    assert preview.mode == final.mode == "RGB"
+
+
+def test_row_steps_are_accounted_for_by_what_became_of_them(gate: Gate, recorder: Recorder) -> None:
+    engine = Engine(
+        Residency.preloaded({"embedded": gate}),
+        limits=BatchLimits(buckets=(8,)),
+        observer=recorder,
+    )
+    keep = Client(engine, make_request(num_inference_steps=6))
+    assert gate.entered.wait(60)
+    lost = Client(engine, make_request(num_inference_steps=6, guidance_scale=3e38))
+    gate.open.set()
+    keep.image()
+    lost.failed()
+    gate.entered.clear()
+    gate.open.clear()
+    given_up = Client(engine, make_request(num_inference_steps=6))
+    assert gate.entered.wait(60)
+    given_up.submission.cancel()
+    gate.open.set()
+    given_up.failed()
+    engine.close()
+    assert recorder.fates[Fate.USEFUL] == 2 * 6
+    assert recorder.fates[Fate.LOST] == 2 * 6
+    assert recorder.fates[Fate.WASTED] == 2, "the pass that was under way"
+    assert sum(recorder.fates.values()) == sum(recorder.rows) == 8 * len(recorder.passes)
+
+
+def pixels(image: Image) -> list[int]:
+    return list(PIL.Image.open(BytesIO(image.data)).tobytes())
