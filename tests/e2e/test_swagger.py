@@ -48,13 +48,17 @@ def find(place: WebDriver | WebElement, selector: str) -> WebElement:
     return element
 
 
-def try_it_out(browser: WebDriver, operation: str, upload: Path | None = None) -> WebElement:
-    """Run an operation with the body that the page suggests; returns the answer's element."""
+def try_it_out(browser: WebDriver, operation: str, *uploads: Path) -> WebElement:
+    """Run an operation with the body that the page suggests, and with files in the order of their
+    fields; returns the answer's element."""
     block = find(browser, f"#operations-Pictures-{operation}")
     find(block, ".opblock-summary-control").click()
     find(block, ".try-out__btn").click()
-    if upload is not None:
-        find(block, "input[type=file]").send_keys(str(upload))
+    if uploads:
+        find(block, "input[type=file]")
+    inputs = block.find_elements(By.CSS_SELECTOR, "input[type=file]")
+    for field, upload in zip(inputs, uploads, strict=True):
+        field.send_keys(str(upload))
     find(block, ".execute").click()
     return find(block, ".live-responses-table .response")
 
@@ -74,6 +78,7 @@ def test_try_it_out(server: Server, browser: WebDriver, tmp_path: Path) -> None:
 
     assert shows_a_picture(browser, try_it_out(browser, "txt2img"))
     assert shows_a_picture(browser, try_it_out(browser, "img2img", upload))
+    assert shows_a_picture(browser, try_it_out(browser, "inpaint", upload, upload))
 
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     fetched = browser.execute_script(script)

@@ -23,6 +23,7 @@ def test_models(server: Server) -> None:
     (model,) = body["models"]
     assert (model["name"], model["default"], model["precision"]) == ("embedded", True, "fp32")
     assert model["licence"]
+    assert model["tasks"] == ["txt2img", "img2img", "inpaint"]
     assert model["defaults"].keys() == {
         *("width", "height", "num_inference_steps", "guidance_scale", "strength", "scheduler")
     }
@@ -33,7 +34,7 @@ def test_the_document_is_the_mounted_applications(server: Server) -> None:
     document = server.client.get("/docs.json").json()
 
     validate(document)
-    assert {"/txt2img", "/img2img", "/models"} <= set(document["paths"])
+    assert {"/txt2img", "/img2img", "/inpaint", "/models"} <= set(document["paths"])
 
 
 def test_the_page_and_its_files_come_from_here(server: Server) -> None:

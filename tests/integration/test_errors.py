@@ -64,6 +64,12 @@ def check(response: httpx.Response, status: int, code: str, field: str | None) -
         ({"seed": 2**53}, 422, "out_of_range", "seed"),
         ({"seed": 10**40}, 422, "out_of_range", "seed"),
         ({"scheduler": "k_euler"}, 422, "out_of_range", "scheduler"),
+        ({"seed": 2**53 - 1, "num_images": 2}, 422, "out_of_range", "seed"),
+        ({"num_images": 0}, 422, "out_of_range", "num_images"),
+        ({"num_images": 9}, 422, "out_of_range", "num_images"),
+        ({"num_images": "2"}, 400, "invalid_request", "num_images"),
+        ({"previews": True}, 400, "invalid_request", "previews"),
+        ({"previews": 1}, 400, "invalid_request", "previews"),
         ({"output_format": "gif"}, 422, "out_of_range", "output_format"),
         ({"model": "no-such-model"}, 404, "not_found", "model"),
         ({"model": "../../etc/passwd"}, 404, "not_found", "model"),
@@ -96,6 +102,8 @@ def test_malformed_json(server: Server, body: bytes) -> None:
     check(server.client.post("/txt2img", content=body, headers=JSON), 400, "invalid_request", None)
     files: dict[str, Any] = {"img": PICTURE, "data": body}
     check(server.client.post("/img2img", files=files), 400, "invalid_request", None)
+    files["mask"] = PICTURE
+    check(server.client.post("/inpaint", files=files), 400, "invalid_request", None)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
@@ -113,6 +121,7 @@ def test_numbers_that_are_none(server: Server, value: str) -> None:
         ("/txt2img", "text/plain"),
         ("/img2img", "application/json"),
         ("/img2img", "image/png"),
+        ("/inpaint", "application/json"),
         ("/txt2img", b"text/\x89"),
     ],
 )
@@ -140,6 +149,24 @@ def test_no_content_type(server: Server) -> None:
 )
 def test_wrong_parts(server: Server, files: dict[str, Any], field: str) -> None:
     check(server.client.post("/img2img", files=files), 400, "invalid_request", field)
+    files = {**files, "mask": PICTURE}
+    check(server.client.post("/inpaint", files=files), 400, "invalid_request", field)
+
+
+def test_the_mask_belongs_to_inpaint_and_is_needed_there(server: Server) -> None:
+    files: dict[str, Any] = {"img": PICTURE, "data": OK}
+    check(server.client.post("/inpaint", files=files), 400, "invalid_request", "mask")
+    files["mask"] = PICTURE
+    check(server.client.post("/img2img", files=files), 400, "invalid_request", "mask")
+
+
+def test_a_mask_of_another_size(server: Server) -> None:
+    mask = uploads.ODD["rotated-jpeg"][0]
+    response = server.client.post("/inpaint", files={"img": PICTURE, "mask": mask, "data": OK})
+
+    check(response, 422, "out_of_range", "mask")
+    assert "40 x 20" in response.json()["error"]["message"]
+    assert "20 x 40" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +198,8 @@ def test_fields_of_img2img(server: Server, fields: dict[str, Any], field: str) -
     files: dict[str, Any] = {"img": PICTURE, "data": json.dumps({"prompt": "x", **fields})}
 
     check(server.client.post("/img2img", files=files), 422, "out_of_range", field)
+    files["mask"] = PICTURE
+    check(server.client.post("/inpaint", files=files), 422, "out_of_range", field)
 
 
 @pytest.mark.parametrize("name", uploads.BROKEN)
@@ -179,6 +208,31 @@ def test_broken_input_pictures(server: Server, name: str) -> None:
     response = server.client.post("/img2img", files={"img": data, "data": OK})
 
     check(response, STATUS[code], code, "img")
+
+
+@pytest.mark.parametrize("name", uploads.BROKEN)
+def test_broken_masks(server: Server, name: str) -> None:
+    data, code = uploads.BROKEN[name]
+    response = server.client.post("/inpaint", files={"img": PICTURE, "mask": data, "data": OK})
+
+    check(response, STATUS[code], code, "mask")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "field"),
+    [
+        ({"bogus": 1}, 400, "invalid_request", "bogus"),
+        ({"width": 100}, 422, "out_of_range", "width"),
+        ({"model": "no-such-model"}, 404, "not_found", "model"),
+    ],
+)
+def test_a_stream_that_does_not_start(
+    server: Server, fields: dict[str, Any], status: int, code: str, field: str
+) -> None:
+    headers = {"Accept": "text/event-stream"}
+    response = server.client.post("/txt2img", json={"prompt": "x", **fields}, headers=headers)
+
+    check(response, status, code, field)
 
 
 def test_oversize_bodies(server: Server) -> None:
@@ -205,6 +259,7 @@ def test_oversize_bodies(server: Server) -> None:
         ("GET", "/no/such/path", 404, "not_found"),
         ("POST", "/v9/txt2img", 404, "not_found"),
         ("GET", "/txt2img", 405, "method_not_allowed"),
+        ("GET", "/inpaint", 405, "method_not_allowed"),
         ("PUT", "/img2img", 405, "method_not_allowed"),
         ("POST", "/models", 405, "method_not_allowed"),
         ("POST", "/docs.json", 405, "method_not_allowed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
+import PIL.ImageChops
+import PIL.ImageStat
 import pytest
 
 from tests import uploads
@@ -66,6 +69,15 @@ def img2img(server: Server, picture: bytes, body: dict[str, Any]) -> Any:
     return server.client.post("/img2img", files=files)
 
 
+def inpaint(server: Server, picture: bytes, mask: bytes, body: dict[str, Any]) -> Any:
+    files: dict[str, Any] = {
+        "img": ("in.png", picture),
+        "mask": ("mask.png", mask),
+        "data": (None, json.dumps(body)),
+    }
+    return server.client.post("/inpaint", files=files)
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 def test_the_curl_lines_of_the_original_example(server: Server, tmp_path: Path) -> None:
     (tmp_path / "input.jpg").write_bytes(uploads.ODD["jpeg"][0])
@@ -106,6 +118,64 @@ def test_so_can_one_from_a_picture(server: Server) -> None:
     second = img2img(server, INPUT, request_from(metadata(picture)))
 
     assert open_picture(second.content).tobytes() == picture.tobytes()
+
+
+def test_inpainting_changes_what_is_under_the_mask_and_keeps_the_rest(server: Server) -> None:
+    apple = {"prompt": PROMPT, "num_inference_steps": 10, "seed": 3}
+    original = server.client.post("/txt2img", json=apple).content
+    mask = PIL.Image.new("L", (64, 64), 0)
+    mask.paste(255, (32, 0, 64, 64))
+    body = {"prompt": "a green apple on a yellow background", "num_inference_steps": 10, "seed": 4}
+    response = inpaint(server, original, uploads.encode(mask), body)
+
+    assert response.status_code == 200, response.text
+    before, after = open_picture(original), open_picture(response.content)
+    difference = PIL.ImageChops.difference(before, after).convert("L")
+    # What is kept goes through the autoencoder once, and the seam is soft by a latent or two.
+    kept, painted = ((0, 0, 24, 64), (40, 0, 64, 64))
+    kept_change, painted_change = (
+        PIL.ImageStat.Stat(difference.crop(box)).mean[0] for box in (kept, painted)
+    )
+    assert kept_change < 8
+    assert painted_change > 40
+
+
+def test_several_pictures_are_those_of_their_seeds(server: Server) -> None:
+    body = {"prompt": PROMPT, "num_inference_steps": 8, "seed": 11}
+    answer = server.client.post("/txt2img", json={**body, "num_images": 3})
+    assert answer.status_code == 200, answer.text
+
+    images = answer.json()["images"]
+    assert [(image["index"], image["seed"]) for image in images] == [(0, 11), (1, 12), (2, 13)]
+    for image in images:
+        alone = server.client.post("/txt2img", json={**body, "seed": image["seed"]})
+        one, other = open_picture(alone.content), open_picture(base64.b64decode(image["data"]))
+        assert metadata(one) == metadata(other)
+        # Rows that share a pass may round differently, in the last place.
+        difference = PIL.ImageStat.Stat(PIL.ImageChops.difference(one, other))
+        assert max(highest for _, highest in difference.extrema) <= 1
+
+
+def test_several_pictures_from_a_picture(server: Server) -> None:
+    response = img2img(server, INPUT, {"prompt": PROMPT, **FAST, "num_images": 2})
+
+    assert response.status_code == 200, response.text
+    files = {image["data"] for image in response.json()["images"]}
+    assert len(files) == 2
+
+
+def test_a_long_prompt_says_what_was_dropped(server: Server) -> None:
+    body = {"prompt": PROMPT + ", é" * 600, "num_inference_steps": 1}
+    response = server.client.post("/txt2img", json=body)
+
+    assert response.status_code == 200
+    assert response.headers["x-warnings"].isascii()
+    warnings = json.loads(response.headers["x-warnings"])
+    assert warnings
+    assert all(isinstance(sentence, str) and sentence for sentence in warnings)
+
+    short = server.client.post("/txt2img", json={**body, "prompt": PROMPT})
+    assert "x-warnings" not in short.headers
 
 
 def test_seeds_matter(server: Server) -> None:
