@@ -25,9 +25,10 @@ _COMPONENT = "#/components/schemas/{name}"
 _EVENTS = """\
 Server-sent events; the data of each is JSON. `queued`: `position`, the jobs in front. `progress`:
 `step` of `total` steps of the picture `index` are done, at most ten times a second; with
-`"previews": true` in the body also `preview`, a small PNG in base64. `image`: a finished picture,
-like an element of `images` in the JSON answer; several come in any order. `error`: like the body
-of an error answer; nothing follows it. Comments come in between while there is nothing to say.
+`"previews": true` in the body also, while it is unfinished, `preview`: a small PNG in base64, one
+pixel per latent. `image`: a finished picture, like an element of `images` in the JSON answer;
+several come in any order. `error`: like the body of an error answer; nothing follows it. Comments
+come in between while there is nothing to say.
 """
 _EVENTS_EXAMPLE = """\
 event: queued

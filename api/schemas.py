@@ -37,7 +37,10 @@ class Txt2ImgBody(Body):
         "seed": 42,
     }
 
-    prompt: str = Field(description="What to draw", examples=["a red apple on a blue background"])
+    prompt: str = Field(
+        description="What to draw; `(words:1.3)` gives words a weight, 0 to 2",
+        examples=["a red apple on a blue background"],
+    )
     negative_prompt: str | None = Field(None, description="What to avoid", examples=["blurry"])
     width: int | None = Field(None, description="Pixels, a multiple of the model's `multiple_of`")
     height: int | None = Field(None, description="Pixels, a multiple of the model's `multiple_of`")

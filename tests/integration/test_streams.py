@@ -49,13 +49,12 @@ def test_progress_previews_and_the_picture(server: Server) -> None:
         first, *running, (last, image) = events(response)
 
     assert first == ("queued", {"position": 0})
-    assert running
     assert {name for name, _ in running} == {"progress"}
-    steps = [data["step"] for _, data in running]
-    assert steps == sorted(steps)
-    assert all(0 < step <= data["total"] for step, (_, data) in zip(steps, running, strict=True))
+    assert all(0 < data["step"] <= data["total"] == 40 for _, data in running)
+    previews = [picture(data["preview"]) for _, data in running if "preview" in data]
     # One pixel per latent: smaller than the picture.
-    assert all(0 < picture(data["preview"]).width < 64 for _, data in running)
+    assert previews
+    assert all(preview.width < 64 for preview in previews)
     assert last == "image"
     alone = server.client.post("/txt2img", json=body)
     assert picture(image["data"]).tobytes() == PIL.Image.open(BytesIO(alone.content)).tobytes()
