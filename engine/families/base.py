@@ -15,12 +15,20 @@ from engine.state import DenoisingState
 class Family(Protocol):
     """A loaded model. Every call comes from the engine's thread, inside ``inference_mode``."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes of the weights."""
+        ...
+
     def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:
         """Encode prompts and pictures, draw the noise, lay out the schedules.
 
         The text encoder and the image encoder see what is new to them in one batch each (pictures
         of one size together). ``num_images`` is not looked at: one state per request. What raises
         here fails every request of the call; the engine then tries them one by one.
+
+        Raises:
+            engine.errors.RequestError: the model cannot do what a request asks for.
         """
         ...
 

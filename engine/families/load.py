@@ -5,18 +5,32 @@ from __future__ import annotations
 import torch
 
 from engine.families import check_served
+from engine.families.autoencoder import VAE_PIXELS
 from engine.families.base import Family
 from engine.families.stable_diffusion import StableDiffusion
 from engine.precision import Placement
 from models.catalog import ModelEntry
+from models.errors import LoadError
 from models.loading import load_pipeline
 from models.store import resolve
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def load_family(entry: ModelEntry, placement: Placement) -> Family:
+def load_family(
+    entry: ModelEntry,
+    placement: Placement,
+    *,
+    vae_pixels: int = VAE_PIXELS,
+    invariant: bool = False,
+) -> Family:
     """Load a model in the given precision onto the given device.
+
+    Args:
+        entry: which model; its ``tasks`` must be among what its denoiser can do.
+        placement: device and precision.
+        vae_pixels: pixels that the VAE may take at once, see ``StableDiffusion``.
+        invariant: see ``StableDiffusion``.
 
     Raises:
         models.errors.ModelError: not downloaded, not loadable safely, or of an architecture
@@ -29,4 +43,15 @@ def load_family(entry: ModelEntry, placement: Placement) -> Family:
         dtype=DTYPES[placement.precision],
         device=placement.device,
     )
-    return StableDiffusion(pipeline)
+    try:
+        family = StableDiffusion(pipeline, vae_pixels=vae_pixels, invariant=invariant)
+    except ValueError as error:
+        raise LoadError(f"{entry.name} cannot be served: {error}.") from error
+    impossible = [task for task in entry.tasks if task not in family.tasks]
+    if impossible:
+        raise LoadError(
+            f"{entry.name} is in the catalog with the tasks {', '.join(entry.tasks)}, but its "
+            f"denoiser cannot do {', '.join(impossible)}: set its tasks to "
+            f"[{', '.join(sorted(family.tasks))}]."
+        )
+    return family

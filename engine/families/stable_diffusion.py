@@ -2,206 +2,183 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import PIL.Image
 import torch
-from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import (
     StableDiffusionImg2ImgPipeline,
 )
 from diffusers.utils.torch_utils import randn_tensor
 
+from engine.errors import ErrorCode, RequestError
+from engine.families.autoencoder import VAE_PIXELS, Autoencoder, Picture
+from engine.prompts import PromptEncoder, level
 from engine.request import GenerationRequest
 from engine.samplers import SAMPLERS
 from engine.state import DenoisingState, Repaint
-
-# Decoding takes about 3 kB per pixel in fp32.
-VAE_PIXELS = 1024 * 1024
-
-
-class Picture(NamedTuple):
-    """A picture to encode: raw RGB bytes, and the mask (see the request) blanked out, if any."""
-
-    size: tuple[int, int]
-    rgb: bytes
-    blank: bytes | None = None
+from models.catalog import Task
 
 
 class StableDiffusion:
-    """Adapts a loaded ``StableDiffusionPipeline`` (or ``StableDiffusionInpaintPipeline``).
+    """Adapts a loaded ``StableDiffusionPipeline`` or ``StableDiffusionInpaintPipeline``.
 
-    A request run alone gives what the stock pipelines give: the random numbers are drawn in
-    their order, all on the CPU, so that a seed gives the same picture on every device.
+    A request run alone gives what the stock pipelines give. To that end its random numbers are
+    drawn in their order; and all on the CPU, so that a seed gives the same picture on every
+    device.
 
     Args:
-        pipeline: its modules are used as they are, but laid out in channels_last.
-        vae_pixels: the picture encoder and decoder take pictures one by one where a batch has
-            more pixels than this, and in tiles where a single picture has.
+        pipeline: its UNet and VAE are laid out in channels_last.
+        vae_pixels: see ``Autoencoder``.
+        invariant: encode prompts one by one, so that what ``prepare`` makes of a single request
+            cannot depend to the last bit on earlier ones.
 
     Raises:
-        ValueError: the UNet takes other inputs than latents, or latents, mask and masked picture.
+        ValueError: the UNet takes other inputs than latents, or latents with mask and masked
+            picture.
     """
 
-    def __init__(self, pipeline: Any, *, vae_pixels: int = VAE_PIXELS) -> None:
+    def __init__(
+        self, pipeline: Any, *, vae_pixels: int = VAE_PIXELS, invariant: bool = False
+    ) -> None:
         self._unet = pipeline.unet.to(memory_format=torch.channels_last)
-        self._vae = pipeline.vae.to(memory_format=torch.channels_last)
-        channels = self._vae.config.latent_channels
-        if self._unet.config.time_cond_proj_dim is not None:
-            raise ValueError("guidance-distilled UNets (time_cond_proj_dim) are not supported")
-        if self._unet.config.in_channels not in (channels, 2 * channels + 1):
-            raise ValueError(
-                f"UNets of {self._unet.config.in_channels} channels over {channels}-channel "
-                "latents are not supported"
-            )
-        self._channels = channels
-        self._sees_mask = self._unet.config.in_channels != channels
-        self._txt2img = StableDiffusionPipeline(
+        self._autoencoder = Autoencoder(pipeline.vae, vae_pixels)
+        self._prompts = PromptEncoder(pipeline.tokenizer, pipeline.text_encoder, singly=invariant)
+        self._pipeline = StableDiffusionImg2ImgPipeline(
             **pipeline.components, requires_safety_checker=False
-        )
-        self._img2img = StableDiffusionImg2ImgPipeline(
-            **pipeline.components, requires_safety_checker=False
-        )
-        self._masks = VaeImageProcessor(
-            vae_scale_factor=pipeline.vae_scale_factor,
-            do_normalize=False,
-            do_binarize=True,
-            do_convert_grayscale=True,
         )
         self._scheduler_config: Any = pipeline.scheduler.config
-        self._device: torch.device = pipeline.unet.device
-        self._dtype: torch.dtype = pipeline.unet.dtype
-        self._vae_pixels = vae_pixels
+        if self._unet.config.time_cond_proj_dim is not None:
+            raise ValueError("guidance-distilled UNets (time_cond_proj_dim) are not supported")
+        seen, channels = self._unet.config.in_channels, self._autoencoder.channels
+        if seen not in (channels, 2 * channels + 1):
+            raise ValueError(
+                f"UNets that see {seen} channels over latents of {channels} are not supported"
+            )
+        self._sees_mask = seen != channels
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """What the UNet can do; one that sees a mask was trained for nothing else."""
+        return frozenset({"inpaint"} if self._sees_mask else {"txt2img", "img2img", "inpaint"})
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the weights."""
+        return sum(
+            tensor.nbytes
+            for component in self._pipeline.components.values()
+            if isinstance(component, torch.nn.Module)
+            for tensor in (*component.parameters(), *component.buffers())
+        )
 
     def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:
         for request in requests:
             if self._sees_mask and request.mask is None:
-                raise ValueError(f"{request.model} can only inpaint: the request has no mask")
-        embeds = self._embed(requests)
-        encoded = self._encode([picture for each in requests for picture in self._pictures(each)])
+                raise RequestError(
+                    ErrorCode.INVALID_REQUEST,
+                    f"mask: {request.model} can only inpaint, so it needs a picture and a mask",
+                    field="mask",
+                )
+        prompts = self._embed(requests)
+        posteriors = self._autoencoder.encode(
+            picture for request in requests for picture in self._pictures(request)
+        )
         return [
-            self._start(request, rows, encoded)
-            for request, rows in zip(requests, embeds, strict=True)
+            self._start(request, embeds, warnings, posteriors)
+            for request, (embeds, warnings) in zip(requests, prompts, strict=True)
         ]
 
-    def _embed(self, requests: Sequence[GenerationRequest]) -> list[torch.Tensor]:
-        texts: dict[str, torch.Tensor | None] = {}
-        for request in requests:
-            texts[request.prompt] = None
-            if request.guidance_scale > 1:
-                texts[request.negative_prompt] = None
-        embeds = self._txt2img.encode_prompt(list(texts), self._device, 1, False)[0]
-        by_text = dict(zip(texts, embeds.split(1), strict=True))
+    def _embed(
+        self, requests: Sequence[GenerationRequest]
+    ) -> list[tuple[torch.Tensor, tuple[str, ...]]]:
+        """Each request's embeddings ``[rows, tokens, dim]``, and what is to be said of them."""
+        fields = [_prompts(request) for request in requests]
+        prompts = self._prompts.encode(text for texts in fields for text in texts.values())
         return [
-            torch.cat([by_text[request.negative_prompt], by_text[request.prompt]])
-            if request.guidance_scale > 1
-            else by_text[request.prompt]
-            for request in requests
+            (
+                level([prompts[text].embeds for text in texts.values()], prompts[""].embeds),
+                tuple(
+                    f"{field} {warning}"
+                    for field, text in texts.items()
+                    for warning in prompts[text].warnings
+                ),
+            )
+            for texts in fields
         ]
 
     def _pictures(self, request: GenerationRequest) -> list[Picture]:
         """What the stock pipelines encode for this request and look at, in their order."""
         if request.init_image is None:
             return []
-        size = (request.width, request.height)
-        init = Picture(size, request.init_image)
+        init = Picture((request.width, request.height), request.init_image)
         if request.mask is None or not self._sees_mask:
             return [init]
-        masked = Picture(size, request.init_image, request.mask)
-        # Pure noise is all that is left of the picture at full strength.
+        masked = init._replace(blank=request.mask)
+        # At full strength, noise takes the place of the picture.
         return [masked] if request.strength == 1 else [init, masked]
-
-    def _encode(self, pictures: Sequence[Picture]) -> dict[Picture, DiagonalGaussianDistribution]:
-        """Encode what differs, pictures of one size in one batch.
-
-        Masked pictures have a batch of their own, so that for one request alone each call is the
-        stock pipeline's: kernels round otherwise for other batch sizes.
-        """
-        encoded: dict[Picture, DiagonalGaussianDistribution] = {}
-        groups: dict[Hashable, list[Picture]] = {}
-        for picture in dict.fromkeys(pictures):
-            groups.setdefault((picture.size, picture.blank is None), []).append(picture)
-        for group in groups.values():
-            self._bound_vae(len(group), math.prod(group[0].size))
-            pixels = torch.cat([self._pixels(picture) for picture in group])
-            posterior = self._vae.encode(pixels.to(self._device, self._dtype)).latent_dist
-            for picture, parameters in zip(group, posterior.parameters.split(1), strict=True):
-                encoded[picture] = DiagonalGaussianDistribution(parameters)
-        return encoded
-
-    def _pixels(self, picture: Picture) -> torch.Tensor:
-        """``[1, 3, height, width]`` in [-1, 1], grey where it is blanked out."""
-        image = PIL.Image.frombytes("RGB", picture.size, picture.rgb)
-        pixels: torch.Tensor = self._img2img.image_processor.preprocess(image)
-        if picture.blank is not None:
-            pixels = pixels * (self._mask(picture.size, picture.blank) < 0.5)
-        return pixels
-
-    def _mask(self, size: tuple[int, int], mask: bytes) -> torch.Tensor:
-        """``[1, 1, height, width]`` in pixels: 1 where it is painted anew, else 0."""
-        binary: torch.Tensor = self._masks.preprocess(PIL.Image.frombytes("L", size, mask))
-        return binary
 
     def _start(
         self,
         request: GenerationRequest,
         embeds: torch.Tensor,
-        encoded: dict[Picture, DiagonalGaussianDistribution],
+        warnings: tuple[str, ...],
+        posteriors: Mapping[Picture, DiagonalGaussianDistribution],
     ) -> DenoisingState:
-        """Draw the noise and lay out the schedule."""
-        size = (request.width, request.height)
+        """Lay out the schedule and draw the noise."""
         scheduler = SAMPLERS[request.scheduler].create(self._scheduler_config)
         scheduler.set_timesteps(request.num_inference_steps, device="cpu")
         generator = torch.Generator("cpu").manual_seed(request.seed)
-        scale = self._txt2img.vae_scale_factor
-        shape = (1, self._channels, request.height // scale, request.width // scale)
-        timesteps = scheduler.timesteps
-        conditioning = repaint = image = None
+        scale = self._autoencoder.scale
+        shape = (1, self._autoencoder.channels, request.height // scale, request.width // scale)
 
         def draw() -> torch.Tensor:
-            return randn_tensor(shape, generator, self._device, self._dtype)
+            noise: torch.Tensor = randn_tensor(
+                shape, generator, self._unet.device, self._unet.dtype
+            )
+            return noise
 
-        def sample(picture: Picture) -> torch.Tensor:
-            return encoded[picture].sample(generator) * self._vae.config.scaling_factor
-
+        # The order of all that is drawn is that of the stock pipelines.
         pictures = self._pictures(request)
+        image = None
+        if pictures and pictures[0].blank is None:
+            image = self._autoencoder.sample(posteriors[pictures[0]], generator)
+        noise = draw()
+        conditioning = repaint = None
+        if request.mask is not None:
+            mask = self._autoencoder.mask((request.width, request.height), request.mask)
+            if self._sees_mask or image is None:
+                masked = self._autoencoder.sample(posteriors[pictures[-1]], generator)
+                conditioning = torch.cat([mask, masked], dim=1)
+            else:
+                # The stock pipeline encodes the masked picture here too, and never looks at it.
+                # But schedulers that draw at each step go on where that has stopped.
+                draw()
+                repaint = Repaint(mask, image, noise)
+
+        timesteps = scheduler.timesteps
+        # Its methods look at the scheduler that it has.
+        self._pipeline.scheduler = scheduler
         if request.init_image is not None:
-            self._img2img.scheduler = scheduler
-            timesteps, _ = self._img2img.get_timesteps(
+            timesteps, _ = self._pipeline.get_timesteps(
                 request.num_inference_steps, request.strength, "cpu"
             )
-            if pictures[0].blank is None:
-                image = sample(pictures[0])
-        noise = draw()
         if image is None or (request.mask is not None and request.strength == 1):
             latents = noise * scheduler.init_noise_sigma
         else:
             latents = scheduler.add_noise(image, noise, timesteps[:1])
-        if request.mask is not None:
-            mask = torch.nn.functional.interpolate(self._mask(size, request.mask), shape[2:])
-            mask = mask.to(self._device, self._dtype)
-            if self._sees_mask:
-                conditioning = torch.cat([mask, sample(pictures[-1])], dim=1)
-            else:
-                # The stock pipeline encodes the masked picture here too and never looks at it,
-                # but some schedulers go on drawing where that has stopped.
-                draw()
-                assert image is not None
-                repaint = Repaint(mask, image, noise)
-        self._txt2img.scheduler = scheduler
         return DenoisingState(
             latents=latents,
             embeds=embeds,
             guidance_scale=request.guidance_scale,
             scheduler=scheduler,
             timesteps=timesteps,
-            step_kwargs=self._txt2img.prepare_extra_step_kwargs(generator, eta=0.0),
+            step_kwargs=self._pipeline.prepare_extra_step_kwargs(generator, eta=0.0),
             conditioning=conditioning,
             repaint=repaint,
+            warnings=warnings,
         )
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
@@ -221,40 +198,35 @@ class StableDiffusion:
             embeds.append(embeds[0][:1].expand(padding, -1, -1))
         predictions = self._unet(
             torch.cat(samples),
-            torch.tensor(timesteps, dtype=torch.float32).to(self._device, non_blocking=True),
+            # Not waiting for the copy: the device is to be kept fed.
+            torch.tensor(timesteps, dtype=torch.float32).to(self._unet.device, non_blocking=True),
             encoder_hidden_states=torch.cat(embeds),
             return_dict=False,
         )[0]
+        used = predictions[: sum(state.rows for state in states)]
         return [
             _guide(prediction, state.guidance_scale)
             for prediction, state in zip(
-                predictions.split([each.shape[0] for each in embeds]), states, strict=False
+                used.split([state.rows for state in states]), states, strict=True
             )
         ]
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
-        latents = torch.cat([state.latents for state in states])
-        scale = self._txt2img.vae_scale_factor
-        self._bound_vae(len(states), latents.shape[2] * latents.shape[3] * scale**2)
-        pixels = self._vae.decode(latents / self._vae.config.scaling_factor, return_dict=False)[0]
-        pictures: list[PIL.Image.Image] = self._txt2img.image_processor.postprocess(
-            pixels, output_type="pil"
-        )
-        return pictures
+        return self._autoencoder.decode(torch.cat([state.latents for state in states]))
 
     def preview(self, state: DenoisingState) -> PIL.Image.Image:
-        raise NotImplementedError
+        latents = state.latents
+        if not state.finished:
+            # Some schedulers let the latents grow with the noise; the denoiser never sees that.
+            latents = state.scheduler.scale_model_input(latents, state.timestep)
+        return self._autoencoder.sketch(latents)
 
-    def _bound_vae(self, pictures: int, pixels: int) -> None:
-        """Prepare the VAE for a batch of pictures of so many pixels each."""
-        if pictures * pixels > self._vae_pixels:
-            self._vae.enable_slicing()
-        else:
-            self._vae.disable_slicing()
-        if pixels > self._vae_pixels:
-            self._vae.enable_tiling()
-        else:
-            self._vae.disable_tiling()
+
+def _prompts(request: GenerationRequest) -> dict[str, str]:
+    """The texts that the request's rows see, in their order, by field."""
+    if request.guidance_scale > 1:
+        return {"negative_prompt": request.negative_prompt, "prompt": request.prompt}
+    return {"prompt": request.prompt}
 
 
 def _guide(rows: torch.Tensor, guidance_scale: float) -> torch.Tensor:
