@@ -20,7 +20,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
 )
 
-from models.catalog import FileSource, ModelEntry, Variant
+from models.catalog import FileSource, ModelEntry
 from models.errors import LoadError, ModelError, UnsafeWeights
 from models.weights import (
     PICKLED,
@@ -28,8 +28,8 @@ from models.weights import (
     check_file,
     check_folder,
     components,
+    folder_variant,
     read_index,
-    variant_of,
 )
 
 _PIPELINES: dict[str, type[DiffusionPipeline]] = {
@@ -88,10 +88,11 @@ def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> Diffusi
     _check_family(entry, folder, index.get("_class_name"))
     names = components(index)
     check_folder(folder, names)
+    variant = folder_variant(folder, names, half=dtype == torch.float16)
     pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
         str(folder),
         dtype=dtype,
-        variant=_variant(folder, names, dtype),
+        variant="fp16" if variant == "fp16" else None,
         use_safetensors=True,
         local_files_only=True,
         **_absent(pipeline_class, index),
@@ -133,8 +134,8 @@ def _pipeline_class(entry: ModelEntry) -> type[DiffusionPipeline]:
 
 def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
     expected = _PIPELINES[entry.family].__name__.removesuffix("Pipeline")
-    # A family's img2img pipeline is made of the same components.
-    if found not in (f"{expected}Pipeline", f"{expected}Img2ImgPipeline"):
+    # A family's other pipelines are made of the same components.
+    if found not in [f"{expected}{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")]:
         raise LoadError(
             f"{entry.name} is in the catalog as {entry.family}, but {folder} holds a {found}."
         )
@@ -148,13 +149,3 @@ def _absent(pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]) -
         for name in parameters
         if name in SKIPPED_COMPONENTS or index.get(name) == [None, None]
     }
-
-
-def _variant(folder: Path, names: tuple[str, ...], dtype: torch.dtype) -> str | None:
-    """diffusers' ``variant``: the fp16 files if wanted, or if there is nothing else."""
-    kinds: list[set[Variant | None]] = [
-        {variant_of(path.name) for path in (folder / name).glob("*.safetensors")} for name in names
-    ]
-    has_fp16 = any("fp16" in found for found in kinds)
-    only_fp16 = any("fp16" in found and "fp32" not in found for found in kinds)
-    return "fp16" if only_fp16 or (has_fp16 and dtype == torch.float16) else None

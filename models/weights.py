@@ -7,6 +7,7 @@ and unpickling a file runs whatever code it carries.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,6 +80,71 @@ def components(index: Mapping[str, Any]) -> tuple[str, ...]:
             )
         names.append(name)
     return tuple(names)
+
+
+def folder_variant(folder: Path, names: tuple[str, ...], *, half: bool) -> Variant:
+    """Which weights of a pipeline folder are loaded: the fp16 files if those are wanted, or if
+    a component has nothing else."""
+    kinds: list[set[Variant | None]] = [
+        {variant_of(path.name) for path in (folder / name).glob("*.safetensors")} for name in names
+    ]
+    has_fp16 = any("fp16" in found for found in kinds)
+    only_fp16 = any("fp16" in found and "fp32" not in found for found in kinds)
+    return "fp16" if only_fp16 or (has_fp16 and half) else "fp32"
+
+
+def weight_bytes(location: Path, precision: str) -> int:
+    """Bytes that a model's weights take in memory, by the headers of its files alone.
+
+    Args:
+        location: a pipeline folder, or one checkpoint file.
+        precision: fp32, fp16 or bf16, whatever the files are stored in.
+
+    Raises:
+        LoadError: a file is missing or broken.
+        UnsafeWeights: a component comes from a foreign library.
+    """
+    if location.is_dir():
+        names = components(read_index(location))
+        variant = folder_variant(location, names, half=precision == "fp16")
+        files = [file for name in names for file in _weight_files(location / name, variant)]
+    else:
+        files = [location]
+    item = 4 if precision == "fp32" else 2
+    return sum(_size(file, item) for file in files)
+
+
+def _weight_files(folder: Path, variant: Variant) -> list[Path]:
+    """A component's weights, shards included: in the variant, or else in the one there is."""
+    files = sorted(folder.glob("*.safetensors"))
+    wanted = [file for file in files if variant_of(file.name) == variant]
+    return wanted or [file for file in files if variant_of(file.name) is not None]
+
+
+def _size(file: Path, item: int) -> int:
+    """Bytes of the tensors of a safetensors file with ``item`` bytes for each real number."""
+    size = 0
+    for name, tensor in _header(file).items():
+        # Training's moving averages, a second copy in some single files, are never loaded.
+        if name == "__metadata__" or name.startswith("model_ema."):
+            continue
+        begin, end = tensor["data_offsets"]
+        # Rounding of indices and the like would be wrong, and nobody does it.
+        real = str(tensor["dtype"]).startswith(("F", "BF"))
+        size += math.prod(tensor["shape"]) * item if real else end - begin
+    return size
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file: dtype, shape and place of every tensor.
+
+    The format: https://huggingface.co/docs/safetensors/index#format.
+    """
+    check_file(file)
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header: dict[str, Any] = json.loads(stream.read(length))
+    return header
 
 
 def check_file(file: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from engine.families import check_served
 from engine.families.autoencoder import VAE_PIXELS
 from engine.families.base import Family
-from engine.families.stable_diffusion import StableDiffusion
+from engine.families.stable_diffusion import Compiler, StableDiffusion, eager
 from engine.precision import Placement
 from models.catalog import ModelEntry
 from models.errors import LoadError
@@ -23,6 +23,7 @@ def load_family(
     *,
     vae_pixels: int = VAE_PIXELS,
     invariant: bool = False,
+    compiler: Compiler = eager,
 ) -> Family:
     """Load a model in the given precision onto the given device.
 
@@ -30,7 +31,7 @@ def load_family(
         entry: which model; its ``tasks`` must be among what its denoiser can do.
         placement: device and precision.
         vae_pixels: pixels that the VAE may take at once, see ``StableDiffusion``.
-        invariant: see ``StableDiffusion``.
+        invariant: see ``StableDiffusion``; likewise ``compiler``.
 
     Raises:
         models.errors.ModelError: not downloaded, not loadable safely, or of an architecture
@@ -44,7 +45,9 @@ def load_family(
         device=placement.device,
     )
     try:
-        family = StableDiffusion(pipeline, vae_pixels=vae_pixels, invariant=invariant)
+        family = StableDiffusion(
+            pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler
+        )
     except ValueError as error:
         raise LoadError(f"{entry.name} cannot be served: {error}.") from error
     impossible = [task for task in entry.tasks if task not in family.tasks]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import PIL.Image
 import torch
@@ -21,6 +21,13 @@ from engine.samplers import SAMPLERS
 from engine.state import DenoisingState, Repaint
 from models.catalog import Task
 
+Compiler: TypeAlias = Callable[[Any], Any]
+
+
+def eager(unet: Any) -> Any:
+    """The compiler that leaves the UNet as it is."""
+    return unet
+
 
 class StableDiffusion:
     """Adapts a loaded ``StableDiffusionPipeline`` or ``StableDiffusionInpaintPipeline``.
@@ -34,6 +41,7 @@ class StableDiffusion:
         vae_pixels: see ``Autoencoder``.
         invariant: encode prompts one by one, so that what ``prepare`` makes of a single request
             cannot depend to the last bit on earlier ones.
+        compiler: makes of the UNet what is called in its place.
 
     Raises:
         ValueError: the UNet takes other inputs than latents, or latents with mask and masked
@@ -41,9 +49,14 @@ class StableDiffusion:
     """
 
     def __init__(
-        self, pipeline: Any, *, vae_pixels: int = VAE_PIXELS, invariant: bool = False
+        self,
+        pipeline: Any,
+        *,
+        vae_pixels: int = VAE_PIXELS,
+        invariant: bool = False,
+        compiler: Compiler = eager,
     ) -> None:
-        self._unet = pipeline.unet.to(memory_format=torch.channels_last)
+        self._unet = compiler(pipeline.unet.to(memory_format=torch.channels_last))
         self._autoencoder = Autoencoder(pipeline.vae, vae_pixels)
         self._prompts = PromptEncoder(pipeline.tokenizer, pipeline.text_encoder, singly=invariant)
         self._pipeline = StableDiffusionImg2ImgPipeline(
@@ -68,10 +81,10 @@ class StableDiffusion:
     def memory(self) -> int:
         """Bytes of the weights."""
         return sum(
-            tensor.nbytes
+            parameter.nbytes
             for component in self._pipeline.components.values()
             if isinstance(component, torch.nn.Module)
-            for tensor in (*component.parameters(), *component.buffers())
+            for parameter in component.parameters()
         )
 
     def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:

@@ -38,7 +38,9 @@ def test_the_built_in_entries() -> None:
         "embedded",
         "sd-1.4",
         "sd-1.5",
+        "sd-1.5-inpainting",
         "sd-2.1",
+        "sd-2-inpainting",
         "sdxl-base",
         "sdxl-refiner",
         "sd3-medium",
@@ -52,6 +54,8 @@ def test_the_built_in_entries() -> None:
         if isinstance(entry.source, HuggingFaceSource):
             assert len(entry.source.revision) == 40
             assert entry.licence_url is not None
+        if entry.name.endswith("-inpainting"):
+            assert entry.tasks == ("inpaint",)
     embedded = catalog.get("embedded")
     assert isinstance(embedded.source, EmbeddedSource)
     assert (embedded.source.path / "model_index.json").is_file()

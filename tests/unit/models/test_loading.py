@@ -116,6 +116,14 @@ def test_a_component_without_fp16_files_is_cast(repo_folder: Path, tmp_path: Pat
         assert pipeline.unet.dtype == pipeline.text_encoder.dtype == dtype
 
 
+def test_an_inpainting_pipeline(tmp_path: Path) -> None:
+    expected = tiny.inpainting()
+    expected.save_pretrained(tmp_path)
+    pipeline = load(tmp_path, tasks=["inpaint"])
+    assert pipeline.unet.config.in_channels == 9
+    assert_same_weights(pipeline, expected)
+
+
 @pytest.mark.parametrize("refiner", [False, True])
 def test_sdxl(tmp_path: Path, refiner: bool) -> None:
     tiny.sdxl(refiner=refiner).save_pretrained(tmp_path)
