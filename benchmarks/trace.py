@@ -1,0 +1,337 @@
+"""Draws which job's rows were in which denoiser pass, from a run of the engine.
+
+    python -m benchmarks.trace --out docs/images/engine-trace.svg
+
+The engine is the real one over the embedded model. Requests arrive when a certain pass is done
+and not at a certain time, so that the drawing does not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.markers import CARETRIGHT
+from matplotlib.patches import Rectangle
+
+from engine.batch import BatchLimits
+from engine.engine import Engine
+from engine.errors import ErrorCode
+from engine.events import Event, Failed, ends
+from engine.families.load import load_family
+from engine.observer import Pass, Silent
+from engine.precision import place
+from engine.request import GenerationRequest
+from engine.residency import Residency
+from engine.submission import Submission
+from models.catalog import load_catalog
+
+ROWS = 8  # of a pass at most: few, so that one can count them
+
+TEXT, FAINT, GRID = "#24292f", "#6e7781", "#d8dee4"
+# Okabe & Ito's palette, which colour-blind readers can tell apart, without its black and with its
+# yellow darkened; then two that go with it.
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#C9B400",
+    "#D55E00",
+    "#7A68A6",
+    "#8C6D46",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One request of the story.
+
+    Attributes:
+        name: what the drawing calls it.
+        says: what is special about it.
+        arrives: passes made by then.
+        request: what it asks for.
+        leaves: passes made when it is cancelled, if it is.
+        remark: what to write beside its rows.
+    """
+
+    name: str
+    says: str
+    arrives: int
+    request: GenerationRequest
+    leaves: int | None = None
+    remark: str = ""
+
+
+@dataclass(slots=True)
+class Life:
+    """What became of a job: the passes it was in with how many rows, counted from 0."""
+
+    scene: Scene
+    name: str
+    colour: str
+    passes: dict[int, int] = field(default_factory=dict)
+
+
+def story() -> list[Scene]:
+    """A long job and what comes along while it runs."""
+    picture = bytes(range(64)) * (64 * 3)
+    basic = GenerationRequest(
+        request_id="",
+        model="embedded",
+        prompt="a red apple on a blue background",
+        width=64,
+        height=64,
+        num_inference_steps=10,
+        guidance_scale=5.0,
+        scheduler="dpmpp_2m",
+        seed=1,
+    )
+
+    def scene(name: str, says: str, arrives: int, **changes: Any) -> Scene:
+        asked = {key: changes.pop(key) for key in ("leaves", "remark") if key in changes}
+        return Scene(name, says, arrives, replace(basic, request_id=name, **changes), **asked)
+
+    return [
+        scene("A", "50 steps", 0, num_inference_steps=50, scheduler="ddim"),
+        scene("B", "10 steps", 4, remark="joins at the next pass, leaves when it is done"),
+        scene(
+            "C",
+            "16 steps, guidance 1",
+            8,
+            num_inference_steps=16,
+            guidance_scale=1.0,
+            scheduler="euler_a",
+            remark="one row: no negative prompt",
+        ),
+        scene(
+            "D",
+            "img2img, 12 of 20 steps",
+            12,
+            num_inference_steps=20,
+            strength=0.6,
+            init_image=picture,
+            remark="like any other row",
+        ),
+        scene(
+            "E",
+            "two pictures of 14 steps",
+            22,
+            num_inference_steps=14,
+            num_images=2,
+            scheduler="unipc",
+            remark="each picture is a job; a full pass makes jobs take turns",
+        ),
+        scene(
+            "F",
+            "40 steps, cancelled",
+            26,
+            num_inference_steps=40,
+            leaves=40,
+            remark="cancelled: its rows are free at the next pass",
+        ),
+        scene(
+            "G",
+            "10 steps, another size",
+            42,
+            width=96,
+            remark="passes of its own, in turn with the others'",
+        ),
+        scene("H", "10 steps", 47, scheduler="euler"),
+    ]
+
+
+class Narrator(Silent):
+    """Submits and cancels as the story has it, and notes what the engine does.
+
+    Args:
+        scenes: the story; the first arrives at once.
+    """
+
+    _engine: Engine
+
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self.passes: list[Pass] = []
+        self.over = threading.Event()
+        self.failure: Failed | None = None
+        self._coming = sorted(scenes, key=lambda scene: scene.arrives)
+        self._leaving = [scene for scene in scenes if scene.leaves is not None]
+        self._submissions: dict[str, Submission] = {}
+        self._unfinished = len(scenes)
+
+    def begin(self, engine: Engine) -> None:
+        self._engine = engine
+        self._turn_page()
+
+    def denoised(self, done: Pass) -> None:
+        self.passes.append(done)
+        self._turn_page()
+
+    def _turn_page(self) -> None:
+        while self._coming and self._coming[0].arrives <= len(self.passes):
+            scene = self._coming.pop(0)
+            self._submissions[scene.name] = self._engine.submit(scene.request, self._hear)
+        for scene in self._leaving:
+            if scene.leaves == len(self.passes):
+                self._submissions[scene.name].cancel()
+
+    def _hear(self, event: Event) -> None:
+        if not ends(event):
+            return
+        if isinstance(event, Failed) and event.code is not ErrorCode.CANCELLED:
+            self.failure = event
+        self._unfinished -= 1
+        if self.failure or not self._unfinished:
+            self.over.set()
+
+
+def run(scenes: Sequence[Scene]) -> list[Pass]:
+    """Let the engine play the story; its passes in order."""
+    placement = place("cpu", "fp32")
+    family = load_family(load_catalog(None).get("embedded"), placement)
+    narrator = Narrator(scenes)
+    engine = Engine(
+        Residency.preloaded({"embedded": family}),
+        limits=BatchLimits(rows=ROWS),
+        observer=narrator,
+    )
+    try:
+        narrator.begin(engine)
+        if not narrator.over.wait(300):
+            raise RuntimeError(f"no end after {len(narrator.passes)} passes")
+        if narrator.failure:
+            raise narrator.failure.to_error()
+    finally:
+        engine.close()
+    return narrator.passes
+
+
+def lives(scenes: Sequence[Scene], passes: Sequence[Pass]) -> list[Life]:
+    """The lanes of the drawing, from top to bottom."""
+    lanes: dict[str, Life] = {}
+    for scene in scenes:
+        count = scene.request.num_images
+        for index in range(count):
+            name = f"{scene.name}{index + 1}" if count > 1 else scene.name
+            colour = COLOURS[len(lanes)]
+            told = scene if index == count - 1 else replace(scene, remark="")
+            lanes[f"{scene.request.request_id}#{index}"] = Life(told, name, colour)
+    for number, done in enumerate(passes):
+        for job, rows in zip(done.jobs, done.job_rows, strict=True):
+            lanes[job].passes[number] = rows
+    return list(lanes.values())
+
+
+def draw(lanes: Sequence[Life], file: Path) -> None:
+    """Write the drawing: a lane for each job above, the rows of each pass below."""
+    mpl.rcParams["svg.hashsalt"] = "engine-trace"
+    mpl.rcParams["font.size"] = 10
+    made = 1 + max(number for life in lanes for number in life.passes)
+    steps = sum(len(life.passes) for life in lanes)
+    figure, (above, below) = pyplot.subplots(
+        2,
+        figsize=(11.5, 6.4),
+        sharex=True,
+        height_ratios=(len(lanes), 3.6),
+        layout="constrained",
+        facecolor="white",
+    )
+    for number, life in enumerate(lanes):
+        _lane(above, number, life, to_the_left=max(life.passes) > 0.9 * made)
+    _strip(below, lanes)
+    above.set_ylim(len(lanes) - 0.45, -0.6)
+    above.set_yticks([])
+    above.tick_params(axis="x", length=0)
+    below.set_xlim(-0.2, made + 2)
+    below.set_xlabel("denoiser passes, in order", color=TEXT)
+    for axes in (above, below):
+        axes.set_axisbelow(True)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(colors=FAINT, labelcolor=FAINT)
+    figure.suptitle(
+        f"{steps} denoising steps of {len(lanes)} jobs in {made} passes",
+        x=0.01,
+        ha="left",
+        color=TEXT,
+        weight="bold",
+        size="x-large",
+    )
+    above.set_title(
+        "\N{BLACK SQUARE} a row in a pass     \N{BLACK RIGHT-POINTING SMALL TRIANGLE} arrives"
+        "     \N{CHECK MARK} picture done     \N{MULTIPLICATION X} cancelled",
+        loc="right",
+        color=FAINT,
+        size="medium",
+        pad=12,
+    )
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _lane(axes: Axes, lane: int, life: Life, *, to_the_left: bool) -> None:
+    arrived, left = life.scene.arrives, max(life.passes) + 1
+    axes.plot((arrived, left), (lane, lane), color=life.colour, alpha=0.35, linewidth=1, zorder=1)
+    axes.plot(arrived, lane, marker=CARETRIGHT, color=TEXT, markersize=4, zorder=3)
+    for number, rows in life.passes.items():
+        for row in range(rows):
+            # Two rows above and below the line, one row upon it.
+            _cell(axes, number, lane + 0.36 * (row - rows / 2), 0.32, life.colour)
+    axes.text(-16.6, lane, life.name, color=life.colour, weight="bold", va="center")
+    axes.text(-14.2, lane, life.scene.says, color=TEXT, va="center")
+    end = "\N{CHECK MARK}" if life.scene.leaves is None else "\N{MULTIPLICATION X}"
+    axes.text(left + 0.3, lane, end, color=TEXT, va="center")
+    axes.text(
+        arrived - 1 if to_the_left else left + 1.8,
+        lane,
+        life.scene.remark,
+        color=FAINT,
+        va="center",
+        ha="right" if to_the_left else "left",
+        style="italic",
+        backgroundcolor="white",
+    )
+
+
+def _strip(axes: Axes, lanes: Sequence[Life]) -> None:
+    entries = [(number, life, rows) for life in lanes for number, rows in life.passes.items()]
+    for number, batch in groupby(sorted(entries, key=lambda e: e[0]), key=lambda e: e[0]):
+        height = 0
+        for _, life, rows in batch:
+            for _ in range(rows):
+                _cell(axes, number, height + 0.08, 0.84, life.colour)
+                height += 1
+    axes.set_ylim(0, ROWS + 1.2)
+    axes.set_yticks(range(0, ROWS + 1, 2))
+    axes.axhline(ROWS, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.text(0.2, ROWS + 0.25, f"a pass holds {ROWS} rows here", color=FAINT, style="italic")
+    axes.set_ylabel("rows in the pass", color=TEXT)
+
+
+def _cell(axes: Axes, number: int, bottom: float, height: float, colour: str) -> None:
+    axes.add_patch(Rectangle((number + 0.08, bottom), 0.84, height, color=colour, linewidth=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/images/engine-trace.svg"))
+    file = parser.parse_args().out
+    scenes = story()
+    draw(lives(scenes, run(scenes)), file)
+    print(file)
+
+
+if __name__ == "__main__":
+    main()
