@@ -38,6 +38,12 @@ class Settings(BaseSettings):
         description="CPU threads of the denoiser; default: one or all, as is faster just then",
     )
 
+    compile: Literal["none", "inductor", "openvino"] = Field(
+        "none",
+        description="Compile the denoiser: openvino for a CPU in fp32 (requirements-openvino.txt), "
+        "inductor for a GPU; the start takes longer",
+    )
+
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Those of SD_MODELS that never leave the memory, comma-separated"
     )
@@ -57,7 +63,7 @@ class Settings(BaseSettings):
     pad_rows: bool | None = Field(
         None,
         description="Pad passes to a few numbers of rows, so that kernels and compiled graphs see "
-        "few shapes; default: on a GPU or with SD_COMPILE",
+        "few shapes; default: on a GPU",
     )
     invariant: bool = Field(
         False,

@@ -9,6 +9,7 @@ from time import monotonic
 import PIL.Image
 import torch
 
+from engine.batch import BatchLimits, pick
 from engine.families.base import Family
 from engine.job import Job
 from engine.memory import is_out_of_memory, release
@@ -34,9 +35,17 @@ class Decoder:
         self._singly = singly
         self._pace = Pace()  # a unit is a pixel
 
-    def affordable(self, pixels: int, seconds: float) -> int:
-        """How many pictures of so many pixels can be decoded within ``seconds``, >= 1."""
-        return 1 if self._singly else max(1, self._pace.affordable(seconds) // pixels)
+    def choose(
+        self, denoised: Sequence[Job], limits: BatchLimits, seconds: float | None
+    ) -> list[Job]:
+        """The jobs to decode next: those of one shape, as many as take no more than ``seconds``
+        together, if given, and one at least."""
+        batch = pick(denoised, limits)
+        if self._singly:
+            return batch[:1]
+        if seconds is None:
+            return batch
+        return batch[: max(1, self._pace.affordable(seconds) // batch[0].pixels)]
 
     def decode(
         self, family: Family, batch: Sequence[Job]

@@ -31,17 +31,20 @@ class Delivery:
         self._observer = observer
         self._done = done
         self._pool = ThreadPoolExecutor(THREADS, "engine-encoder")
+        # One thread, so that progress events keep their order.
+        self._previews = ThreadPoolExecutor(1, "engine-previews")
 
     def picture(self, job: Job, picture: PIL.Image.Image, warnings: tuple[str, ...]) -> None:
         """Encode a finished picture and hand it over."""
         self._pool.submit(self._encode, job, picture, warnings)
 
-    def progress(self, job: Job, step: int, total: int, preview: PIL.Image.Image) -> None:
-        """Report progress with a preview, as soon as that is encoded."""
-        self._pool.submit(self._preview, job, step, total, preview)
+    def progress(self, job: Job, step: int, total: int, preview: PIL.Image.Image | None) -> None:
+        """Report progress; with a preview, if there is one, as soon as that is encoded."""
+        self._previews.submit(self._report, job, step, total, preview)
 
     def close(self) -> None:
         """Wait for what is being encoded."""
+        self._previews.shutdown()
         self._pool.shutdown()
 
     def _encode(self, job: Job, picture: PIL.Image.Image, warnings: tuple[str, ...]) -> None:
@@ -64,7 +67,10 @@ class Delivery:
         )
         self._done(job, image)
 
-    def _preview(self, job: Job, step: int, total: int, preview: PIL.Image.Image) -> None:
-        file = BytesIO()
-        preview.save(file, "PNG")
-        job.report(Progress(step, total, job.index, file.getvalue()))
+    def _report(self, job: Job, step: int, total: int, preview: PIL.Image.Image | None) -> None:
+        data = None
+        if preview is not None:
+            file = BytesIO()
+            preview.save(file, "PNG")
+            data = file.getvalue()
+        job.report(Progress(step, total, job.index, data))

@@ -16,7 +16,7 @@ from engine.decoder import Decoder
 from engine.delivery import Delivery
 from engine.denoiser import Denoiser
 from engine.errors import ErrorCode, RequestError
-from engine.events import Event, Failed, Image, Progress
+from engine.events import Event, Failed, Image
 from engine.families.base import Family
 from engine.job import Job
 from engine.observer import Fate, Observer, Phase, Silent
@@ -222,8 +222,12 @@ class Engine:
         models = {name for name in self._waiting_models() if self._has(name)}
         with self._wake:
             waiting = [job for job in self._waiting if job.request.model in models]
-        seconds = self._step_pace.seconds_per_unit if self._running else None
-        return self._admission.choose(waiting, self._running, self._denoiser.limits, seconds)
+        limits, seconds = self._denoiser.limits, self._time_for_others()
+        return self._admission.choose(waiting, self._running, limits, seconds)
+
+    def _time_for_others(self) -> float | None:
+        """Seconds that running jobs may have to wait for other work; None if there are none."""
+        return self._step_pace.seconds_per_unit if self._running else None
 
     def _admit(self, chosen: list[Job]) -> None:
         with self._wake:
@@ -256,17 +260,13 @@ class Engine:
     def _report(self, family: Family, job: Job) -> None:
         """Say how far a job is."""
         state = job.denoising
-        if job.request.wants_previews and not state.finished:
-            self._delivery.progress(job, state.index, state.total, family.preview(state))
-        else:
-            job.report(Progress(state.index, state.total, job.index))
+        wanted = job.request.wants_previews and not state.finished
+        preview = family.preview(state) if wanted else None
+        self._delivery.progress(job, state.index, state.total, preview)
 
     def _decode(self) -> None:
         """Decode the finished jobs of one shape, as many as a step's time allows."""
-        batch = pick(self._denoised, self._denoiser.limits)
-        if self._running and self._step_pace.seconds_per_unit is not None:
-            seconds = self._step_pace.seconds_per_unit
-            batch = batch[: self._decoder.affordable(batch[0].pixels, seconds)]
+        batch = self._decoder.choose(self._denoised, self._denoiser.limits, self._time_for_others())
         family = self._models.use(batch[0].request.model)
         results = self._decoder.decode(family, batch)
         self._denoised = [job for job in self._denoised if job not in batch]

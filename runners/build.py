@@ -13,14 +13,18 @@ from transformers.utils import logging as transformers_logging
 
 from engine.batch import BUCKETS, BatchLimits
 from engine.budget import affordable_pixels
+from engine.compiled import compile_unet
 from engine.engine import Engine
 from engine.events import Event, Failed, Image
+from engine.families.base import Family
 from engine.families.load import load_family
 from engine.precision import Placement
 from engine.request import GenerationRequest
 from engine.residency import ModelSource, Residency
 from engine.threads import ThreadTuner
 from models.catalog import ModelEntry
+from models.store import resolve
+from models.weights import weight_bytes
 from runners.metrics import PrometheusObserver
 from settings import Settings
 
@@ -50,10 +54,15 @@ def build_engine(
         budget=settings.model_memory,
         observer=observer,
     )
-    loaded = [entry for entry in entries if entry.name in residency.load_all()]
+    names = residency.load_all()
+    loaded = [entry for entry in entries if entry.name in names]
+    limits = batch_limits(settings, placement, residency, loaded[0])
+    if settings.compile != "none":
+        for entry in loaded:
+            compile_passes(residency.use(entry.name), entry, limits)
     engine = Engine(
         residency,
-        limits=batch_limits(settings, placement, residency, loaded[0]),
+        limits=limits,
         max_queue=settings.max_queue,
         threads=thread_tuner(settings, placement),
         observer=observer,
@@ -65,8 +74,16 @@ def build_engine(
 
 def model_source(settings: Settings, entry: ModelEntry, placement: Placement) -> ModelSource:
     """How to load a model, and the memory that it takes."""
+    threads = settings.threads or torch.get_num_threads()
     return ModelSource(
-        partial(load_family, entry, placement),
+        partial(
+            load_family,
+            entry,
+            placement,
+            invariant=settings.invariant,
+            compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
+        ),
+        memory=weight_bytes(resolve(entry, placement.precision), placement.precision),
         pinned=entry.name in settings.pinned_models,
     )
 
@@ -100,19 +117,38 @@ def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
     return ThreadTuner.automatic()
 
 
+def compile_passes(family: Family, entry: ModelEntry, limits: BatchLimits) -> None:
+    """Make a pass of every bucket of rows, so that no request waits for a compiler."""
+    request = warm_up_request(entry)
+    pixels = request.width * request.height
+    sizes = {limits.padded(min(rows, limits.capacity(pixels)), pixels) for rows in BUCKETS}
+    with torch.inference_mode():
+        (state,) = family.prepare([request])
+        for rows in sorted(sizes):
+            if rows >= state.rows:
+                family.forward([state], rows)
+    logger.info("%s is compiled", entry.name)
+
+
 def warm_up_request(entry: ModelEntry) -> GenerationRequest:
     """A picture of the model's default size and guidance in as few steps as possible."""
-    return GenerationRequest(
+    defaults = entry.defaults
+    request = GenerationRequest(
         request_id=f"warm-up-{entry.name}",
         model=entry.name,
         prompt="a red apple",
-        width=entry.defaults.width,
-        height=entry.defaults.height,
+        width=defaults.width,
+        height=defaults.height,
         num_inference_steps=2,
-        guidance_scale=entry.defaults.guidance_scale,
-        scheduler=entry.defaults.scheduler,
+        guidance_scale=defaults.guidance_scale,
+        scheduler=defaults.scheduler,
         seed=0,
     )
+    if "txt2img" in entry.tasks:
+        return request
+    pixels = defaults.width * defaults.height
+    grey = replace(request, init_image=bytes([128]) * 3 * pixels, strength=1.0)
+    return grey if "img2img" in entry.tasks else replace(grey, mask=bytes([255]) * pixels)
 
 
 def warm_up(engine: Engine, entry: ModelEntry) -> None:

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 WORKER = """
-from engine.observer import Phase
+from engine.observer import Fate, Pass, Phase
 from runners.metrics import PrometheusObserver
 observer = PrometheusObserver()
 observer.depth(waiting={waiting}, running=1)
-observer.denoised(jobs=3, rows=6, seconds=0.02)
+observer.denoised(Pass("embedded", (64, 64), ("a#0", "a#1", "b#0"), (2, 2, 1), 6, 0.0, 0.02))
+observer.spent(Fate.USEFUL, 5)
+observer.spent(Fate.PADDING, 1)
+observer.resident("embedded", True, 0.7)
 observer.phase(Phase.DENOISE, 0.4)
 observer.finished("ok")
 {then}
@@ -47,4 +50,8 @@ def test_a_killed_worker_leaves_its_counts_and_takes_its_queue_along(tmp_path: P
     assert 'sd_step_batch_size_bucket{le="2.0"} 0.0' in report
     assert 'sd_step_batch_rows_bucket{le="6.0"} 2.0' in report
     assert "sd_step_seconds_sum 0.04" in report
+    assert 'sd_row_steps_total{fate="useful"} 10.0' in report
+    assert 'sd_row_steps_total{fate="padding"} 2.0' in report
+    assert 'sd_model_resident{model="embedded"} 1.0' in report
+    assert 'sd_model_load_seconds_count{model="embedded"} 2.0' in report
     assert 'sd_job_phase_seconds_sum{phase="denoise"} 0.8' in report

@@ -1,0 +1,115 @@
+"""Invariant mode: to the last bit, a picture does not depend on who shares its passes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+from engine.batch import BatchLimits
+from engine.engine import Engine
+from engine.families.stable_diffusion import StableDiffusion
+from engine.request import GenerationRequest
+from engine.residency import Residency
+from engine.samplers import SAMPLERS
+from engine.state import DenoisingState
+from engine.threads import ThreadTuner
+from tests.conftest import make_request
+from tests.unit.engine.conftest import Client, Recorder
+
+ROWS = 8
+MASK = bytes(64 * 32) + bytes([255]) * (64 * 32)
+
+
+def task_fields(task: str, photo: bytes) -> dict[str, Any]:
+    fields: dict[str, dict[str, Any]] = {
+        "txt2img": {},
+        "img2img": {"init_image": photo, "strength": 0.7},
+        "inpaint": {"init_image": photo, "mask": MASK, "strength": 1.0},
+    }
+    return fields[task]
+
+
+@pytest.fixture(scope="module")
+def invariant(pipeline: Any) -> StableDiffusion:
+    return StableDiffusion(pipeline, invariant=True)
+
+
+@pytest.fixture
+def engine(invariant: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
+    engine = Engine(
+        Residency.preloaded({"embedded": invariant}),
+        limits=BatchLimits(rows=ROWS, invariant=True),
+        threads=ThreadTuner((torch.get_num_threads(),)),
+        observer=recorder,
+    )
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint"])
+def test_every_position_gives_the_same_prediction(
+    task: str, guidance_scale: float, invariant: StableDiffusion, photo: bytes
+) -> None:
+    dice = random.Random(1)
+
+    def state(**changes: Any) -> DenoisingState:
+        request = make_request(num_inference_steps=4, **changes)
+        return invariant.prepare([request])[0]
+
+    with torch.inference_mode():
+        neighbours = [
+            state(seed=seed, scheduler=scheduler, **task_fields(other, photo), guidance_scale=1.0)
+            for seed, (scheduler, other) in enumerate(
+                product(["euler", "ddim"], ["txt2img", "img2img", "inpaint"])
+            )
+        ]
+        fields = {**task_fields(task, photo), "guidance_scale": guidance_scale}
+        alone = invariant.forward([state(**fields)], ROWS)[0]
+        last = ROWS - state(**fields).rows
+        for position in range(last + 1):
+            before = dice.choices(neighbours, k=position)
+            after = dice.choices(neighbours, k=dice.randint(0, last - position))
+            batch = [*before, state(**fields), *after]
+            prediction = invariant.forward(batch, ROWS)[position]
+            assert torch.equal(prediction, alone), position
+
+
+def test_a_picture_is_the_same_file_alone_and_among_any_others(
+    engine: Engine, recorder: Recorder, photo: bytes
+) -> None:
+    requests = [
+        make_request(
+            seed=seed,
+            scheduler=scheduler,
+            guidance_scale=[1.0, 3.0][seed % 2],
+            num_inference_steps=3 + seed % 3,
+            prompt=["a red apple on a blue background", "a cat", "a dog"][seed % 3],
+            negative_prompt=["", "a cat"][seed // 2 % 2],
+            **task_fields(task, photo),
+        )
+        for seed, (scheduler, task) in enumerate(
+            product(SAMPLERS, ["txt2img", "img2img", "inpaint"])
+        )
+    ]
+    alone = [Client(engine, request).image().data for request in requests]
+    assert set(recorder.batches) == {1}
+
+    dice = random.Random(2)
+    for _ in range(2):
+        assert together(engine, requests, dice) == alone
+    assert max(recorder.batches) > 3
+    assert set(recorder.rows) == {ROWS}
+
+
+def together(engine: Engine, requests: list[GenerationRequest], dice: random.Random) -> list[bytes]:
+    """The pictures of requests that come all at once, in any order."""
+    order = list(range(len(requests)))
+    dice.shuffle(order)
+    clients = {index: Client(engine, requests[index]) for index in order}
+    return [clients[index].image().data for index in range(len(requests))]
