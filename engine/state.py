@@ -42,6 +42,8 @@ class DenoisingState:
             for denoisers made so (inpainting UNets).
         repaint: inpainting with any other denoiser; None elsewhere.
         warnings: what was done otherwise than asked, in sentences for the client.
+        sample: ``[1, channels, height, width]``: what the denoiser saw last, for previews.
+        prediction: the same shape: and what it made of that.
         index: evaluations done.
     """
 
@@ -54,6 +56,8 @@ class DenoisingState:
     conditioning: torch.Tensor | None = None
     repaint: Repaint | None = None
     warnings: tuple[str, ...] = ()
+    sample: torch.Tensor | None = None
+    prediction: torch.Tensor | None = None
     index: int = 0
 
     @property

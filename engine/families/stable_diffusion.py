@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -196,10 +197,12 @@ class StableDiffusion:
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
         samples: list[torch.Tensor] = []
+        guided: list[torch.Tensor] = []
         timesteps: list[float] = []
         embeds = [state.embeds for state in states]
         for state in states:
             sample = state.scheduler.scale_model_input(state.latents, state.timestep)
+            state.sample = sample
             if state.conditioning is not None:
                 sample = torch.cat([sample, state.conditioning], dim=1)
             samples += [sample] * state.rows
@@ -217,22 +220,16 @@ class StableDiffusion:
             return_dict=False,
         )[0]
         used = predictions[: sum(state.rows for state in states)]
-        return [
-            _guide(prediction, state.guidance_scale)
-            for prediction, state in zip(
-                used.split([state.rows for state in states]), states, strict=True
-            )
-        ]
+        for state, part in zip(states, used.split([state.rows for state in states]), strict=True):
+            state.prediction = _guide(part, state.guidance_scale)
+            guided.append(state.prediction)
+        return guided
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
         return self._autoencoder.decode(torch.cat([state.latents for state in states]))
 
     def preview(self, state: DenoisingState) -> PIL.Image.Image:
-        latents = state.latents
-        if not state.finished:
-            # Some schedulers let the latents grow with the noise; the denoiser never sees that.
-            latents = state.scheduler.scale_model_input(latents, state.timestep)
-        return self._autoencoder.sketch(latents)
+        return self._autoencoder.sketch(state.latents if state.finished else outlook(state))
 
 
 def _prompts(request: GenerationRequest) -> dict[str, str]:
@@ -240,6 +237,26 @@ def _prompts(request: GenerationRequest) -> dict[str, str]:
     if request.guidance_scale > 1:
         return {"negative_prompt": request.negative_prompt, "prompt": request.prompt}
     return {"prompt": request.prompt}
+
+
+def outlook(state: DenoisingState) -> torch.Tensor:
+    """The final latents as the last prediction has them; the noise itself before the first one.
+
+    Of a sample that keeps its variance, as denoisers see them: Song et al. (2021),
+    https://arxiv.org/abs/2010.02502, equation 9, and for v-prediction Salimans & Ho (2022),
+    https://arxiv.org/abs/2202.00512, appendix D.
+    """
+    if state.sample is None or state.prediction is None:
+        return state.latents
+    kind = state.scheduler.config.prediction_type
+    if kind == "sample":
+        return state.prediction
+    timestep = round(state.timesteps[max(state.index - 1, 0)].item())
+    alpha: float = state.scheduler.alphas_cumprod[timestep].item()
+    signal, noise = math.sqrt(alpha), math.sqrt(1 - alpha)
+    if kind == "v_prediction":
+        return signal * state.sample - noise * state.prediction
+    return (state.sample - noise * state.prediction) / signal
 
 
 def _guide(rows: torch.Tensor, guidance_scale: float) -> torch.Tensor:

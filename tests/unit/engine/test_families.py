@@ -11,11 +11,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from engine.errors import ErrorCode, RequestError
 from engine.families.autoencoder import Autoencoder, Picture
 from engine.families.load import load_family
-from engine.families.stable_diffusion import StableDiffusion
+from engine.families.stable_diffusion import StableDiffusion, outlook
 from engine.precision import Placement
 from engine.prompts import MAX_CHUNKS
 from engine.samplers import SAMPLERS
@@ -275,20 +276,43 @@ def test_batches_of_small_pictures_are_decoded_one_by_one_over_the_bound() -> No
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
-def test_a_late_preview_is_the_picture_in_small(family: StableDiffusion, scheduler: str) -> None:
+def test_previews_are_the_picture_in_small(family: StableDiffusion, scheduler: str) -> None:
     (state,) = family.prepare([make_request(scheduler=scheduler, num_inference_steps=12)])
-    denoise(family, state, leave=2)
-    preview = family.preview(state)
-    denoise(family, state)
+    previews = [family.preview(state)]
+    while not state.finished:
+        denoise(family, state, leave=state.total - state.index - 1)
+        previews.append(family.preview(state))
     (picture,) = family.decode([state])
     small = picture.resize((16, 16), PIL.Image.Resampling.BOX)
-    assert preview.size == (16, 16), "the latents of 64 x 64 pixels of this VAE"
-    assert preview.mode == "RGB"
-    correlation = np.corrcoef(np.asarray(preview).ravel(), np.asarray(small).ravel())[0, 1]
-    assert correlation >= 0.8
-    # The last one, of what is decoded, is closer still.
-    last = np.corrcoef(np.asarray(family.preview(state)).ravel(), np.asarray(small).ravel())
-    assert last[0, 1] >= 0.9
+    assert {(preview.size, preview.mode) for preview in previews} == {((16, 16), "RGB")}
+
+    likeness = [
+        np.corrcoef(np.asarray(preview).ravel(), np.asarray(small).ravel())[0, 1]
+        for preview in previews
+    ]
+    assert likeness[0] < 0.5, "noise"
+    assert min(likeness[len(likeness) // 2 :]) >= 0.7
+    assert min(likeness[-3:]) >= 0.9
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_the_outlook_is_what_the_scheduler_has_for_it(kind: str) -> None:
+    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False)
+    scheduler.set_timesteps(10)
+    sample, prediction = torch.randn((2, 1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    state = DenoisingState(
+        latents=sample,
+        embeds=torch.zeros((1, 77, 8)),
+        guidance_scale=1.0,
+        scheduler=scheduler,
+        timesteps=scheduler.timesteps,
+        index=3,
+    )
+    assert torch.equal(outlook(state), sample), "before the first prediction"
+    state.sample, state.prediction = sample, prediction
+    expected = scheduler.step(prediction, state.timestep, sample).pred_original_sample
+    state.index += 1
+    assert torch.allclose(outlook(state), expected, atol=1e-5)
 
 
 def test_previews_change_nothing(family: StableDiffusion) -> None:
