@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export BENTOML_CONFIG := configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test lint format types evaluate lock clean
+.PHONY: serve test lint format types evaluate bench tune soak lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -32,6 +32,18 @@ format: $(VENV)/.development  ## mend style and format
 evaluate: $(VENV)/.serving  ## measure the embedded model again
 	$(BIN)/python -m training evaluate --model models/embedded --out docs
 
+# QUICK=1 (within 5 minutes), CONTESTANTS="ours ray_serve_batch", WORKLOADS="mixed", DEVICE=cuda
+bench: $(VENV)/.benchmark  ## this service against the others; into docs/ if it is all of it
+	$(BIN)/python -m benchmarks run $(if $(QUICK),--quick) $(if $(DEVICE),--device $(DEVICE)) \
+		$(if $(CONTESTANTS),--contestants "$(CONTESTANTS)") \
+		$(if $(WORKLOADS),--workloads "$(WORKLOADS)") $(if $(OUT),--out "$(OUT)")
+
+tune: $(VENV)/.benchmark  ## find the settings that suit the contestants of the benchmark here
+	$(BIN)/python -m benchmarks tune
+
+soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory grow?
+	$(BIN)/python -m benchmarks.soak
+
 lock: $(VENV)/.development  ## write down what is installed, after a change of a requirement
 	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
 
@@ -47,4 +59,8 @@ $(VENV)/.serving: requirements.txt requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-dev.txt -c requirements.lock
+	@touch $@
+
+$(VENV)/.benchmark: requirements-bench.txt $(VENV)/.serving
+	$(BIN)/pip install --quiet -r requirements-bench.txt -c requirements.lock
 	@touch $@

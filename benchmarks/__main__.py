@@ -1,0 +1,128 @@
+"""`python -m benchmarks`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+
+from benchmarks import namespace
+from benchmarks.contestant import CONTESTANTS, ROOT
+from benchmarks.report import write_report
+from benchmarks.rounds import FULL, QUICK
+from benchmarks.workloads import WORKLOADS
+
+# The two that the bars are about; more do not fit into five minutes.
+QUICK_CONTESTANTS = ("ours", "bentoml_example", "ray_serve_batch")
+QUICK_WORKLOADS = ("mixed", "impatient", "overload")
+SOLO, QUICK_SOLO = 30, 6  # pictures
+DOCS = ROOT / "docs"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    options.given = given
+    try:
+        return int(options.run(options))
+    except namespace.NoNamespace as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the servers were stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    run = commands.add_parser("run", help="measure, and write the report")
+    run.add_argument("--quick", action="store_true", help="a shortened round, within 5 minutes")
+    run.add_argument("--contestants", type=_names(CONTESTANTS), help="default: all")
+    run.add_argument("--workloads", type=_names(WORKLOADS), help="default: all")
+    run.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    run.add_argument(
+        "--out", type=Path, help="default: docs for everything in full, else a new folder"
+    )
+    run.set_defaults(run=_run)
+
+    report = commands.add_parser("report", help="write the page and the plots again")
+    report.add_argument("--out", type=Path, default=DOCS, help="where benchmark.json is")
+    report.set_defaults(run=_report)
+
+    tune = commands.add_parser("tune", help="find the settings that suit each contestant here")
+    tune.add_argument("--contestants", type=_names(CONTESTANTS), default=list(CONTESTANTS))
+    tune.set_defaults(run=_tune)
+    return parser
+
+
+def _names(known: Collection[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.replace(",", " ").split()
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(unknown) or 'nothing'}: choose from {', '.join(known)}"
+            )
+        return [name for name in known if name in names]
+
+    return parse
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.device == "cuda":
+        from benchmarks.gpu import measure_gpu
+
+        return measure_gpu(options.out or DOCS, quick=options.quick)
+    from benchmarks.run import run
+
+    contestants = options.contestants or list(QUICK_CONTESTANTS if options.quick else CONTESTANTS)
+    workloads = options.workloads or list(QUICK_WORKLOADS if options.quick else WORKLOADS)
+    if "ray_serve_batch" in contestants:
+        namespace.enter(options.given)
+    everything = not options.quick and len(contestants) == len(CONTESTANTS)
+    if everything and len(workloads) == len(WORKLOADS):
+        out = options.out or DOCS
+    else:
+        out = options.out or Path(mkdtemp(prefix="benchmark-"))
+        print(
+            f"a part of the benchmark ({', '.join(contestants)}; {', '.join(workloads)})"
+            + (", shortened: rough figures" if options.quick else ""),
+            flush=True,
+        )
+    complete = run(
+        contestants,
+        workloads,
+        QUICK if options.quick else FULL,
+        solo=QUICK_SOLO if options.quick else SOLO,
+        device=options.device,
+        command=shlex.join(["python", "-m", "benchmarks", *options.given]),
+        out=out,
+    )
+    print(f"written: {out / 'benchmark.md'}")
+    return 0 if complete else 1
+
+
+def _report(options: argparse.Namespace) -> int:
+    report = json.loads((options.out / "benchmark.json").read_text(encoding="utf-8"))
+    write_report(report, options.out)
+    return 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from benchmarks.tuning import tune_all
+
+    if "ray_serve_batch" in options.contestants:
+        namespace.enter(options.given)
+    tune_all(options.contestants, "cpu")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

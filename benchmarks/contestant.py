@@ -1,0 +1,260 @@
+"""The contestants as processes: how each is started, found ready, measured and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+
+from benchmarks.work import Ledger, Meter, Metrics
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 180.0
+STOP_SECONDS = 30.0
+LOG_TAIL = 4_000  # characters
+
+# OpenMP's settings for threads that wait for the others; those of GNU's, which torch uses.
+IDLE = {
+    "spin": {},  # its default
+    "sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "spin briefly": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"},
+}
+
+
+class StartFailed(RuntimeError):
+    """A server did not become ready; the message has the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What can be set in a contestant, at the value that suits it best.
+
+    Attributes:
+        threads: torch's CPU threads.
+        idle: what threads do between two pieces of work: a name out of ``IDLE``.
+        max_latency_ms: of BentoML's adaptive batching.
+        batch_wait: seconds that a batch of Ray Serve waits to fill up.
+    """
+
+    threads: int = 1
+    idle: str = "sleep"
+    max_latency_ms: int = 60_000
+    batch_wait: float = 0.05
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "BENCH_THREADS": str(self.threads),
+            "BENCH_MAX_LATENCY_MS": str(self.max_latency_ms),
+            "BENCH_BATCH_WAIT": str(self.batch_wait),
+            **IDLE[self.idle],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One way to serve the model.
+
+    Attributes:
+        arguments: of the Python interpreter; ``{port}`` and ``{folder}`` are filled in. Empty for
+            the bare loop, which is no server.
+        environment: on top of what all get.
+        settable: the fields of ``Choice`` that matter to it.
+    """
+
+    name: str
+    title: str
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    settable: tuple[str, ...] = ("threads", "idle")
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name == "ours"
+
+
+def _bentoml(target: str) -> tuple[str, ...]:
+    return ("-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", "{port}")
+
+
+_CONFIG = str(ROOT / "benchmarks" / "contestants" / "bentoml.yaml")
+
+CONTESTANTS = {
+    contestant.name: contestant
+    for contestant in (
+        Contestant(
+            "ours",
+            "this service",
+            _bentoml("service:svc"),
+            {"BENTOML_CONFIG": str(ROOT / "configuration.yaml")},
+            settable=(),
+        ),
+        Contestant(
+            "bentoml_example",
+            "BentoML, a call for each request",
+            _bentoml("benchmarks.contestants.bentoml_example:svc"),
+            {"BENTOML_CONFIG": _CONFIG},
+        ),
+        Contestant(
+            "bentoml_adaptive",
+            "BentoML, adaptive batching",
+            _bentoml("benchmarks.contestants.bentoml_adaptive:svc"),
+            {"BENTOML_CONFIG": _CONFIG},
+            settable=("threads", "idle", "max_latency_ms"),
+        ),
+        Contestant(
+            "ray_serve_batch",
+            "Ray Serve, @serve.batch",
+            ("-m", "benchmarks.contestants.ray_serve_batch", "{port}", "{folder}/ray"),
+            {"RAY_USAGE_STATS_ENABLED": "0"},
+            settable=("threads", "idle", "batch_wait"),
+        ),
+        Contestant("diffusers_loop", "bare diffusers, one after another"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A contestant that runs and is ready."""
+
+    contestant: Contestant
+    url: str
+    meter: Meter
+    log: Path
+
+    def log_tail(self) -> str:
+        """The end of what it printed."""
+        return _tail(self.log)
+
+
+def environment(
+    contestant: Contestant, choice: Choice, folder: Path, device: str
+) -> dict[str, str]:
+    """The environment of a contestant's processes: of ours only what every server inherits."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SD_", "BENCH_", "OMP_", "GOMP_", "BENTOML_", "RAY_"))
+    }
+    # With its defaults, but on the device that was asked for.
+    own = {"SD_DEVICE": device} if contestant.is_ours else choice.environment()
+    return {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "BENCH_MODEL": str(ROOT / "models" / "embedded"),
+        "BENCH_DEVICE": device,
+        "BENCH_LEDGER": str(folder / "ledger"),
+        **contestant.environment,
+        **own,
+    }
+
+
+@contextmanager
+def started(contestant: Contestant, choice: Choice, device: str = "cpu") -> Iterator[Server]:
+    """Run a contestant's server until the end of the block.
+
+    Raises:
+        StartFailed: it exited, or was not ready within ``START_SECONDS``.
+    """
+    # Ray puts sockets into the folder, whose paths may have 107 characters.
+    with TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        (folder / "bentoml").mkdir()
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        arguments = [part.format(port=port, folder=folder) for part in contestant.arguments]
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=environment(contestant, choice, folder, device),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A group of its own: a Ctrl-C reaches the benchmark, which stops it in order.
+                start_new_session=True,
+            )
+        try:
+            _wait_ready(contestant, process, url, log)
+            meter: Meter = Metrics(url) if contestant.is_ours else Ledger(folder / "ledger")
+            yield Server(contestant, url, meter, log)
+        finally:
+            stop(process)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses; below the range that Ray gives to its workers."""
+    for port in range(8_100, 10_000):
+        with socket.socket() as candidate:
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise StartFailed("no free port from 8100 to 9999 of 127.0.0.1")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and make sure of it and of all that it started."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for child in alive:
+        # psutil knows a process by its start as well, so a reused pid is no danger.
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=5)
+
+
+def _wait_ready(
+    contestant: Contestant, process: subprocess.Popen[bytes], url: str, log: Path
+) -> None:
+    give_up = time.monotonic() + START_SECONDS
+    while not _answers(f"{url}/readyz"):
+        if process.poll() is not None:
+            raise StartFailed(
+                f"{contestant.name} exited with {process.returncode} at its start:\n{_tail(log)}"
+            )
+        if time.monotonic() > give_up:
+            raise StartFailed(
+                f"{contestant.name} was not ready within {START_SECONDS:.0f} s:\n{_tail(log)}"
+            )
+        time.sleep(0.25)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:]

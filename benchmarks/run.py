@@ -1,0 +1,71 @@
+"""A whole run: every contestant in turn, then one client at a time, then the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestant import CONTESTANTS, Choice, StartFailed
+from benchmarks.machine import describe
+from benchmarks.report import write_report
+from benchmarks.rounds import Effort, RoundFailed, driver, measure
+from benchmarks.solo import compare
+from benchmarks.tuning import load, settings
+
+SEED = 1
+
+
+def run(
+    contestants: Sequence[str],
+    workloads: Sequence[str],
+    effort: Effort,
+    *,
+    solo: int,
+    device: str,
+    command: str,
+    out: Path,
+) -> bool:
+    """Measure, and write the report after each contestant.
+
+    Args:
+        solo: pictures for the comparison of one client at a time; 0 for none.
+        command: as it is shown in the report.
+
+    Returns:
+        Whether all of it could be measured.
+    """
+    tuned = load()
+    choices = {name: Choice(**tuned["choices"].get(name, {})) for name in CONTESTANTS}
+    report: dict[str, Any] = {
+        "machine": describe(),
+        "date": date.today().isoformat(),
+        "command": command,
+        "contestants": {},
+        "choices": {name: settings(CONTESTANTS[name], choices[name]) for name in contestants},
+        "trials": [each for each in tuned["trials"] if each["contestant"] in contestants],
+        "failures": {},
+    }
+    if solo and "ours" in contestants:
+        try:
+            report["concurrency_1"] = asdict(compare(solo, device, choices["diffusers_loop"]))
+            print(f"one client at a time: {report['concurrency_1']}", flush=True)
+        except (StartFailed, RoundFailed, RuntimeError) as error:
+            _fail(report, "concurrency_1", error)
+    for name in contestants:
+        contestant = CONTESTANTS[name]
+        try:
+            with driver(contestant, choices[name], device) as driven:
+                for workload, figures in measure(contestant, driven, workloads, effort, SEED):
+                    report["contestants"].setdefault(name, {})[workload] = figures.to_json()
+        except (StartFailed, RoundFailed) as error:
+            _fail(report, name, error)
+        write_report(report, out)
+    return not report["failures"]
+
+
+def _fail(report: dict[str, Any], name: str, error: Exception) -> None:
+    print(f"{name}: {error}", flush=True)
+    report["failures"][name] = str(error).splitlines()[0]

@@ -1,0 +1,173 @@
+"""Does the engine's memory grow? Thousands of small jobs, some cancelled, some failing.
+
+``python -m benchmarks.soak`` prints the resident memory after the first jobs and at the end, and
+exits with 1 if it grew by more than ``BOUND``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import psutil
+
+from benchmarks import embedded
+from benchmarks.workloads import WORKLOADS
+from engine.engine import Engine
+from engine.events import Event, Failed, Image, ends
+from engine.request import GenerationRequest
+
+BOUND = 0.02
+CLIENTS = 8
+CANCELLED = 0.10
+FAILING = 0.05
+PREVIEWED = 0.10
+LONGEST_WAIT = 0.4  # seconds until a client cancels, about what a picture takes here
+# Large enough to overflow float32, so that the latents are not finite.
+OVERFLOW = 3e38
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """Bytes of resident memory after the first jobs and after all, and how the jobs ended."""
+
+    early: int
+    late: int
+    outcomes: Counter[str]
+
+    @property
+    def growth(self) -> float:
+        return self.late / self.early - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A job, and the seconds after which its client cancels it."""
+
+    request: GenerationRequest
+    cancel_after: float | None
+
+
+def tasks(seed: int) -> Iterator[Task]:
+    """Endless small jobs: txt2img, img2img, with previews, failing ones, cancelled ones."""
+    dice = random.Random(seed)  # noqa: S311
+    for wanted in WORKLOADS["mixed"].requests(seed):
+        small = replace(wanted, steps=dice.randint(2, 5), side=64)
+        request = embedded.generation_request(small)
+        fate = dice.random()
+        if fate < FAILING / 2:
+            request = replace(request, guidance_scale=OVERFLOW)
+        elif fate < FAILING:
+            # Not in the engine's table: it raises when the job is prepared.
+            request = replace(request, scheduler="none")
+        if dice.random() < PREVIEWED:
+            request = replace(request, wants_progress=True, wants_previews=True)
+        cancels = dice.random() < CANCELLED
+        yield Task(request, dice.uniform(0, LONGEST_WAIT) if cancels else None)
+
+
+def soak(engine: Engine, jobs: int, early: int, seed: int = 1) -> Soak:
+    """Run the jobs, a few at a time.
+
+    Args:
+        jobs: how many.
+        early: after how many of them the memory is looked at first.
+    """
+    source = tasks(seed)
+    outcomes: Counter[str] = Counter()
+    _work(engine, [next(source) for _ in range(early)], outcomes)
+    before = _resident()
+    _work(engine, [next(source) for _ in range(jobs - early)], outcomes)
+    return Soak(before, _resident(), outcomes)
+
+
+def _work(engine: Engine, batch: list[Task], outcomes: Counter[str]) -> None:
+    remaining = iter(batch)
+    lock = threading.Lock()
+
+    def client() -> None:
+        while True:
+            with lock:
+                task = next(remaining, None)
+            if task is None:
+                return
+            outcome = _outcome(_run(engine, task))
+            with lock:
+                outcomes[outcome] += 1
+
+    clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+
+
+def _run(engine: Engine, task: Task) -> Event:
+    done = threading.Event()
+    last: list[Event] = []
+
+    def emit(event: Event) -> None:
+        if ends(event):
+            last.append(event)
+            done.set()
+
+    submission = engine.submit(task.request, emit)
+    if task.cancel_after is not None and not done.wait(task.cancel_after):
+        submission.cancel()
+    done.wait()
+    return last[0]
+
+
+def _outcome(event: Event) -> str:
+    match event:
+        case Image():
+            return "picture"
+        case Failed():
+            return event.code.value
+    raise TypeError(f"{event!r} ends no job")
+
+
+def _resident() -> int:
+    """Bytes of resident memory, once what is garbage has been given back."""
+    gc.collect()
+    # The last files are delivered by threads that end just now.
+    time.sleep(0.5)
+    return int(psutil.Process().memory_info().rss)
+
+
+def main() -> int:
+    """Run, print, and compare."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2_000)
+    parser.add_argument("--early", type=int, default=200)
+    options = parser.parse_args()
+    # Failing jobs are what is asked for: no tracebacks.
+    logging.getLogger("engine").setLevel(logging.CRITICAL)
+    engine = embedded.build()
+    began = time.monotonic()
+    try:
+        result = soak(engine, options.jobs, options.early)
+    finally:
+        engine.close()
+    mebi = 2**20
+    print(
+        f"{options.jobs} jobs in {time.monotonic() - began:.0f} s: "
+        + ", ".join(f"{count} {outcome}" for outcome, count in result.outcomes.most_common())
+    )
+    print(
+        f"resident memory: {result.early / mebi:.1f} MiB after {options.early} jobs, "
+        f"{result.late / mebi:.1f} MiB at the end: {result.growth:+.2%} (bound {BOUND:.0%})"
+    )
+    return 0 if result.growth <= BOUND else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The workloads: endless, reproducible sequences of requests."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import PIL.Image
+
+BLOCK = 60  # requests; every block of the mixed workload has the same mix
+STRENGTH = 0.6
+# Of the usual latency: half of it on average. Not exactly, as the clients of a server that works
+# in batches would all leave between two of them.
+HALF_WAY = (0.25, 0.75)
+SUBJECTS = ("red apple", "banana", "cat", "guitar", "red car", "anchor", "balloon", "castle")
+GROUNDS = ("blue", "white", "green", "black", "yellow", "purple", "orange")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one client asks for.
+
+    Attributes:
+        number: its place in the sequence, from 0.
+        side: width and height in pixels.
+        strength: with it, img2img; without, txt2img.
+        leaves_at: when the client goes away, as a share of the time that its picture usually
+            takes; None if it stays.
+    """
+
+    number: int
+    prompt: str
+    steps: int
+    guidance: float
+    side: int
+    scheduler: str
+    seed: int
+    strength: float | None = None
+    leaves_at: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The class that latencies are reported by."""
+        return f"{self.steps} steps, {self.side} px"
+
+    @property
+    def row_steps(self) -> int:
+        """Denoiser rows that its picture takes: evaluations, twice with guidance.
+
+        All schedulers of the workloads evaluate once a step; img2img runs
+        ``int(steps * strength)`` of them.
+        """
+        evaluations = self.steps if self.strength is None else int(self.steps * self.strength)
+        return evaluations * (2 if self.guidance > 1 else 1)
+
+    def body(self) -> dict[str, Any]:
+        """The JSON that is sent."""
+        fields: dict[str, Any] = {
+            "prompt": self.prompt,
+            "width": self.side,
+            "height": self.side,
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "scheduler": self.scheduler,
+            "seed": self.seed,
+        }
+        return fields if self.strength is None else {**fields, "strength": self.strength}
+
+    def picture(self) -> bytes:
+        """The PNG that an img2img request starts from: a square on a ground, by the seed."""
+        shade = random.Random(self.seed)  # noqa: S311
+        colour, ground = (tuple(shade.choices(range(256), k=3)) for _ in range(2))
+        picture = PIL.Image.new("RGB", (self.side, self.side), ground)
+        picture.paste(colour, (self.side // 4, self.side // 4, self.side // 2, self.side // 2))
+        file = BytesIO()
+        picture.save(file, format="PNG")
+        return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A sequence of requests, and how it arrives.
+
+    Attributes:
+        sequence: the fields of the requests, from a seed and the share of clients who leave.
+        load: arrivals as a multiple of the contestant's measured capacity (open loop, Poisson);
+            None for the closed loop: every client waits for its answer, then sends the next.
+        leavers: share of the clients that leave half-way.
+    """
+
+    name: str
+    title: str
+    sequence: Callable[[random.Random, float], Iterator[dict[str, Any]]]
+    load: float | None = None
+    leavers: float = 0.0
+
+    def requests(self, seed: int) -> Iterator[Request]:
+        """The endless sequence; equal seeds give equal sequences."""
+        dice = random.Random(seed)  # noqa: S311
+        for number, fields in enumerate(self.sequence(dice, self.leavers)):
+            yield Request(
+                number=number,
+                prompt=f"a {dice.choice(SUBJECTS)} on a {dice.choice(GROUNDS)} background",
+                seed=dice.randrange(2**32),
+                **fields,
+            )
+
+
+def _uniform(dice: random.Random, leavers: float) -> Iterator[dict[str, Any]]:
+    while True:
+        yield {"steps": 20, "guidance": 7.5, "side": 64, "scheduler": "ddim"}
+
+
+def _brief(dice: random.Random, leavers: float) -> Iterator[dict[str, Any]]:
+    """Two steps of everything, as many from text as from pictures."""
+    for guidance, side, strength in itertools.cycle(
+        itertools.product((1.0, 7.5), (64, 96), (None, STRENGTH))
+    ):
+        yield {
+            "steps": 2,
+            "guidance": guidance,
+            "side": side,
+            "scheduler": "ddim",
+            "strength": strength,
+        }
+
+
+def _mixed(dice: random.Random, leavers: float) -> Iterator[dict[str, Any]]:
+    """Blocks in which every combination of steps, guidance and size comes equally often.
+
+    So contestants of different speed, which get through different numbers of requests, do the
+    same work per request. Schedulers, tasks and leavers are dealt out within the block at random,
+    in exact numbers too.
+    """
+    combinations = list(itertools.product((10, 20, 50), (1.0, 7.5), (64, 96)))
+    gone = round(leavers * 10)
+    while True:
+        shapes = _shuffled(dice, combinations)
+        schedulers = _shuffled(dice, ["ddim", "euler", "dpmpp_2m"])
+        strengths = _shuffled(dice, [STRENGTH] * 3 + [None] * 7)
+        leaves = _shuffled(dice, [True] * gone + [False] * (10 - gone))
+        for shape, scheduler, strength, leaving in zip(
+            shapes, schedulers, strengths, leaves, strict=True
+        ):
+            steps, guidance, side = shape
+            yield {
+                "steps": steps,
+                "guidance": guidance,
+                "side": side,
+                "scheduler": scheduler,
+                "strength": strength,
+                "leaves_at": dice.uniform(*HALF_WAY) if leaving else None,
+            }
+
+
+def _shuffled(dice: random.Random, values: list[Any]) -> list[Any]:
+    block = values * (BLOCK // len(values))
+    dice.shuffle(block)
+    return block
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("uniform", "20 steps, 64 px, guidance 7.5, DDIM", _uniform),
+        Workload("mixed", "10/20/50 steps, guidance 1 or 7.5, 64 or 96 px, 30 % img2img", _mixed),
+        Workload("mixed_poisson", "mixed, open loop at 70 % of the capacity", _mixed, load=0.7),
+        Workload("impatient", "mixed, 20 % of the clients leave half-way", _mixed, leavers=0.2),
+        Workload("overload", "mixed, open loop at 3 times the capacity", _mixed, load=3.0),
+    )
+}
+WARM_UP = Workload("warm_up", "2 steps of everything", _brief)

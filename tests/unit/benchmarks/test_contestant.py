@@ -1,0 +1,88 @@
+"""Servers are started, and nothing of them stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.contestant import (
+    CONTESTANTS,
+    Choice,
+    Contestant,
+    StartFailed,
+    environment,
+    started,
+    stop,
+)
+
+# A server that is ready at once, with a child that ignores requests to end.
+SERVER = """
+import subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_what_a_server_says_when_it_fails_is_shown() -> None:
+    contestant = Contestant("broken", "", ("-c", "print('no such model'); raise SystemExit(3)"))
+    with (
+        pytest.raises(StartFailed, match=r"exited with 3 .*\nno such model"),
+        started(contestant, Choice()),
+    ):
+        pass
+
+
+def test_a_server_ends_with_all_that_it_started() -> None:
+    contestant = Contestant("sturdy", "", ("-c", SERVER, "{port}"))
+    with started(contestant, Choice()) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        family = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "-c" in process.cmdline()
+        ]
+        assert len(family) == 2
+    assert not any(process.is_running() for process in family)
+
+
+def test_stop_takes_a_process_that_has_ended() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    stop(process)
+
+
+def test_stop_is_quick_with_one_that_obeys() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    began = time.monotonic()
+    stop(process)
+    assert time.monotonic() - began < 20
+    assert process.returncode is not None
+
+
+def test_ours_gets_its_defaults_and_the_others_their_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SD_THREADS", "7")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    choice = Choice(threads=2, idle="sleep", max_latency_ms=9)
+    ours, other = (
+        environment(CONTESTANTS[name], choice, tmp_path, "cpu")
+        for name in ("ours", "bentoml_adaptive")
+    )
+    assert "SD_THREADS" not in ours
+    assert "OMP_WAIT_POLICY" not in ours
+    assert "OMP_NUM_THREADS" not in other
+    assert other["BENCH_THREADS"] == "2"
+    assert other["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert other["BENCH_MAX_LATENCY_MS"] == "9"
