@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from time import monotonic
 
@@ -13,6 +12,7 @@ from engine.encoding import encode
 from engine.events import Image, Progress
 from engine.job import Job
 from engine.observer import Observer, Phase
+from engine.pool import started_pool
 
 THREADS = 2
 
@@ -30,9 +30,9 @@ class Delivery:
     ) -> None:
         self._observer = observer
         self._done = done
-        self._pool = ThreadPoolExecutor(THREADS, "engine-encoder")
+        self._pool = started_pool(THREADS, "engine-encoder")
         # One thread, so that progress events keep their order.
-        self._previews = ThreadPoolExecutor(1, "engine-previews")
+        self._previews = started_pool(1, "engine-previews")
 
     def picture(self, job: Job, picture: PIL.Image.Image, warnings: tuple[str, ...]) -> None:
         """Encode a finished picture and hand it over."""

@@ -269,8 +269,8 @@ class Engine:
         batch = self._decoder.choose(self._denoised, self._denoiser.limits, self._time_for_others())
         family = self._models.use(batch[0].request.model)
         results = self._decoder.decode(family, batch)
-        self._denoised = [job for job in self._denoised if job not in batch]
         for job, result in results:
+            self._denoised.remove(job)
             warnings = job.denoising.warnings
             job.state = None
             if isinstance(result, BaseException):

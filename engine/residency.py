@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -12,6 +12,7 @@ from time import monotonic
 from engine.families.base import Family
 from engine.memory import release
 from engine.observer import Observer, Silent
+from engine.pool import started_pool
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Residency:
         self._families: dict[str, Family] = {}  # the one used longest ago first
         self._leaving: set[str] = set()
         self._loading: tuple[str, Future[Family], float] | None = None
-        self._loader = ThreadPoolExecutor(1, "model-loader")
+        self._loader = started_pool(1, "model-loader")
         self._check_budget()
 
     @classmethod

@@ -54,7 +54,7 @@ print(json.dumps({"ends": ends, "batches": recorder.batches[1:]}))
 def test_a_pass_that_does_not_fit_into_memory_is_split() -> None:
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
+        env={**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},
         cwd=ROOT,
         capture_output=True,
         text=True,
