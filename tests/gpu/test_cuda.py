@@ -1,0 +1,93 @@
+"""The engine on a CUDA device."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from engine.batch import BUCKETS, BatchLimits
+from engine.budget import affordable_pixels
+from engine.compiled import compile_unet
+from engine.engine import Engine
+from engine.families.base import Family
+from engine.families.load import load_family
+from engine.precision import Placement
+from engine.residency import Residency
+from models.catalog import load_catalog
+from tests.conftest import make_request
+from tests.unit.engine.conftest import Client
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def load(precision: str, **options: object) -> Family:
+    entry = load_catalog().get("embedded")
+    return load_family(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
+
+
+def pictures(family: Family, limits: BatchLimits) -> list[np.ndarray]:
+    engine = Engine(Residency.preloaded({"embedded": family}), limits=limits)
+    clients = [
+        Client(engine, make_request(seed=seed, num_inference_steps=10 + seed)) for seed in range(5)
+    ]
+    files = [client.image().data for client in clients]
+    engine.close()
+    return [np.asarray(PIL.Image.open(BytesIO(file))).astype(int) for file in files]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2), ("fp16", 12), ("bf16", 40)])
+def test_the_pictures_are_those_of_the_cpu(precision: str, tolerance: int) -> None:
+    entry = load_catalog().get("embedded")
+    expected = pictures(load_family(entry, Placement("cpu", "fp32")), BatchLimits())
+    found = pictures(load(precision), BatchLimits(buckets=BUCKETS))
+    for one, other in zip(found, expected, strict=True):
+        # Single pixels on edges may differ by more.
+        assert np.percentile(abs(one - other), 95) <= tolerance
+
+
+def test_a_compiled_denoiser_makes_the_same_pictures() -> None:
+    def compiler(unet: object) -> object:
+        return compile_unet(unet, "inductor", threads=1)
+
+    eager = pictures(load("fp32"), BatchLimits(buckets=BUCKETS))
+    compiled = pictures(load("fp32", compiler=compiler), BatchLimits(buckets=BUCKETS))
+    for one, other in zip(compiled, eager, strict=True):
+        assert np.percentile(abs(one - other), 99) <= 2
+
+
+def test_the_measured_budget_fits_into_the_memory() -> None:
+    family = load("fp16")
+    pixels = affordable_pixels(family, make_request(width=256, height=256))
+    rows = min(pixels // (256 * 256), 512)
+    assert rows >= 8
+    with torch.inference_mode():
+        states = family.prepare([make_request(width=256, height=256)])
+        family.forward(states, rows)
+
+
+def test_a_pass_that_does_not_fit_is_split() -> None:
+    torch.cuda.empty_cache()
+    family = load("fp32")
+    taken = torch.cuda.memory_allocated() + 400 * 1024**2
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(taken / total)
+    try:
+        engine = Engine(
+            Residency.preloaded({"embedded": family}), limits=BatchLimits(pixels=64 * 512 * 512)
+        )
+        clients = [
+            Client(engine, make_request(seed=seed, width=512, height=512, num_inference_steps=2))
+            for seed in range(16)
+        ]
+        for client in clients:
+            client.image()
+        engine.close()
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
