@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.compiled import PassShape, compile_unet
+from engine.compiled import compile_unet
 from engine.samplers import SAMPLERS
 from tests.unit.models import tiny
 
@@ -21,7 +21,6 @@ needs_openvino = pytest.mark.skipif(
     find_spec("openvino") is None, reason="openvino is not installed (requirements-openvino.txt)"
 )
 PROMPTS = ("a red apple on a blue background", "a cat", "two words nobody drew", "")
-SHAPES = (PassShape(2, 16, 16), PassShape(8, 16, 16), PassShape(16, 16, 16))
 
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -50,7 +49,7 @@ def inputs(unet: Any, rows: int, size: tuple[int, int], tokens: int = 77) -> lis
 
 @pytest.fixture(scope="module")
 def compiled(pipeline: Any) -> Any:
-    return compile_unet(pipeline.unet, "openvino", threads=1, shapes=SHAPES)
+    return compile_unet(pipeline.unet, "openvino", threads=1)
 
 
 @needs_openvino
@@ -105,14 +104,14 @@ def test_openvino_draws_the_pictures_of_the_stock_pipeline(
 def test_openvino_takes_every_shape(
     pipeline: Any, compiled: Any, rows: int, size: tuple[int, int], tokens: int
 ) -> None:
-    """Also those that have no graph of their own, and odd ones that the UNet must crop."""
+    """Also odd ones that the UNet must crop."""
     batch = inputs(pipeline.unet, rows, size, tokens)
     expected = predictor(pipeline.unet)(*batch)
     assert torch.allclose(predictor(compiled)(*batch), expected, atol=1e-4)
 
 
 @needs_openvino
-@pytest.mark.parametrize("rows", [8, 5], ids=["own graph", "any shape"])
+@pytest.mark.parametrize("rows", [8, 5])
 def test_openvino_rows_do_not_depend_on_their_neighbours(
     pipeline: Any, compiled: Any, rows: int
 ) -> None:
