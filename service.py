@@ -27,7 +27,7 @@ with startup.explained():
     catalog = load_catalog(settings.catalog)
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = place(settings.device, settings.precision)
-    startup.check(entries, placement)
+    startup.check(entries, placement, settings.compile)
 
 runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(runner, [served_model(entry, placement) for entry in entries])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -15,6 +16,10 @@ from models.errors import ModelError
 from models.store import resolve
 
 
+class UnusableCompiler(ValueError):
+    """A compiler that is not installed, or that does not compile for where the models run."""
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """End the process with one line instead of a traceback where the user can mend the cause."""
@@ -23,7 +28,7 @@ def explained() -> Iterator[None]:
     except ValidationError as error:
         mistakes = "; ".join(_sentence(mistake) for mistake in error.errors(include_url=False))
         raise SystemExit(f"cannot start: {mistakes}") from None
-    except (ModelError, UnsupportedPrecision) as error:
+    except (ModelError, UnsupportedPrecision, UnusableCompiler) as error:
         raise SystemExit(f"cannot start: {error}") from None
 
 
@@ -35,8 +40,34 @@ def _sentence(mistake: ErrorDetails) -> str:
     return f"SD_{str(mistake['loc'][0]).upper()}={mistake['input']}: {message}"
 
 
-def check(entries: Sequence[ModelEntry], placement: Placement) -> None:
-    """Raise ``ModelError`` for a model that is not here, or that the engine cannot run."""
+def check(entries: Sequence[ModelEntry], placement: Placement, compiler: str) -> None:
+    """Refuse what the engine could not run.
+
+    Args:
+        entries: the models to be served.
+        placement: where they are to run, and in which precision.
+        compiler: ``none``, ``inductor`` or ``openvino``.
+
+    Raises:
+        ModelError: a model is not here, or of an architecture that is not served yet.
+        UnusableCompiler: says in a sentence what to do.
+    """
     for entry in entries:
         check_served(entry)
         resolve(entry, placement.precision)
+    if compiler == "openvino":
+        _check_openvino(placement)
+
+
+def _check_openvino(placement: Placement) -> None:
+    if placement != Placement("cpu", "fp32"):
+        raise UnusableCompiler(
+            "SD_COMPILE=openvino computes on a CPU in fp32, and the models would run on "
+            f"{placement.device} in {placement.precision}: set SD_DEVICE=cpu and "
+            "SD_PRECISION=fp32, or another SD_COMPILE"
+        )
+    if find_spec("openvino") is None:
+        raise UnusableCompiler(
+            "SD_COMPILE=openvino needs a package that is not installed; "
+            "run: pip install -r requirements-openvino.txt"
+        )

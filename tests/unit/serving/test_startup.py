@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from engine.precision import Placement
+from models.catalog import load_catalog
 from serving import startup
 from settings import Settings
+
+EMBEDDED = (load_catalog().get("embedded"),)
+CPU = Placement("cpu", "fp32")
+GPU = Placement("cuda", "fp16")
 
 
 @pytest.mark.parametrize(
@@ -29,3 +38,50 @@ def test_mistakes_in_the_settings_are_one_line(
     with pytest.raises(SystemExit) as ended, startup.explained():
         Settings()
     assert str(ended.value) == sentence
+
+
+@pytest.fixture
+def openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of that name, which must not be imported just to see that it is there."""
+    package = tmp_path / "openvino"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("placement", "where"),
+    [(GPU, "on cuda in fp16"), (Placement("cpu", "bf16"), "on cpu in bf16")],
+)
+@pytest.mark.usefixtures("openvino")
+def test_openvino_elsewhere_than_on_a_cpu_in_fp32_is_refused(
+    placement: Placement, where: str
+) -> None:
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.check(EMBEDDED, placement, "openvino")
+    assert str(ended.value) == (
+        "cannot start: SD_COMPILE=openvino computes on a CPU in fp32, and the models would run "
+        f"{where}: set SD_DEVICE=cpu and SD_PRECISION=fp32, or another SD_COMPILE"
+    )
+
+
+def test_openvino_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.check(EMBEDDED, CPU, "openvino")
+    assert str(ended.value) == (
+        "cannot start: SD_COMPILE=openvino needs a package that is not installed; "
+        "run: pip install -r requirements-openvino.txt"
+    )
+
+
+@pytest.mark.usefixtures("openvino")
+def test_openvino_that_is_installed_is_accepted() -> None:
+    startup.check(EMBEDDED, CPU, "openvino")
+
+
+@pytest.mark.parametrize("placement", [CPU, GPU])
+@pytest.mark.parametrize("compiler", ["none", "inductor"])
+def test_other_compilers_are_accepted_anywhere(placement: Placement, compiler: str) -> None:
+    startup.check(EMBEDDED, placement, compiler)
