@@ -56,13 +56,9 @@ def build_engine(
     )
     names = residency.load_all()
     loaded = [entry for entry in entries if entry.name in names]
-    limits = batch_limits(settings, placement, residency, loaded[0])
-    if settings.compile != "none":
-        for entry in loaded:
-            compile_passes(residency.use(entry.name), entry, limits)
     engine = Engine(
         residency,
-        limits=limits,
+        limits=batch_limits(settings, placement, residency, loaded[0]),
         max_queue=settings.max_queue,
         threads=thread_tuner(settings, placement),
         observer=observer,
@@ -74,18 +70,24 @@ def build_engine(
 
 def model_source(settings: Settings, entry: ModelEntry, placement: Placement) -> ModelSource:
     """How to load a model, and the memory that it takes."""
-    threads = settings.threads or torch.get_num_threads()
     return ModelSource(
-        partial(
-            load_family,
-            entry,
-            placement,
-            invariant=settings.invariant,
-            compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
-        ),
+        partial(_load, settings, entry, placement),
         memory=weight_bytes(resolve(entry, placement.precision), placement.precision),
         pinned=entry.name in settings.pinned_models,
     )
+
+
+def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> Family:
+    threads = settings.threads or torch.get_num_threads()
+    family = load_family(
+        entry,
+        placement,
+        invariant=settings.invariant,
+        compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
+    )
+    if settings.compile != "none":
+        compile_passes(family, entry, settings.max_batch_rows)
+    return family
 
 
 def batch_limits(
@@ -117,15 +119,13 @@ def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
     return ThreadTuner.automatic()
 
 
-def compile_passes(family: Family, entry: ModelEntry, limits: BatchLimits) -> None:
-    """Make a pass of every bucket of rows, so that no request waits for a compiler."""
-    request = warm_up_request(entry)
-    pixels = request.width * request.height
-    sizes = {limits.padded(min(rows, limits.capacity(pixels)), pixels) for rows in BUCKETS}
+def compile_passes(family: Family, entry: ModelEntry, most: int) -> None:
+    """Make a pass of every bucket of up to ``most`` rows, so that no request of the model's
+    default size waits for a compiler."""
     with torch.inference_mode():
-        (state,) = family.prepare([request])
-        for rows in sorted(sizes):
-            if rows >= state.rows:
+        (state,) = family.prepare([warm_up_request(entry)])
+        for rows in BUCKETS:
+            if state.rows <= rows <= most:
                 family.forward([state], rows)
     logger.info("%s is compiled", entry.name)
 
