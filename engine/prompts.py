@@ -16,6 +16,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -30,9 +31,7 @@ ENCODER_ROWS = 64
 QUOTED_TOKENS = 8
 
 _PIECE = re.compile(r"\\[()]|[()]|[^\\()]+|\\")
-_WEIGHT = re.compile(
-    r"(?s)(?P<text>.*):\s*(?P<weight>[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?)\s*"
-)
+_WEIGHT = re.compile(r"\s*(?P<weight>[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?)\s*")
 
 
 class Fragment(NamedTuple):
@@ -196,44 +195,42 @@ def parse(prompt: str) -> tuple[list[Fragment], list[str]]:
         and so taken for 0 or ``MAX_WEIGHT``.
     """
     clamped: list[str] = []
-    groups: list[list[Fragment]] = [[]]
+    found: list[Fragment] = []
+    opened: list[int] = []  # where in ``found`` the brackets are that wait for their end
+    previous = ""
     for match in _PIECE.finditer(prompt):
         piece = match[0]
         if piece == "(":
-            groups.append([])
-        elif piece == ")" and len(groups) > 1:
-            group = groups.pop()
-            _extend(groups[-1], _weighted(group, clamped) or _in_brackets(group, ")"))
-        else:
-            _extend(groups[-1], [Fragment(piece[-1] if piece in (r"\(", r"\)") else piece, 1.0)])
-    while len(groups) > 1:
-        group = groups.pop()
-        _extend(groups[-1], _in_brackets(group, ""))
-    return groups[0], clamped
+            opened.append(len(found))
+        start = opened.pop() if piece == ")" and opened else None
+        if start is None or not _weighted(found, start, previous, clamped):
+            found.append(Fragment(piece[-1] if piece in (r"\(", r"\)") else piece, 1.0))
+        previous = piece
+    return [
+        Fragment("".join(text for text, _ in equal), weight)
+        for weight, equal in groupby(found, key=lambda fragment: fragment.weight)
+    ], clamped
 
 
-def _weighted(group: list[Fragment], clamped: list[str]) -> list[Fragment] | None:
-    """The fragments inside a pair of brackets, weighted; None if they are plain brackets."""
-    match = _WEIGHT.fullmatch(group[-1].text) if group and group[-1].weight == 1 else None
+def _weighted(found: list[Fragment], start: int, last: str, clamped: list[str]) -> bool:
+    """Weight what follows the bracket at ``start``, if ``last``, the last piece, ends in a weight.
+
+    That piece alone is looked at, so that nests, however deep, cost no more than other prompts.
+
+    Returns:
+        Whether it did; if not, it is a pair of plain brackets, and ``found`` is as it was.
+    """
+    text, colon, tail = last.rpartition(":")
+    match = _WEIGHT.fullmatch(tail) if colon else None
     if match is None:
-        return None
+        return False
     # In ((one:1.2) two:1.1) the inner group comes first, and the last text may be empty.
-    inner = [fragment for fragment in [*group[:-1], Fragment(match["text"], 1.0)] if fragment.text]
+    inner = [each for each in [*found[start + 1 : -1], Fragment(text, 1.0)] if each.text]
     if not any(text.strip() for text, _ in inner):
-        return None
+        return False
     written = float(match["weight"])
     factor = min(max(written, 0.0), MAX_WEIGHT)
     if written != factor or any(weight * factor > MAX_WEIGHT for _, weight in inner):
         clamped.append(match["weight"])
-    return [Fragment(text, min(weight * factor, MAX_WEIGHT)) for text, weight in inner]
-
-
-def _in_brackets(group: list[Fragment], closing: str) -> list[Fragment]:
-    return [Fragment("(", 1.0), *group, *([Fragment(closing, 1.0)] if closing else [])]
-
-
-def _extend(fragments: list[Fragment], more: Iterable[Fragment]) -> None:
-    for fragment in more:
-        if fragments and fragments[-1].weight == fragment.weight:
-            fragment = Fragment(fragments.pop().text + fragment.text, fragment.weight)
-        fragments.append(fragment)
+    found[start:] = [Fragment(text, min(weight * factor, MAX_WEIGHT)) for text, weight in inner]
+    return True

@@ -80,6 +80,7 @@ def long_text(words: int) -> str:
         ("a:1.2)", [("a:1.2)", 1)]),
         ("(see: note)", [("(see: note)", 1)]),
         ("(a:nan) (b:inf)", [("(a:nan) (b:inf)", 1)]),
+        ("((a:1.3:1))", [("(a:1.3)", 1)]),
         ("(:3)", [("(:3)", 1)]),
         ("( :1.2)", [("( :1.2)", 1)]),
         ("\\", [("\\", 1)]),
@@ -104,6 +105,24 @@ def test_parsing(prompt: str, fragments: list[tuple[str, float]]) -> None:
 )
 def test_weights_out_of_range(prompt: str, weight: float, clamped: list[str]) -> None:
     assert parse(prompt) == ([Fragment("a", weight)], clamped)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        ":" + "1" * 30_000 + "x",
+        ":1." + "1" * 30_000 + "x",
+        ":1e" + "1" * 30_000 + "x",
+        ":" * 30_000,
+        ":" * 30_000 + " " * 30_000,
+        ": " * 30_000 + "x",
+    ],
+    ids=["digits", "decimals", "exponent", "colons", "colons, spaces", "colon-space"],
+)
+def test_nests_around_what_is_almost_a_weight_are_plain(middle: str) -> None:
+    """Looking at the whole text once for each bracket would take minutes, or days."""
+    prompt = "(" * 10_000 + middle + ")" * 10_000
+    assert parse(prompt) == ([Fragment(prompt, 1.0)], [])
 
 
 @pytest.mark.parametrize(
