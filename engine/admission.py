@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from time import monotonic
@@ -27,7 +28,8 @@ class Admission:
         self._threads = threads
         self._observer = observer
         self._singly = singly
-        self._pace = Pace()  # a unit is a job
+        self._text_pace = Pace()  # a unit is a job without a picture
+        self._picture_pace = Pace()  # a unit is a pixel of a given picture
 
     def choose(
         self,
@@ -42,20 +44,19 @@ class Admission:
         waits for those of another size. What is prepared at once is meant to take no more than
         ``seconds``, if given.
         """
-        most = 1 if self._singly else None
-        if seconds is not None and not self._singly:
-            most = max(1, self._pace.affordable(seconds))
+        left = math.inf if seconds is None else seconds
         taken = Counter[tuple[str, int, int]]()
         for job in running:
             taken[_group(job)] += job.denoising.rows
         chosen: list[Job] = []
         for job in waiting:
-            if len(chosen) == most:
+            if chosen and (self._singly or left < self._estimate(job)):
                 break
             if chosen and job.request.model != chosen[0].request.model:
                 continue
             if taken[_group(job)] < limits.capacity(job.pixels):
                 chosen.append(job)
+                left -= self._estimate(job)
                 taken[_group(job)] += 2 if job.request.guidance_scale > 1 else 1
         return chosen
 
@@ -67,7 +68,11 @@ class Admission:
             self._observer.phase(Phase.QUEUE, started - job.submitted_at)
         failed = self._prepare(family, batch)
         now = monotonic()
-        self._pace.record(len(batch), now - started)
+        pixels = sum(job.pixels for job in batch if job.request.init_image is not None)
+        if pixels:
+            self._picture_pace.record(pixels, now - started)
+        else:
+            self._text_pace.record(len(batch), now - started)
         for job in batch:
             job.served_at = now
             self._observer.phase(Phase.PREPARE, now - started)
@@ -75,9 +80,10 @@ class Admission:
 
     def _prepare(self, family: Family, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
         requests = [job.request for job in batch]
-        kind = ("prepare", batch[0].request.model, len(batch))
+        pixels = sum(job.pixels for job in batch if job.request.init_image is not None)
+        kind = ("prepare", batch[0].request.model, pixels > 0)
         try:
-            states = self._threads.run(kind, lambda: family.prepare(requests))
+            states = self._threads.run(kind, pixels or len(batch), lambda: family.prepare(requests))
         except Exception as error:
             if len(batch) == 1:
                 return [(batch[0], error)]
@@ -87,6 +93,12 @@ class Admission:
             return []
         # One of them is to blame; the others shall not suffer for it.
         return [failure for job in batch for failure in self._prepare(family, [job])]
+
+    def _estimate(self, job: Job) -> float:
+        """Seconds that preparing a job is expected to take; none yet known is long."""
+        if job.request.init_image is None:
+            return self._text_pace.estimate(1)
+        return self._picture_pace.estimate(job.pixels)
 
 
 def _group(job: Job) -> tuple[str, int, int]:

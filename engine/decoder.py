@@ -12,7 +12,7 @@ import torch
 from engine.batch import BatchLimits, pick
 from engine.families.base import Family
 from engine.job import Job
-from engine.memory import is_out_of_memory, release
+from engine.memory import release
 from engine.observer import Observer, Phase
 from engine.pace import Pace
 from engine.threads import ThreadTuner
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Decoder:
-    """Decodes batches of finished jobs, in smaller ones where memory runs out.
+    """Decodes batches of finished jobs, in smaller ones where that fails.
 
     Args:
         threads: runs the decoding.
@@ -51,37 +51,30 @@ class Decoder:
         self, family: Family, batch: Sequence[Job]
     ) -> list[tuple[Job, PIL.Image.Image | BaseException]]:
         """Decode jobs of one shape; each comes back with its picture, or with what went wrong."""
-        sound = [job for job in batch if _is_finite(job.denoising.latents)]
-        unsound = ArithmeticError("the latents are not finite")
-        lost: list[tuple[Job, PIL.Image.Image | BaseException]] = [
-            (job, unsound) for job in batch if job not in sound
-        ]
-        return [*lost, *self._decode(family, sound)] if sound else lost
-
-    def _decode(
-        self, family: Family, batch: Sequence[Job]
-    ) -> list[tuple[Job, PIL.Image.Image | BaseException]]:
         started = monotonic()
         states = [job.denoising for job in batch]
-        kind = ("decode", batch[0].request.model, batch[0].pixels, len(batch))
-        pictures: list[PIL.Image.Image] | None = None
+        pictures: list[PIL.Image.Image] = []
         try:
-            pictures = self._threads.run(kind, lambda: family.decode(states))
+            finite = [bool(torch.isfinite(state.latents).all()) for state in states]
+            if all(finite):
+                pictures = self._threads.run(
+                    ("decode", batch[0].request.model),
+                    len(batch) * batch[0].pixels,
+                    lambda: family.decode(states),
+                )
+            elif len(batch) == 1:
+                return [(batch[0], ArithmeticError("the latents are not finite"))]
         except Exception as error:
-            if len(batch) == 1 or not is_out_of_memory(error):
-                return [(job, error) for job in batch]
-        if pictures is None:
+            if len(batch) == 1:
+                return [(batch[0], error)]
+            logger.warning("decoding %d pictures failed, halving: %s", len(batch), error)
+        if not pictures:
             # Not in the handler: there, the exception holds on to the tensors.
-            logger.warning("out of memory decoding %d pictures, halving", len(batch))
             release()
             half = len(batch) // 2
-            return [*self._decode(family, batch[:half]), *self._decode(family, batch[half:])]
+            return [*self.decode(family, batch[:half]), *self.decode(family, batch[half:])]
         seconds = monotonic() - started
         self._pace.record(sum(job.pixels for job in batch), seconds)
         for _ in batch:
             self._observer.phase(Phase.DECODE, seconds)
         return list(zip(batch, pictures, strict=True))
-
-
-def _is_finite(latents: torch.Tensor) -> bool:
-    return bool(torch.isfinite(latents).all())

@@ -39,10 +39,13 @@ class Denoiser:
         rows = sum(job.denoising.rows for job in batch)
         padded = self.limits.padded(rows, batch[0].pixels)
         states = [job.denoising for job in batch]
-        kind = ("pass", batch[0].request.model, states[0].shape_key, (padded + 3) // 4)
         predictions: list[torch.Tensor] | None = None
         try:
-            predictions = self._threads.run(kind, lambda: family.forward(states, padded))
+            predictions = self._threads.run(
+                ("pass", batch[0].request.model),
+                padded * batch[0].pixels,
+                lambda: family.forward(states, padded),
+            )
         except Exception as error:
             if len(batch) == 1 or not is_out_of_memory(error):
                 return [(job, error) for job in batch]

@@ -11,7 +11,7 @@ from time import monotonic
 import torch
 
 from engine.admission import Admission
-from engine.batch import BatchLimits, pick
+from engine.batch import BatchLimits, Turns, kind
 from engine.decoder import Decoder
 from engine.delivery import Delivery
 from engine.denoiser import Denoiser
@@ -68,12 +68,14 @@ class Engine:
         self._step_pace = Pace()  # a unit is a pass
         self._decoding_is_due = False
         self._stalled = False
+        self._turns = Turns()
 
         self._wake = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._denoised: list[Job] = []
         self._unfinished = 0
+        self._news = False  # something to look at has come since the last turn began
         self._closed = False
         self._aborted = False
         self._seconds_per_job = 1.0
@@ -111,7 +113,7 @@ class Engine:
             # Before the loop can see the jobs: no event may overtake this one.
             submission.accepted(position)
             self._waiting.extend(submission.jobs)
-            self._wake.notify()
+            self._tell()
         logger.info(
             "accepted, %d waiting in front", position, extra={"request_id": request.request_id}
         )
@@ -121,11 +123,11 @@ class Engine:
         """Refuse new jobs, let the accepted ones finish for ``timeout`` seconds, fail the rest."""
         with self._wake:
             self._closed = True
-            self._wake.notify()
+            self._tell()
         self._thread.join(timeout)
         with self._wake:
             self._aborted = True
-            self._wake.notify()
+            self._tell()
         self._thread.join()
         self._delivery.close()
         self._models.close()
@@ -138,6 +140,7 @@ class Engine:
                 except Exception as error:
                     logger.exception("a turn of the engine failed")
                     self._evict((job, error) for job in self._in_progress())
+                    self._stalled = True  # what fails for those who wait, fails again at once
         abandoned = RequestError(
             ErrorCode.NOT_READY, "the service shut down before the picture was done", retry_after=10
         )
@@ -147,11 +150,12 @@ class Engine:
     def _wait_for_work(self) -> bool:
         """Block until there is a job; False when it is time to end."""
         with self._wake:
-            if self._stalled:
+            if self._stalled and not self._news:
                 # Everybody waits for a model; some may give up meanwhile.
                 self._wake.wait(STALLED_SECONDS)
             while not (self._waiting or self._in_progress() or self._closed):
                 self._wake.wait()
+            self._news = False
             return not self._aborted and bool(self._waiting or self._in_progress())
 
     def _in_progress(self) -> list[Job]:
@@ -170,8 +174,10 @@ class Engine:
             self._admit(chosen)
             self._decoding_is_due = True
         self._step()
-        self._request_model()
-        self._stalled = not self._in_progress() and not chosen
+        if not chosen:
+            # Not before those who wait for a model that is there have got it.
+            self._request_model()
+        self._stalled = bool(self._waiting) and not self._in_progress() and not chosen
         self._observer.depth(len(self._waiting), len(self._running))
 
     def _drop_lost(self) -> None:
@@ -185,26 +191,34 @@ class Engine:
         self._evict((job, _loss(job)) for job in lost)
 
     def _collect_model(self) -> None:
-        """Take over a model that was being loaded; if that failed, so do the jobs that want it."""
+        """Take over a model that was being loaded."""
         failure = self._models.collect()
         if failure is None:
             return
         name, error = failure
         logger.error("%s could not be loaded", name, exc_info=error)
-        refusal = RequestError(
-            ErrorCode.NOT_READY, f"model: {name} could not be loaded", retry_after=60
-        )
-        with self._wake:
-            waiting = [job for job in self._waiting if job.request.model == name]
-            self._waiting = deque(job for job in self._waiting if job.request.model != name)
-        self._evict((job, refusal) for job in waiting)
 
     def _request_model(self) -> None:
         """See to it that the model of whoever waits longest for one gets into memory."""
-        wanted = next((name for name in self._waiting_models() if not self._has(name)), None)
-        if wanted is not None:
+        for name in self._waiting_models():
+            if self._has(name):
+                continue
+            if retry_after := self._models.retry_after(name):
+                self._refuse(name, retry_after)
+                continue
             busy = {job.request.model for job in self._in_progress()}
-            self._models.request(wanted, busy, self._wake_up)
+            self._models.request(name, busy, self._wake_up)
+            return
+
+    def _refuse(self, model: str, retry_after: float) -> None:
+        """Fail those who wait for a model that could not be loaded."""
+        refusal = RequestError(
+            ErrorCode.NOT_READY, f"model: {model} could not be loaded", retry_after=retry_after
+        )
+        with self._wake:
+            waiting = [job for job in self._waiting if job.request.model == model]
+            self._waiting = deque(job for job in self._waiting if job.request.model != model)
+        self._evict((job, refusal) for job in waiting)
 
     def _waiting_models(self) -> dict[str, None]:
         with self._wake:
@@ -215,7 +229,12 @@ class Engine:
 
     def _wake_up(self) -> None:
         with self._wake:
-            self._wake.notify()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Let the engine's thread have a look; call it with the lock held."""
+        self._news = True
+        self._wake.notify()
 
     def _choose(self) -> list[Job]:
         """Which waiting jobs to admit now."""
@@ -238,12 +257,15 @@ class Engine:
 
     def _step(self) -> None:
         """Take one denoiser step for the jobs whose turn it is."""
-        batch = pick(self._running, self._denoiser.limits)
+        batch = self._turns.pick(self._running, self._denoiser.limits)
         if not batch:
             return
         started = monotonic()
+        lead = kind(batch[0])
         family = self._models.use(batch[0].request.model)
-        self._evict(self._denoiser.step(family, batch))
+        failed = self._denoiser.step(family, batch)
+        self._turns.took(lead, monotonic() - started)
+        self._evict(failed)
         for job in batch:
             if job.state is not None and job.due_progress():
                 try:
@@ -270,22 +292,24 @@ class Engine:
         family = self._models.use(batch[0].request.model)
         results = self._decoder.decode(family, batch)
         for job, result in results:
-            self._denoised.remove(job)
-            warnings = job.denoising.warnings
-            job.state = None
             if isinstance(result, BaseException):
-                self._fail(job, result)
-            else:
-                self._delivery.picture(job, result, warnings)
+                self._evict([(job, result)])
+                continue
+            self._delivery.picture(job, result, job.denoising.warnings)
+            self._denoised.remove(job)
+            job.state = None
 
     def _evict(self, failed: Iterable[tuple[Job, BaseException]]) -> None:
         """Fail jobs, wherever they are."""
         reasons = dict(failed)
         self._running = [job for job in self._running if job not in reasons]
         self._denoised = [job for job in self._denoised if job not in reasons]
+        logged: BaseException | None = None
         for job, error in reasons.items():
             job.state = None
-            self._fail(job, error)
+            # One traceback for all that one broken pass has failed.
+            self._fail(job, error, traceback=error is not logged)
+            logged = error
 
     def _deliver(self, job: Job, result: Image | BaseException) -> None:
         """Hand a picture over; runs in the threads of the delivery."""
@@ -298,13 +322,13 @@ class Engine:
             logger.info("done in %.2f s", seconds, extra={"request_id": job.request.request_id})
             self._finish(job, "ok", result)
 
-    def _fail(self, job: Job, error: BaseException) -> None:
+    def _fail(self, job: Job, error: BaseException, *, traceback: bool = True) -> None:
         """End a job without a picture; what is not the client's business is only logged."""
         extra = {"request_id": job.request.request_id}
         if isinstance(error, RequestError):
             logger.info("ended: %s", error.message, extra=extra)
         else:
-            logger.error("failed", exc_info=error, extra=extra)
+            logger.error("failed", exc_info=error if traceback else None, extra=extra)
             error = RequestError(ErrorCode.INTERNAL, "the picture could not be made")
         self._finish(job, error.code.value, Failed.from_error(error))
 
@@ -318,11 +342,14 @@ class Engine:
                 interval = now - max(self._finished_at, job.submitted_at)
                 self._seconds_per_job += 0.2 * (interval - self._seconds_per_job)
                 self._finished_at = now
-        wasted = job.wasted_row_steps
-        self._observer.spent(Fate.WASTED, wasted)
-        fate = Fate.USEFUL if outcome == "ok" else Fate.LOST
-        self._observer.spent(fate, job.row_steps - wasted)
-        self._observer.finished(outcome)
+        try:
+            wasted = job.wasted_row_steps
+            self._observer.spent(Fate.WASTED, wasted)
+            fate = Fate.USEFUL if outcome == "ok" else Fate.LOST
+            self._observer.spent(fate, job.row_steps - wasted)
+            self._observer.finished(outcome)
+        except Exception:
+            logger.exception("the end of a job could not be measured")
         job.report(event)
 
 

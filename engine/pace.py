@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 SMOOTHING = 0.3
 
 
@@ -16,6 +18,10 @@ class Pace:
         latest = seconds / units
         before = latest if self.seconds_per_unit is None else self.seconds_per_unit
         self.seconds_per_unit = before + SMOOTHING * (latest - before)
+
+    def estimate(self, units: int) -> float:
+        """Seconds that ``units`` will take; infinite before anything is known."""
+        return math.inf if self.seconds_per_unit is None else self.seconds_per_unit * units
 
     def affordable(self, seconds: float) -> int:
         """Units that fit into ``seconds``; one before anything is known."""

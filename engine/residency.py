@@ -16,6 +16,8 @@ from engine.pool import started_pool
 
 logger = logging.getLogger(__name__)
 
+RETRY_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
@@ -61,6 +63,7 @@ class Residency:
         self._observer: Observer = observer or Silent()
         self._families: dict[str, Family] = {}  # the one used longest ago first
         self._leaving: set[str] = set()
+        self._broken: dict[str, float] = {}  # when loading it failed
         self._loading: tuple[str, Future[Family], float] | None = None
         self._loader = started_pool(1, "model-loader")
         self._check_budget()
@@ -102,6 +105,15 @@ class Residency:
         self._families[name] = family
         return family
 
+    def retry_after(self, name: str) -> float:
+        """Seconds until it makes sense to try again to load a model; 0 unless that has failed.
+
+        A model that cannot be loaded would make others leave at each try.
+        """
+        if name not in self._broken:
+            return 0.0
+        return max(0.0, self._broken[name] + RETRY_SECONDS - monotonic())
+
     def request(self, name: str, busy: Collection[str], when_loaded: Callable[[], None]) -> None:
         """Begin to bring a model into memory, if there is room or room can be made.
 
@@ -111,19 +123,19 @@ class Residency:
         Args:
             when_loaded: called from another thread when it is time to call ``collect``.
         """
-        if self._loading is not None:
-            return
         if name in self._families:
             # It was to leave, but whoever wanted its place has gone.
             self._leaving.discard(name)
             return
-        for victim in self._victims(name):
-            if victim in busy:
-                self._leaving.add(victim)
-            else:
-                self._drop(victim)
-        if self._excess(name) > 0:
+        if self._loading is not None:
             return
+        victims = self._victims(name)
+        if not victims.isdisjoint(busy):
+            self._leaving = victims
+            return
+        self._leaving.clear()
+        for victim in victims:
+            self._drop(victim)
         logger.info("loading %s", name)
         future = self._loader.submit(self._sources[name].load)
         self._loading = (name, future, monotonic())
@@ -137,6 +149,7 @@ class Residency:
         self._loading = None
         error = future.exception()
         if error is not None:
+            self._broken[name] = monotonic()
             return name, error
         self._add(name, future.result(), started)
         return None
@@ -145,15 +158,16 @@ class Residency:
         """Wait for a load in progress, so that no thread is left behind."""
         self._loader.shutdown()
 
-    def _victims(self, name: str) -> list[str]:
-        """The fewest models, used longest ago, that have to go for another one to fit."""
-        victims: list[str] = []
+    def _victims(self, name: str) -> set[str]:
+        """The models that have to go for another one to fit: those that are leaving already, then
+        those used longest ago."""
+        victims: set[str] = set()
         excess = self._excess(name)
-        for candidate in self._families:
+        for candidate in sorted(self._families, key=lambda each: each not in self._leaving):
             if excess <= 0:
                 break
             if not self._sources[candidate].pinned:
-                victims.append(candidate)
+                victims.add(candidate)
                 excess -= self._sources[candidate].memory
         return victims
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.events import Event, Failed, Image, Queued, ends
+from engine.events import Event, Failed, Image, Progress, Queued, ends
 from engine.job import Job
 from engine.request import GenerationRequest
+
+logger = logging.getLogger(__name__)
 
 
 class Submission:
@@ -23,7 +26,7 @@ class Submission:
     def __init__(self, request: GenerationRequest, emit: Callable[[Event], None]) -> None:
         self._emit = emit
         self._lock = threading.Lock()
-        self._missing = request.num_images
+        self._missing = set(range(request.num_images))
         self._ended = False
         self.jobs = tuple(
             Job(replace(request, seed=request.seed + index, num_images=1), index, self._report)
@@ -41,13 +44,18 @@ class Submission:
 
     def _report(self, event: Event) -> None:
         with self._lock:
-            if self._ended:
+            late = isinstance(event, Progress) and event.index not in self._missing
+            if self._ended or late:
                 return
             if isinstance(event, Image):
-                self._missing -= 1
-                event = replace(event, last=self._missing == 0)
+                self._missing.discard(event.index)
+                event = replace(event, last=not self._missing)
             self._ended = ends(event)
-            self._emit(event)
+            try:
+                self._emit(event)
+            except Exception:
+                # Whoever listens badly shall not take other jobs along.
+                logger.exception("an event could not be delivered")
         if isinstance(event, Failed):
             # Half of what was asked for is of no use.
             self.cancel()

@@ -8,7 +8,9 @@ beside a busy process). So no fixed number is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TypeVar
 
@@ -16,8 +18,10 @@ import torch
 
 Result = TypeVar("Result")
 
-PROBE_INTERVAL = 50  # calls between two looks at the choice that was slower
 SMOOTHING = 0.3
+PROBE_INTERVAL = 50  # calls, at least, between two looks at the choice that was slower
+PROBE_SHARE = 0.02  # of the time, at most, that these looks may cost
+LARGE = 0.5  # seconds of a piece of work from where the barriers do not matter
 
 
 class ThreadTuner:
@@ -28,39 +32,65 @@ class ThreadTuner:
     """
 
     def __init__(self, choices: tuple[int, ...]) -> None:
-        self._choices = choices
-        self._seconds: dict[Hashable, dict[int, float]] = {}
-        self._calls: dict[Hashable, int] = {}
+        self._choices = sorted(choices, reverse=True)
+        self._records: dict[Hashable, _Record] = {}
 
     @classmethod
     def automatic(cls) -> ThreadTuner:
         """Choose between one thread and as many as torch would use."""
-        return cls(tuple(sorted({1, torch.get_num_threads()})))
+        return cls(tuple({1, torch.get_num_threads()}))
 
-    def run(self, kind: Hashable, work: Callable[[], Result]) -> Result:
-        """Run ``work``; calls of one ``kind`` are expected to take equally long."""
+    def run(self, kind: Hashable, size: int, work: Callable[[], Result]) -> Result:
+        """Run ``work``.
+
+        Args:
+            kind: what sort of work; there must not be many.
+            size: >= 1, to which the time of one kind's work is roughly proportional.
+        """
         if len(self._choices) == 1:
             _set_threads(self._choices[0])
             return work()
-        seconds = self._seconds.setdefault(kind, {})
-        calls = self._calls[kind] = self._calls.get(kind, -1) + 1
-        threads = self._choose(seconds, calls)
+        # Two classes an octave: what is best depends on the size, if not on every bit of it.
+        record = self._records.setdefault((kind, round(2 * math.log2(size))), _Record())
+        threads = record.choose(self._choices)
         _set_threads(threads)
         started = perf_counter()
         result = work()
-        elapsed = perf_counter() - started
-        # The very first call of a kind pays for kernels and memory: it says nothing.
-        if calls:
-            before = seconds.get(threads, elapsed)
-            seconds[threads] = before + SMOOTHING * (elapsed - before)
+        record.note(threads, perf_counter() - started, size)
         return result
 
-    def _choose(self, seconds: dict[int, float], calls: int) -> int:
-        for threads in self._choices:
-            if threads not in seconds:
+
+@dataclass(slots=True)
+class _Record:
+    """What like work took, in seconds per unit of its size, by threads."""
+
+    seconds: dict[int, float] = field(default_factory=dict)
+    calls: int = 0
+    probed_at: int = 0
+    large: bool = False
+
+    def choose(self, choices: Sequence[int]) -> int:
+        """The most threads, before anything is known."""
+        if self.large or not self.seconds:
+            return choices[0]
+        for threads in choices:
+            if threads not in self.seconds:
                 return threads
-        ranked = sorted(seconds, key=lambda threads: seconds[threads])
-        return ranked[1] if calls % PROBE_INTERVAL == 0 else ranked[0]
+        best, other = sorted(self.seconds, key=lambda threads: self.seconds[threads])[:2]
+        loss = self.seconds[other] / self.seconds[best] - 1
+        if self.calls - self.probed_at < max(PROBE_INTERVAL, loss / PROBE_SHARE):
+            return best
+        self.probed_at = self.calls
+        return other
+
+    def note(self, threads: int, seconds: float, size: int) -> None:
+        self.calls += 1
+        # The very first call pays for kernels and memory: it says nothing.
+        if self.calls == 1:
+            return
+        self.large = seconds > LARGE and not len(self.seconds) > 1
+        before = self.seconds.get(threads, seconds / size)
+        self.seconds[threads] = before + SMOOTHING * (seconds / size - before)
 
 
 def _set_threads(threads: int) -> None:

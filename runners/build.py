@@ -11,7 +11,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from engine.batch import BUCKETS, BatchLimits
+from engine.batch import BUCKETS, PIXELS, BatchLimits
 from engine.budget import affordable_pixels
 from engine.compiled import compile_unet
 from engine.engine import Engine
@@ -86,7 +86,8 @@ def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> Family
         compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
     )
     if settings.compile != "none":
-        compile_passes(family, entry, settings.max_batch_rows)
+        limits = BatchLimits(settings.max_batch_rows, settings.max_batch_pixels or PIXELS)
+        compile_passes(family, entry, limits)
     return family
 
 
@@ -119,13 +120,14 @@ def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
     return ThreadTuner.automatic()
 
 
-def compile_passes(family: Family, entry: ModelEntry, most: int) -> None:
-    """Make a pass of every bucket of up to ``most`` rows, so that no request of the model's
-    default size waits for a compiler."""
+def compile_passes(family: Family, entry: ModelEntry, limits: BatchLimits) -> None:
+    """Make a pass of every bucket within the limits, so that no request of the model's default
+    size waits for a compiler."""
+    request = warm_up_request(entry)
     with torch.inference_mode():
-        (state,) = family.prepare([warm_up_request(entry)])
+        (state,) = family.prepare([request])
         for rows in BUCKETS:
-            if state.rows <= rows <= most:
+            if state.rows <= rows <= limits.capacity(request.width * request.height):
                 family.forward([state], rows)
     logger.info("%s is compiled", entry.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.batch import BUCKETS, BatchLimits, pick
+from engine.batch import BUCKETS, BatchLimits, Turns, kind, pick
 from engine.job import Job
 from engine.state import DenoisingState
 from tests.conftest import make_request
@@ -38,6 +38,33 @@ def test_a_pass_is_bounded_by_rows_and_by_pixels() -> None:
     assert pick(jobs, BatchLimits(rows=5)) == jobs[:2]
     assert pick(jobs, BatchLimits(pixels=6 * 64 * 64)) == jobs[:3]
     assert pick(jobs, BatchLimits(pixels=64)) == jobs[:1], "a single job must always run"
+
+
+def test_kinds_of_jobs_get_the_same_time() -> None:
+    """Long passes of large pictures do not keep small ones waiting, nor the other way round."""
+    turns = Turns()
+    small, large = job(1), job(2, side=1024)
+    seconds = {"small": 0.0, "large": 0.0}
+    for _ in range(300):
+        (chosen,) = turns.pick([small, large], BatchLimits())
+        name, took = ("small", 0.1) if chosen is small else ("large", 5.0)
+        seconds[name] += took
+        turns.took(kind(chosen), took)
+    assert seconds["large"] == pytest.approx(seconds["small"], abs=5.1)
+
+
+def test_who_comes_new_has_no_claim_on_the_time_before() -> None:
+    turns = Turns()
+    old, new = job(1), job(2, side=128)
+    for _ in range(50):
+        turns.pick([old], BatchLimits())
+        turns.took(kind(old), 1.0)
+    order = []
+    for _ in range(6):
+        (chosen,) = turns.pick([old, new], BatchLimits())
+        order.append(chosen is new)
+        turns.took(kind(chosen), 1.0)
+    assert sum(order) in (3, 4)
 
 
 def test_a_gap_is_filled_by_a_job_that_fits() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from io import BytesIO
 from itertools import groupby, pairwise
@@ -19,6 +19,7 @@ from engine.families.stable_diffusion import StableDiffusion
 from engine.observer import Fate
 from engine.request import OutputFormat
 from engine.residency import Residency
+from engine.state import DenoisingState
 from engine.stream import stream
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Gate, Recorder
@@ -318,6 +319,61 @@ def test_waiting_jobs_are_prepared_together_and_finished_ones_decoded_together(
         client.image()
     assert "prepare 3" in gate.calls
     assert "decode 3" in gate.calls
+
+
+def test_many_pictures_are_not_encoded_beside_a_running_job_at_once(
+    gate: Gate, gated: Engine, photo: bytes
+) -> None:
+    """What the prompts of a few jobs cost says nothing about the pictures of others."""
+    for _ in range(3):
+        for client in [Client(gated, make_request(num_inference_steps=1)) for _ in range(3)]:
+            gate.open.set()
+            client.image()
+    gate.calls.clear()
+    gate.open.clear()
+    gate.entered.clear()
+    long = Client(gated, make_request(num_inference_steps=20))
+    assert gate.entered.wait(60)
+    several = Client(gated, make_request(init_image=photo, strength=0.5, num_images=3))
+    gate.open.set()
+    several.image()
+    long.image()
+    assert [call for call in gate.calls if call.startswith("prepare")][1] == "prepare 1"
+
+
+def test_a_request_that_comes_during_a_decoding_is_taken_up_at_once(
+    gate: Gate, gated: Engine
+) -> None:
+    gate.open.set()
+    later: list[Client] = []
+    decode = gate.decode
+
+    def decode_and_submit(states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
+        if not later:
+            later.append(Client(gated, make_request(num_inference_steps=1)))
+        return decode(states)
+
+    gate.decode = decode_and_submit  # type: ignore[method-assign]
+    waits = 0
+    wait = gated._wake.wait
+
+    def count(timeout: float | None = None) -> bool:
+        nonlocal waits
+        waits += timeout is not None
+        return wait(timeout)
+
+    gated._wake.wait = count  # type: ignore[method-assign]
+    Client(gated, make_request(num_inference_steps=1)).image()
+    later[0].image()
+    assert waits == 0, "it slept while there was work"
+
+
+def test_a_listener_that_fails_takes_nobody_along(engine: Engine) -> None:
+    def fail(event: Event) -> None:
+        raise OSError("nobody there")
+
+    engine.submit(make_request(num_inference_steps=2), fail)
+    Client(engine, make_request(num_inference_steps=3)).image()
 
 
 def test_a_stream_of_small_requests_and_a_large_one_both_progress(

@@ -68,6 +68,16 @@ def test_a_busy_model_takes_no_new_jobs_and_leaves_when_it_is_idle() -> None:
     residency.close()
 
 
+def test_no_more_models_leave_than_have_to() -> None:
+    residency = Residency({name: source(4) for name in "abc"}, budget=8)
+    residency.load_all()
+    for used in ("a", "b", "a", "b"):
+        residency.use(used)
+        residency.request("c", {"a", "b"}, pytest.fail)
+    assert [residency.get(name) is None for name in "ab"].count(True) == 1
+    residency.close()
+
+
 def test_a_model_stays_if_whoever_wanted_its_place_has_gone() -> None:
     residency = Residency({"a": source(4), "b": source(4)}, budget=4)
     residency.load_all()
@@ -130,7 +140,9 @@ def test_models_take_turns_and_give_their_memory_back(
     assert [copy() is None for copy in copies] == [True, False]
 
 
-def test_a_model_that_cannot_be_loaded_fails_those_who_want_it_only() -> None:
+def test_a_model_that_cannot_be_loaded_fails_those_who_want_it_only(
+    recorder: Recorder,
+) -> None:
     def broken() -> Any:
         raise OSError("secret path /weights")
 
@@ -141,13 +153,19 @@ def test_a_model_that_cannot_be_loaded_fails_those_who_want_it_only() -> None:
             "broken": ModelSource(broken, 4),
         },
         budget=4,
+        observer=recorder,
     )
     engine = Engine(models)
-    failed = Client(engine, make_request(model="broken")).failed()
-    assert failed.code is ErrorCode.NOT_READY
-    assert "secret" not in failed.message
-    Client(engine, make_request(num_inference_steps=2)).image()
+    for _ in range(3):
+        failed = Client(engine, make_request(model="broken")).failed()
+        assert failed.code is ErrorCode.NOT_READY
+        assert "secret" not in failed.message
+        assert failed.retry_after is not None
+        assert 1 < failed.retry_after <= 60
+        Client(engine, make_request(num_inference_steps=2)).image()
     engine.close()
+    # Once it made room for the broken one, not at each request.
+    assert recorder.loads.count(("embedded", True)) <= 2
 
 
 def test_a_job_that_waits_for_a_model_can_be_cancelled_and_overdue() -> None:

@@ -36,8 +36,8 @@ def test_it_settles_on_the_faster_choice() -> None:
     tuner = ThreadTuner((1, 2))
     alone, together = Work(alone=0.001, together=0.03), Work(alone=0.03, together=0.001)
     for _ in range(10):
-        tuner.run("small", alone)
-        tuner.run("large", together)
+        tuner.run("small", 1, alone)
+        tuner.run("large", 1, together)
     assert alone.calls[3:] == [1] * 7
     assert together.calls[3:] == [2] * 7
 
@@ -46,14 +46,14 @@ def test_it_notices_that_things_have_changed() -> None:
     tuner = ThreadTuner((1, 2))
     work = Work(alone=0.005, together=0.001)
     for _ in range(10):
-        tuner.run("pass", work)
+        tuner.run("pass", 1, work)
     work.seconds[2] = 0.05  # something else has taken a core
     for _ in range(10):
-        tuner.run("pass", work)
+        tuner.run("pass", 1, work)
     assert work.calls[-5:] == [1] * 5
     work.seconds[2] = 0.001
     for _ in range(6 * PROBE_INTERVAL):
-        tuner.run("pass", work)
+        tuner.run("pass", 1, work)
     assert work.calls[-5:] == [2] * 5
 
 
@@ -61,19 +61,19 @@ def test_a_single_choice_is_kept() -> None:
     tuner = ThreadTuner((2,))
     work = Work(alone=0.0, together=0.001)
     torch.set_num_threads(1)
-    assert {tuner.run("pass", work) for _ in range(4)} == {2}
+    assert {tuner.run("pass", 1, work) for _ in range(4)} == {2}
 
 
 def test_what_fails_is_not_learned_from() -> None:
     tuner = ThreadTuner((1, 2))
 
     def broken() -> None:
-        raise ValueError
+        raise ValueError("broken")
 
     for _ in range(5):
-        with pytest.raises(ValueError, match=""):
-            tuner.run("pass", broken)
+        with pytest.raises(ValueError, match="broken"):
+            tuner.run("pass", 1, broken)
     work = Work(alone=0.001, together=0.02)
     for _ in range(6):
-        tuner.run("pass", work)
+        tuner.run("pass", 1, work)
     assert work.calls[-3:] == [1] * 3
