@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -16,9 +17,12 @@ from benchmarks.report import write_report
 from benchmarks.rounds import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
 
-# The two that the bars are about; more do not fit into five minutes.
-QUICK_CONTESTANTS = ("ours", "bentoml_example", "ray_serve_batch")
-QUICK_WORKLOADS = ("mixed", "impatient", "overload")
+# What the bars are about; more does not fit into five minutes.
+QUICK_AGENDA = {
+    "ours": ["mixed", "impatient", "overload"],
+    "bentoml_example": ["mixed", "impatient"],
+    "ray_serve_batch": ["mixed", "impatient"],
+}
 SOLO, QUICK_SOLO = 30, 6  # pictures
 DOCS = ROOT / "docs"
 
@@ -28,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     options.given = given
+    # Whoever ends us shall not leave the servers behind.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.default_int_handler)
     try:
         return int(options.run(options))
     except namespace.NoNamespace as error:
@@ -82,23 +89,23 @@ def _run(options: argparse.Namespace) -> int:
         return measure_gpu(options.out or DOCS, quick=options.quick)
     from benchmarks.run import run
 
-    contestants = options.contestants or list(QUICK_CONTESTANTS if options.quick else CONTESTANTS)
-    workloads = options.workloads or list(QUICK_WORKLOADS if options.quick else WORKLOADS)
-    if "ray_serve_batch" in contestants:
+    usual = QUICK_AGENDA if options.quick else {name: list(WORKLOADS) for name in CONTESTANTS}
+    agenda = {
+        name: options.workloads or usual.get(name, QUICK_AGENDA["ours"])
+        for name in options.contestants or usual
+    }
+    if "ray_serve_batch" in agenda:
         namespace.enter(options.given)
-    everything = not options.quick and len(contestants) == len(CONTESTANTS)
-    if everything and len(workloads) == len(WORKLOADS):
+    everything = agenda == {name: list(WORKLOADS) for name in CONTESTANTS}
+    if everything and not options.quick:
         out = options.out or DOCS
     else:
         out = options.out or Path(mkdtemp(prefix="benchmark-"))
-        print(
-            f"a part of the benchmark ({', '.join(contestants)}; {', '.join(workloads)})"
-            + (", shortened: rough figures" if options.quick else ""),
-            flush=True,
-        )
+        print(f"a part of the benchmark{', shortened: rough figures' * options.quick}:")
+        for name, workloads in agenda.items():
+            print(f"  {name}: {', '.join(workloads)}", flush=True)
     complete = run(
-        contestants,
-        workloads,
+        agenda,
         QUICK if options.quick else FULL,
         solo=QUICK_SOLO if options.quick else SOLO,
         device=options.device,

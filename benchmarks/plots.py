@@ -123,7 +123,9 @@ def _bars(axes: Axes, groups: list[str], series: dict[str, dict[str, float | Non
         axes.bar(positions, heights, width, label=name, color=COLOURS[name])
     axes.set_xticks(range(len(groups)), groups)
     if series:
-        axes.legend(frameon=False, fontsize="small")
+        axes.figure.legend(
+            loc="outside lower center", ncols=len(series), frameon=False, fontsize="small"
+        )
     else:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
 

@@ -44,11 +44,12 @@ class Effort:
     seconds: dict[str, float]
 
 
+# Overload is long enough for this service's queue of 64 to fill up.
 FULL = Effort(
-    {"uniform": 40, "mixed": 80, "mixed_poisson": 45, "impatient": 60, "overload": 40},
+    {"uniform": 40, "mixed": 80, "mixed_poisson": 35, "impatient": 50, "overload": 30},
 )
 QUICK = Effort(
-    {"uniform": 10, "mixed": 18, "mixed_poisson": 10, "impatient": 12, "overload": 16},
+    {"uniform": 10, "mixed": 15, "mixed_poisson": 10, "impatient": 10, "overload": 16},
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -19,8 +19,7 @@ SEED = 1
 
 
 def run(
-    contestants: Sequence[str],
-    workloads: Sequence[str],
+    agenda: Mapping[str, Sequence[str]],
     effort: Effort,
     *,
     solo: int,
@@ -31,6 +30,7 @@ def run(
     """Measure, and write the report after each contestant.
 
     Args:
+        agenda: the contestants, and the workloads of each.
         solo: pictures for the comparison of one client at a time; 0 for none.
         command: as it is shown in the report.
 
@@ -44,17 +44,17 @@ def run(
         "date": date.today().isoformat(),
         "command": command,
         "contestants": {},
-        "choices": {name: settings(CONTESTANTS[name], choices[name]) for name in contestants},
-        "trials": [each for each in tuned["trials"] if each["contestant"] in contestants],
+        "choices": {name: settings(CONTESTANTS[name], choices[name]) for name in agenda},
+        "trials": [each for each in tuned["trials"] if each["contestant"] in agenda],
         "failures": {},
     }
-    if solo and "ours" in contestants:
+    if solo and "ours" in agenda:
         try:
             report["concurrency_1"] = asdict(compare(solo, device, choices["diffusers_loop"]))
             print(f"one client at a time: {report['concurrency_1']}", flush=True)
         except (StartFailed, RoundFailed, RuntimeError) as error:
             _fail(report, "concurrency_1", error)
-    for name in contestants:
+    for name, workloads in agenda.items():
         contestant = CONTESTANTS[name]
         try:
             with driver(contestant, choices[name], device) as driven:
