@@ -32,6 +32,12 @@ from models.weights import (
     read_index,
 )
 
+# Libraries that load in another precision make it torch's default for that long, and in the whole
+# process: under jobs in progress, tensors made without a dtype would have another one. So weights
+# are converted afterwards: to what they would have been, at the price of more host memory for a
+# while (4 bytes for each weight).
+_LOADED = torch.float32
+
 _PIPELINES: dict[str, type[DiffusionPipeline]] = {
     "sd1": StableDiffusionPipeline,
     "sd2": StableDiffusionPipeline,
@@ -67,31 +73,32 @@ def load_pipeline(
     """
     try:
         if location.is_dir():
-            pipeline = _from_folder(entry, location, dtype)
+            pipeline = _from_folder(entry, location, half=dtype == torch.float16)
         else:
-            pipeline = _from_file(entry, location, dtype)
-        pipeline.to(device)
+            pipeline = _from_file(entry, location)
+        for component in pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                # Not diffusers' own method, which warns of every conversion.
+                torch.nn.Module.to(component, device=device, dtype=dtype)
+                component.eval().requires_grad_(False)
     except ModelError:
         raise
     except Exception as error:
         # The files come from anywhere, and the libraries raise whatever a bad one trips over.
         raise LoadError(f"{entry.name} cannot be loaded from {location}: {error}") from error
-    for component in pipeline.components.values():
-        if isinstance(component, torch.nn.Module):
-            component.eval().requires_grad_(False)
     return pipeline
 
 
-def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+def _from_folder(entry: ModelEntry, folder: Path, *, half: bool) -> DiffusionPipeline:
     pipeline_class = _pipeline_class(entry)
     index = read_index(folder)
     _check_family(entry, folder, index.get("_class_name"))
     names = components(index)
     check_folder(folder, names)
-    variant = folder_variant(folder, names, half=dtype == torch.float16)
+    variant = folder_variant(folder, names, half=half)
     pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
         str(folder),
-        dtype=dtype,
+        dtype=_LOADED,
         variant="fp16" if variant == "fp16" else None,
         use_safetensors=True,
         local_files_only=True,
@@ -100,7 +107,7 @@ def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> Diffusi
     return pipeline
 
 
-def _from_file(entry: ModelEntry, file: Path, dtype: torch.dtype) -> DiffusionPipeline:
+def _from_file(entry: ModelEntry, file: Path) -> DiffusionPipeline:
     check_file(file)
     if not isinstance(entry.source, FileSource):
         raise LoadError(f"{entry.name}: {file} is a single file, and its entry names no config.")
@@ -117,7 +124,7 @@ def _from_file(entry: ModelEntry, file: Path, dtype: torch.dtype) -> DiffusionPi
     pipeline: DiffusionPipeline = pipeline_class.from_single_file(
         str(file),
         config=str(config),
-        dtype=dtype,
+        dtype=_LOADED,
         local_files_only=True,
         **_absent(pipeline_class, index),
     )

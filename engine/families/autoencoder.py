@@ -126,14 +126,15 @@ class Autoencoder:
             ``[channels + 1, 3]``, the constant last.
         """
         side = FITTED_SIDE * self.scale
-        noise = torch.rand((1, 3, 8, 8), generator=torch.Generator("cpu").manual_seed(0))
+        generator = torch.Generator("cpu").manual_seed(0)
+        noise = torch.rand((1, 3, 8, 8), generator=generator, dtype=torch.float32)
         pixels = torch.nn.functional.interpolate(noise * 2 - 1, (side, side), mode="bicubic")
         pixels = pixels.clamp(-1, 1)
         self._bound(1, side * side)
         encoded = self._vae.encode(pixels.to(self._vae.device, self._vae.dtype)).latent_dist
         latents = self._vae.config.scaling_factor * encoded.mode()
         inputs = latents[0].flatten(1).T.float().cpu()
-        inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
+        inputs = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=torch.float32)], dim=1)
         means = torch.nn.functional.avg_pool2d(pixels, self.scale)[0].flatten(1).T
         solution: torch.Tensor = torch.linalg.lstsq(inputs, means).solution
         return solution.to(self._vae.device)

@@ -4,6 +4,8 @@ import json
 import pickle
 import shutil
 import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -114,6 +116,38 @@ def test_a_component_without_fp16_files_is_cast(repo_folder: Path, tmp_path: Pat
     for dtype in (torch.float16, torch.float32):
         pipeline = load(path, dtype)
         assert pipeline.unet.dtype == pipeline.text_encoder.dtype == dtype
+
+
+@pytest.mark.parametrize("single_file", [False, True])
+def test_loading_never_changes_the_default_dtype(
+    folder: Path, tmp_path: Path, single_file: bool
+) -> None:
+    """Other threads make tensors meanwhile; the default is one for the whole process."""
+    location: Path = folder
+    changes: dict[str, Any] = {}
+    if single_file:
+        location = tmp_path / "model.safetensors"
+        tiny.save_single_file(tiny.stable_diffusion(), location)
+        config = tmp_path / "config"
+        shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
+        changes["source"] = {"type": "file", "path": str(location), "config": str(config)}
+    seen: set[torch.dtype] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.add(torch.get_default_dtype())
+            time.sleep(0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        pipeline = load(location, torch.float16, **changes)
+    finally:
+        done.set()
+        watcher.join()
+    assert pipeline.unet.dtype == pipeline.vae.dtype == pipeline.text_encoder.dtype == torch.float16
+    assert seen == {torch.float32}
 
 
 def test_an_inpainting_pipeline(tmp_path: Path) -> None:
