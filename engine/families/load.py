@@ -8,6 +8,7 @@ from engine.families import check_served
 from engine.families.autoencoder import VAE_PIXELS
 from engine.families.base import Family
 from engine.families.stable_diffusion import Compiler, StableDiffusion, eager
+from engine.memory import release
 from engine.precision import Placement
 from models.catalog import ModelEntry
 from models.errors import LoadError
@@ -50,6 +51,9 @@ def load_family(
         )
     except ValueError as error:
         raise LoadError(f"{entry.name} cannot be served: {error}.") from error
+    # What loading and compiling took for a while, and the UNet that a compiled one has replaced.
+    del pipeline
+    release()
     impossible = [task for task in entry.tasks if task not in family.tasks]
     if impossible:
         raise LoadError(

@@ -42,7 +42,8 @@ class StableDiffusion:
         vae_pixels: see ``Autoencoder``.
         invariant: encode prompts one by one, so that what ``prepare`` makes of a single request
             cannot depend to the last bit on earlier ones.
-        compiler: makes of the UNet what is called in its place.
+        compiler: makes of the UNet what is called in its place, with weights of the same size. The
+            UNet itself is kept only if that refers to it.
 
     Raises:
         ValueError: the UNet takes other inputs than latents, or latents with mask and masked
@@ -57,11 +58,19 @@ class StableDiffusion:
         invariant: bool = False,
         compiler: Compiler = eager,
     ) -> None:
+        self._memory = sum(
+            parameter.nbytes
+            for component in pipeline.components.values()
+            if isinstance(component, torch.nn.Module)
+            for parameter in component.parameters()
+        )
         self._unet = compiler(pipeline.unet.to(memory_format=torch.channels_last))
         self._autoencoder = Autoencoder(pipeline.vae, vae_pixels)
         self._prompts = PromptEncoder(pipeline.tokenizer, pipeline.text_encoder, singly=invariant)
-        self._pipeline = StableDiffusionImg2ImgPipeline(
-            **pipeline.components, requires_safety_checker=False
+        # For its methods, which look at the scheduler only: a compiled UNet's original is to go.
+        self._schedule = StableDiffusionImg2ImgPipeline(
+            **{**dict.fromkeys(pipeline.components), "scheduler": pipeline.scheduler},
+            requires_safety_checker=False,
         )
         self._scheduler_config: Any = pipeline.scheduler.config
         if self._unet.config.time_cond_proj_dim is not None:
@@ -81,12 +90,7 @@ class StableDiffusion:
     @property
     def memory(self) -> int:
         """Bytes of the weights."""
-        return sum(
-            parameter.nbytes
-            for component in self._pipeline.components.values()
-            if isinstance(component, torch.nn.Module)
-            for parameter in component.parameters()
-        )
+        return self._memory
 
     def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:
         for request in requests:
@@ -173,10 +177,9 @@ class StableDiffusion:
                 repaint = Repaint(mask, image, noise)
 
         timesteps = scheduler.timesteps
-        # Its methods look at the scheduler that it has.
-        self._pipeline.scheduler = scheduler
+        self._schedule.scheduler = scheduler
         if request.init_image is not None:
-            timesteps, _ = self._pipeline.get_timesteps(
+            timesteps, _ = self._schedule.get_timesteps(
                 request.num_inference_steps, request.strength, "cpu"
             )
         if image is None or (request.mask is not None and request.strength == 1):
@@ -189,7 +192,7 @@ class StableDiffusion:
             guidance_scale=request.guidance_scale,
             scheduler=scheduler,
             timesteps=timesteps,
-            step_kwargs=self._pipeline.prepare_extra_step_kwargs(generator, eta=0.0),
+            step_kwargs=self._schedule.prepare_extra_step_kwargs(generator, eta=0.0),
             conditioning=conditioning,
             repaint=repaint,
             warnings=warnings,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
+import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import cycle
@@ -152,6 +154,19 @@ def test_openvino_is_the_unet_otherwise(pipeline: Any, compiled: Any) -> None:
         unet.dtype,
         unet.device,
     )
+
+
+@needs_openvino
+def test_openvino_lets_the_unet_go() -> None:
+    unet = tiny.stable_diffusion().unet
+    batch = inputs(unet, 2, (8, 8))
+    expected = predictor(unet)(*batch)
+    compiled = compile_unet(unet, "openvino", threads=1)
+    original = weakref.ref(unet)
+    del unet
+    gc.collect()
+    assert original() is None
+    assert torch.allclose(predictor(compiled)(*batch), expected, atol=1e-4)
 
 
 def test_openvino_refuses_other_precisions() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -328,3 +330,17 @@ def test_previews_change_nothing(family: StableDiffusion) -> None:
 
 def test_memory_is_that_of_the_weights(family: StableDiffusion) -> None:
     assert family.memory == weight_bytes(ROOT / "models" / "embedded", "fp32")
+
+
+def test_a_unet_that_another_has_replaced_is_let_go(tmp_path: Path) -> None:
+    tiny.stable_diffusion().save_pretrained(tmp_path)
+    entry = make_entry(source={"type": "directory", "path": str(tmp_path)})
+    originals = []
+
+    def compiler(unet: Any) -> Any:
+        originals.append(weakref.ref(unet))
+        return SimpleNamespace(config=unet.config, dtype=unet.dtype, device=unet.device)
+
+    family = load_family(entry, Placement("cpu", "fp32"), compiler=compiler)
+    assert [original() for original in originals] == [None]
+    assert family.memory == weight_bytes(tmp_path, "fp32"), "there is still one UNet"
