@@ -13,6 +13,7 @@ from engine.families.base import Family
 from engine.memory import release
 from engine.observer import Observer, Silent
 from engine.pool import started_pool
+from models.budget import check_budget
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Residency:
         observer: is told of loads and drops.
 
     Raises:
-        ValueError: one model, or the pinned ones together, exceed the budget.
+        models.errors.NotEnoughMemory: a model could never fit into the budget.
     """
 
     def __init__(
@@ -58,6 +59,12 @@ class Residency:
         budget: int | None = None,
         observer: Observer | None = None,
     ) -> None:
+        if budget is not None:
+            check_budget(
+                {name: source.memory for name, source in sources.items()},
+                [name for name, source in sources.items() if source.pinned],
+                budget,
+            )
         self._sources = dict(sources)
         self._budget = budget
         self._observer: Observer = observer or Silent()
@@ -66,7 +73,6 @@ class Residency:
         self._broken: dict[str, float] = {}  # when loading it failed
         self._loading: tuple[str, Future[Family], float] | None = None
         self._loader = started_pool(1, "model-loader")
-        self._check_budget()
 
     @classmethod
     def preloaded(cls, families: Mapping[str, Family]) -> Residency:
@@ -190,19 +196,3 @@ class Residency:
         release()
         logger.info("%s has made room", name)
         self._observer.resident(name, False, 0.0)
-
-    def _check_budget(self) -> None:
-        if self._budget is None:
-            return
-        pinned = sum(source.memory for source in self._sources.values() if source.pinned)
-        if pinned > self._budget:
-            raise ValueError(
-                f"the pinned models take {pinned:,} bytes, the budget is {self._budget:,}"
-            )
-        for name, source in self._sources.items():
-            need = source.memory + (0 if source.pinned else pinned)
-            if need > self._budget:
-                raise ValueError(
-                    f"{name} takes {source.memory:,} bytes, which with the pinned models is "
-                    f"{need:,}; the budget is {self._budget:,}"
-                )

@@ -51,3 +51,7 @@ class UnsafeWeights(ModelError):
 
 class LoadError(ModelError):
     """The files are there, but no pipeline can be made of them."""
+
+
+class NotEnoughMemory(ModelError):
+    """A model could never fit into the memory that the models may take."""

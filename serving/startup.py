@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -11,9 +11,11 @@ from pydantic_core import ErrorDetails
 
 from engine.families import check_served
 from engine.precision import Placement, UnsupportedPrecision
+from models.budget import check_budget
 from models.catalog import ModelEntry
-from models.errors import ModelError
+from models.errors import ModelError, NotEnoughMemory
 from models.store import resolve
+from models.weights import weight_bytes
 
 
 class UnusableCompiler(ValueError):
@@ -57,6 +59,33 @@ def check(entries: Sequence[ModelEntry], placement: Placement, compiler: str) ->
         resolve(entry, placement.precision)
     if compiler == "openvino":
         _check_openvino(placement)
+
+
+def check_memory(
+    entries: Sequence[ModelEntry],
+    placement: Placement,
+    budget: int | None,
+    pinned: Collection[str],
+) -> None:
+    """Refuse a budget that some model could never fit into.
+
+    Args:
+        entries: the models to be served.
+        placement: its precision decides what the weights take.
+        budget: bytes for the weights of all models in memory; None for no bound.
+        pinned: names of the models that never leave it.
+
+    Raises:
+        ModelError: says which model, what it takes and what the budget is.
+    """
+    if budget is None:
+        return
+    precision = placement.precision
+    sizes = {entry.name: weight_bytes(resolve(entry, precision), precision) for entry in entries}
+    try:
+        check_budget(sizes, pinned, budget)
+    except NotEnoughMemory as error:
+        raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}") from None
 
 
 def _check_openvino(placement: Placement) -> None:

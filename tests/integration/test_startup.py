@@ -23,6 +23,7 @@ from tests.conftest import ROOT
         ("SD_MODELS", "sdxl-base", "only sd1, sd2 can be served yet."),
         ("SD_MAX_QUEUE", "0", "SD_MAX_QUEUE=0: Input should be greater than or equal to 1"),
         ("SD_MAX_QUEUE", "4", "max_images (8) must not exceed max_queue (4)"),
+        ("SD_MODEL_MEMORY", "5MB", "SD_MODEL_MEMORY is too small: embedded takes 22.5 MB, and"),
         ("SD_CATALOG", "missing.yaml", "missing.yaml: cannot be read: No such file or directory."),
         ("SD_DEVICE", "tpu", "SD_DEVICE=tpu: Input should be 'auto', 'cpu' or 'cuda'"),
     ],

@@ -15,8 +15,11 @@ from engine.families.load import load_family
 from engine.precision import Placement
 from engine.residency import ModelSource, Residency
 from models.catalog import load_catalog
+from models.errors import NotEnoughMemory
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder
+
+GB = 10**9
 
 
 class Weights:
@@ -90,14 +93,17 @@ def test_a_model_stays_if_whoever_wanted_its_place_has_gone() -> None:
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ({"a": source(9)}, "a takes 9 bytes"),
-        ({"a": source(5, True), "b": source(5, True)}, "pinned models take 10 bytes"),
-        ({"a": source(5, True), "b": source(4)}, "b takes 4 bytes"),
+        ({"a": source(9 * GB)}, "a takes 9.00 GB, and the budget of all models is 8.00 GB"),
+        ({"a": source(5 * GB, True), "b": source(5 * GB, True)}, "pinned models take 10.00 GB"),
+        (
+            {"a": source(5 * GB, True), "b": source(4 * GB)},
+            "b takes 4.00 GB, with the pinned models 9.00 GB, and the budget of all models is 8",
+        ),
     ],
 )
 def test_what_can_never_fit_is_refused(sources: dict[str, ModelSource], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Residency(sources, budget=8)
+    with pytest.raises(NotEnoughMemory, match=message):
+        Residency(sources, budget=8 * GB)
 
 
 @pytest.fixture

@@ -85,3 +85,34 @@ def test_openvino_that_is_installed_is_accepted() -> None:
 @pytest.mark.parametrize("compiler", ["none", "inductor"])
 def test_other_compilers_are_accepted_anywhere(placement: Placement, compiler: str) -> None:
     startup.check(EMBEDDED, placement, compiler)
+
+
+@pytest.mark.parametrize(
+    ("budget", "pinned", "sentence"),
+    [
+        (10_000_000, (), "embedded takes 22.5 MB, and the budget of all models is 10.0 MB"),
+        (
+            10_000_000,
+            ("embedded",),
+            "the pinned models take 22.5 MB together, and the budget of all models is 10.0 MB",
+        ),
+        (
+            30_000_000,
+            ("embedded",),
+            "again takes 22.5 MB, with the pinned models 44.9 MB, and the budget of all models "
+            "is 30.0 MB",
+        ),
+    ],
+)
+def test_a_budget_that_no_model_fits_into_is_refused(
+    budget: int, pinned: tuple[str, ...], sentence: str
+) -> None:
+    entries = (*EMBEDDED, EMBEDDED[0].model_copy(update={"name": "again"}))
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.check_memory(entries, CPU, budget, pinned)
+    assert str(ended.value) == f"cannot start: SD_MODEL_MEMORY is too small: {sentence}"
+
+
+@pytest.mark.parametrize("budget", [None, 50_000_000])
+def test_other_budgets_are_accepted(budget: int | None) -> None:
+    startup.check_memory(EMBEDDED, CPU, budget, ("embedded",))
