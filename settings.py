@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         "GPU's memory, on a CPU 2 Mi (eight rows of 512 x 512)",
     )
     max_batch_rows: int = Field(32, ge=2, le=1024, description="Rows that one pass may hold")
+    vae_pixels: int = Field(
+        1024 * 1024,
+        ge=256 * 256,
+        description="Pixels that the picture encoder and decoder take at once: larger batches go "
+        "picture by picture, larger pictures in tiles",
+    )
     pad_rows: bool | None = Field(
         None,
         description="Pad passes to a few numbers of rows, so that kernels and compiled graphs see "

@@ -82,6 +82,7 @@ def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> Family
     family = load_family(
         entry,
         placement,
+        vae_pixels=settings.vae_pixels,
         invariant=settings.invariant,
         compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
     )
