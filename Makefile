@@ -44,7 +44,7 @@ tune: $(VENV)/.benchmark  ## find the settings that suit the contestants of the 
 soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory grow?
 	$(BIN)/python -m benchmarks.soak
 
-lock: $(VENV)/.development  ## write down what is installed, after a change of a requirement
+lock: $(VENV)/.development $(VENV)/.benchmark  ## write down what is installed, after a change of a requirement
 	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
 
 clean:  ## remove the virtual environment

@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     tune = commands.add_parser("tune", help="find the settings that suit each contestant here")
     tune.add_argument("--contestants", type=_names(CONTESTANTS), default=list(CONTESTANTS))
     tune.set_defaults(run=_tune)
+
+    variants = commands.add_parser("variants", help="this service with other settings")
+    variants.set_defaults(run=_variants)
     return parser
 
 
@@ -128,6 +131,13 @@ def _tune(options: argparse.Namespace) -> int:
     if "ray_serve_batch" in options.contestants:
         namespace.enter(options.given)
     tune_all(options.contestants, "cpu")
+    return 0
+
+
+def _variants(options: argparse.Namespace) -> int:
+    from benchmarks.variants import compare_variants
+
+    compare_variants()
     return 0
 
 

@@ -28,7 +28,9 @@ ENDLESS = {**LONG, "width": 384, "height": 384}
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with room for two jobs."""
     folder = tmp_path_factory.mktemp("small")
-    with serving(folder, SD_MAX_QUEUE=str(QUEUE), SD_MAX_IMAGES="1", SD_LOG_FORMAT="json") as server:
+    with serving(
+        folder, SD_MAX_QUEUE=str(QUEUE), SD_MAX_IMAGES="1", SD_LOG_FORMAT="json"
+    ) as server:
         yield server
 
 

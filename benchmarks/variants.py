@@ -1,0 +1,42 @@
+"""This service with other settings than its defaults, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+from benchmarks.contestant import CONTESTANTS, Choice
+from benchmarks.rounds import Effort, driver, measure
+
+EFFORT = Effort({"uniform": 25, "mixed": 40})
+SEED = 5
+VARIANTS = {
+    "defaults": {},
+    "SD_INVARIANT=true SD_MAX_BATCH_ROWS=8": {"SD_INVARIANT": "true", "SD_MAX_BATCH_ROWS": "8"},
+    "SD_INVARIANT=true SD_MAX_BATCH_ROWS=16": {"SD_INVARIANT": "true", "SD_MAX_BATCH_ROWS": "16"},
+    "SD_COMPILE=openvino": {"SD_COMPILE": "openvino"},
+}
+
+
+def compare_variants() -> None:
+    """Measure each with 16 clients and print a Markdown table: pictures per second, median seconds
+    of a picture, and the defaults' pictures per second as a multiple."""
+    print("| settings | uniform, pictures/s | p50 | mixed, pictures/s | p50 | useful rows | cost |")
+    print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    baseline = 0.0
+    for name, environment in VARIANTS.items():
+        if "openvino" in name and find_spec("openvino") is None:
+            print(f"| `{name}` | openvino is not installed | | | | | |")
+            continue
+        ours = CONTESTANTS["ours"]
+        variant = replace(ours, environment={**ours.environment, **environment})
+        with driver(variant, Choice(), "cpu") as driven:
+            rounds = dict(measure(variant, driven, list(EFFORT.seconds), EFFORT, SEED))
+        uniform, mixed = rounds["uniform"], rounds["mixed"]
+        baseline = baseline or mixed.goodput
+        print(
+            f"| {name} | {uniform.goodput:.2f} | {uniform.p50:.2f} | {mixed.goodput:.2f} "
+            f"| {mixed.p50:.2f} | {mixed.useful_slot_steps:.1%} "
+            f"| {baseline / mixed.goodput:.2f} x |",
+            flush=True,
+        )
