@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Sequence
+from concurrent.futures import wait
 from dataclasses import replace
+from functools import partial
+from itertools import accumulate
 from time import monotonic
 
 import torch
@@ -14,7 +18,9 @@ from engine.families.base import Family
 from engine.job import Job
 from engine.memory import is_out_of_memory, release
 from engine.observer import Fate, Observer, Pass
-from engine.threads import ThreadTuner
+from engine.pool import started_pool
+from engine.state import DenoisingState
+from engine.threads import ThreadTuner, Way, set_threads
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +38,11 @@ class Denoiser:
         self.limits = limits
         self._threads = threads
         self._observer = observer
+        self._helper = started_pool(1, "engine-denoiser")
+
+    def close(self) -> None:
+        """End its threads."""
+        self._helper.shutdown()
 
     def step(self, family: Family, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
         """Take one step for every job of the batch; returns those that failed, and why."""
@@ -45,6 +56,10 @@ class Denoiser:
                 ("pass", batch[0].request.model),
                 padded * batch[0].pixels,
                 lambda: family.forward(states, padded),
+                # Padding is there for the shape of the whole.
+                partial(self._divided, family, states)
+                if len(batch) > 1 and padded == rows
+                else None,
             )
         except Exception as error:
             if len(batch) == 1 or not is_out_of_memory(error):
@@ -75,6 +90,20 @@ class Denoiser:
         )
         return failed
 
+    def _divided(
+        self, family: Family, states: Sequence[DenoisingState], way: Way
+    ) -> list[torch.Tensor]:
+        """Make a pass in two parts at the same time, one of them here."""
+        rows = list(accumulate(state.rows for state in states))
+        # Where the second half of the rows begins, and no half is empty.
+        middle = max(1, bisect_right(rows, rows[-1] / 2))
+        other = self._helper.submit(_part, family, states[middle:], way.threads)
+        try:
+            predictions = _part(family, states[:middle], way.threads)
+        finally:
+            wait([other])
+        return [*predictions, *other.result()]
+
     def _halve(
         self, family: Family, batch: Sequence[Job], rows: int
     ) -> list[tuple[Job, BaseException]]:
@@ -85,3 +114,10 @@ class Denoiser:
             self.limits = replace(self.limits, pixels=rows // 2 * batch[0].pixels)
         release()
         return [*self.step(family, batch[:half]), *self.step(family, batch[half:])]
+
+
+def _part(family: Family, states: Sequence[DenoisingState], threads: int) -> list[torch.Tensor]:
+    # Both are a matter of the thread.
+    set_threads(threads)
+    with torch.inference_mode():
+        return family.forward(states, sum(state.rows for state in states))

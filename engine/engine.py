@@ -24,7 +24,7 @@ from engine.pace import Pace
 from engine.request import GenerationRequest
 from engine.residency import Residency
 from engine.submission import Submission
-from engine.threads import ThreadTuner
+from engine.threads import ThreadTuner, Way
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Engine:
         observer: Observer | None = None,
     ) -> None:
         limits = limits or BatchLimits()
-        threads = threads or ThreadTuner((torch.get_num_threads(),))
+        threads = threads or ThreadTuner([Way(torch.get_num_threads())])
         self._observer: Observer = observer or Silent()
         self._models = models
         self._max_queue = max_queue
@@ -130,6 +130,7 @@ class Engine:
             self._tell()
         self._thread.join()
         self._delivery.close()
+        self._denoiser.close()
         self._models.close()
 
     def _loop(self) -> None:

@@ -3,7 +3,8 @@
 Threads meet at barriers hundreds of times a pass. For a small pass that costs more than they
 bring, for a large one it does not, and with anything else on the cores they wait for each other's
 turn (two cores, the embedded model, 16 rows: 100 ms with one thread, 65 with two, and 270 with two
-beside a busy process). So no fixed number is right.
+beside a busy process). Two halves of a pass, each with its own thread, meet only once, but each has
+fewer rows. So no fixed way is right.
 """
 
 from __future__ import annotations
@@ -12,87 +13,114 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
 Result = TypeVar("Result")
 
 SMOOTHING = 0.3
-PROBE_INTERVAL = 50  # calls, at least, between two looks at the choice that was slower
+PROBE_INTERVAL = 50  # calls, at least, between two looks at a way that was slower
 PROBE_SHARE = 0.02  # of the time, at most, that these looks may cost
 LARGE = 0.5  # seconds of a piece of work from where the barriers do not matter
 
 
+class Way(NamedTuple):
+    """How a piece of work is run: in so many parts at once, each with so many threads."""
+
+    threads: int
+    parts: int = 1
+
+
 class ThreadTuner:
-    """Runs pieces of work with one CPU thread or all, whichever was faster for the like lately.
+    """Runs pieces of work in the way that was fastest for the like lately.
 
     Args:
-        choices: the numbers of threads to choose from; a single one is simply kept.
+        ways: what to choose from, in the order in which they are tried; a single one is kept.
     """
 
-    def __init__(self, choices: tuple[int, ...]) -> None:
-        self._choices = sorted(choices, reverse=True)
+    def __init__(self, ways: Sequence[Way]) -> None:
+        self._ways = ways
         self._records: dict[Hashable, _Record] = {}
 
     @classmethod
-    def automatic(cls) -> ThreadTuner:
-        """Choose between one thread and as many as torch would use."""
-        return cls(tuple({1, torch.get_num_threads()}))
+    def automatic(cls, *, divide: bool = True) -> ThreadTuner:
+        """Choose between as many threads as torch would use, two parts with half of them each
+        (unless ``divide`` is false), and one thread."""
+        most = torch.get_num_threads()
+        halves = [Way(most // 2, 2)] if divide and most > 1 else []
+        return cls(list(dict.fromkeys([Way(most), *halves, Way(1)])))
 
-    def run(self, kind: Hashable, size: int, work: Callable[[], Result]) -> Result:
+    def run(
+        self,
+        kind: Hashable,
+        size: int,
+        work: Callable[[], Result],
+        divided: Callable[[Way], Result] | None = None,
+    ) -> Result:
         """Run ``work``.
 
         Args:
             kind: what sort of work; there must not be many.
             size: >= 1, to which the time of one kind's work is roughly proportional.
+            work: the work as a whole, to be called with the threads set.
+            divided: the same work in parts, if it can be divided; has to set the parts' threads.
         """
-        if len(self._choices) == 1:
-            _set_threads(self._choices[0])
-            return work()
+        ways = [way for way in self._ways if way.parts == 1 or divided is not None]
+        if len(ways) == 1:
+            return _run(ways[0], work, divided)
         # Two classes an octave: what is best depends on the size, if not on every bit of it.
-        record = self._records.setdefault((kind, round(2 * math.log2(size))), _Record())
-        threads = record.choose(self._choices)
-        _set_threads(threads)
+        octave = round(2 * math.log2(size))
+        record = self._records.setdefault((kind, octave, len(ways)), _Record())
+        way = record.choose(ways)
         started = perf_counter()
-        result = work()
-        record.note(threads, perf_counter() - started, size)
+        result = _run(way, work, divided)
+        record.note(way, perf_counter() - started, size)
         return result
 
 
 @dataclass(slots=True)
 class _Record:
-    """What like work took, in seconds per unit of its size, by threads."""
+    """What like work took, in seconds per unit of its size, and at which call, by way."""
 
-    seconds: dict[int, float] = field(default_factory=dict)
+    seconds: dict[Way, float] = field(default_factory=dict)
+    tried_at: dict[Way, int] = field(default_factory=dict)
     calls: int = 0
-    probed_at: int = 0
     large: bool = False
 
-    def choose(self, choices: Sequence[int]) -> int:
-        """The most threads, before anything is known."""
+    def choose(self, ways: Sequence[Way]) -> Way:
         if self.large or not self.seconds:
-            return choices[0]
-        for threads in choices:
-            if threads not in self.seconds:
-                return threads
-        best, other = sorted(self.seconds, key=lambda threads: self.seconds[threads])[:2]
-        loss = self.seconds[other] / self.seconds[best] - 1
-        if self.calls - self.probed_at < max(PROBE_INTERVAL, loss / PROBE_SHARE):
-            return best
-        self.probed_at = self.calls
-        return other
+            return ways[0]
+        for way in ways:
+            if way not in self.seconds:
+                return way
+        best = min(ways, key=lambda way: self.seconds[way])
+        for way in ways:
+            loss = self.seconds[way] / self.seconds[best] - 1
+            interval = max(PROBE_INTERVAL, loss / PROBE_SHARE)
+            if way != best and self.calls - self.tried_at[way] >= interval:
+                return way
+        return best
 
-    def note(self, threads: int, seconds: float, size: int) -> None:
+    def note(self, way: Way, seconds: float, size: int) -> None:
         self.calls += 1
         # The very first call pays for kernels and memory: it says nothing.
         if self.calls == 1:
             return
-        self.large = seconds > LARGE and not len(self.seconds) > 1
-        before = self.seconds.get(threads, seconds / size)
-        self.seconds[threads] = before + SMOOTHING * (seconds / size - before)
+        self.large = seconds > LARGE and len(self.seconds) <= 1
+        before = self.seconds.get(way, seconds / size)
+        self.seconds[way] = before + SMOOTHING * (seconds / size - before)
+        self.tried_at[way] = self.calls
 
 
-def _set_threads(threads: int) -> None:
+def _run(way: Way, work: Callable[[], Result], divided: Callable[[Way], Result] | None) -> Result:
+    if way.parts > 1 and divided is not None:
+        return divided(way)
+    set_threads(way.threads)
+    return work()
+
+
+def set_threads(threads: int) -> None:
+    """Set torch's CPU threads, of the thread that calls it."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)

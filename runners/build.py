@@ -21,7 +21,7 @@ from engine.families.load import load_family
 from engine.precision import Placement
 from engine.request import GenerationRequest
 from engine.residency import ModelSource, Residency
-from engine.threads import ThreadTuner
+from engine.threads import ThreadTuner, Way
 from models.catalog import ModelEntry
 from models.store import resolve
 from models.weights import weight_bytes
@@ -115,10 +115,11 @@ def pads_rows(settings: Settings, placement: Placement) -> bool:
 def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
     """One number of threads where it matters to the last bit, or not at all; else the faster."""
     if settings.threads is not None:
-        return ThreadTuner((settings.threads,))
+        return ThreadTuner([Way(settings.threads)])
     if placement.device == "cuda" or settings.invariant:
-        return ThreadTuner((torch.get_num_threads(),))
-    return ThreadTuner.automatic()
+        return ThreadTuner([Way(torch.get_num_threads())])
+    # OpenVINO has threads of its own, and one pass at a time.
+    return ThreadTuner.automatic(divide=settings.compile != "openvino")
 
 
 def compile_passes(family: Family, entry: ModelEntry, limits: BatchLimits) -> None:

@@ -13,7 +13,8 @@ from engine.state import DenoisingState
 
 
 class Family(Protocol):
-    """A loaded model. Every call comes from the engine's thread, inside ``inference_mode``."""
+    """A loaded model. Every call comes from the engine's thread, inside ``inference_mode``; a call
+    of ``forward``, with other states, may come from another thread at the same time."""
 
     @property
     def memory(self) -> int:

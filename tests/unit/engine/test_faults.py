@@ -18,7 +18,7 @@ from engine.families.load import load_family
 from engine.memory import release
 from engine.precision import Placement
 from engine.residency import Residency
-from engine.threads import ThreadTuner
+from engine.threads import ThreadTuner, Way
 from models.catalog import load_catalog
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder
@@ -35,7 +35,7 @@ torch.set_num_threads(1)
 family = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
 recorder = Recorder()
 engine = Engine(
-    Residency.preloaded({"embedded": family}), threads=ThreadTuner((1,)), observer=recorder
+    Residency.preloaded({"embedded": family}), threads=ThreadTuner([Way(1)]), observer=recorder
 )
 Client(engine, requests()[0]).image()
 release()

@@ -17,7 +17,7 @@ from engine.request import GenerationRequest
 from engine.residency import Residency
 from engine.samplers import SAMPLERS
 from engine.state import DenoisingState
-from engine.threads import ThreadTuner
+from engine.threads import ThreadTuner, Way
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder
 
@@ -44,7 +44,7 @@ def engine(invariant: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
     engine = Engine(
         Residency.preloaded({"embedded": invariant}),
         limits=BatchLimits(rows=ROWS, invariant=True),
-        threads=ThreadTuner((torch.get_num_threads(),)),
+        threads=ThreadTuner([Way(torch.get_num_threads())]),
         observer=recorder,
     )
     yield engine

@@ -8,7 +8,7 @@ from time import sleep
 import pytest
 import torch
 
-from engine.threads import PROBE_INTERVAL, ThreadTuner
+from engine.threads import PROBE_INTERVAL, ThreadTuner, Way
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ class Work:
 
 
 def test_it_settles_on_the_faster_choice() -> None:
-    tuner = ThreadTuner((1, 2))
+    tuner = ThreadTuner([Way(2), Way(1)])
     alone, together = Work(alone=0.001, together=0.03), Work(alone=0.03, together=0.001)
     for _ in range(10):
         tuner.run("small", 1, alone)
@@ -43,7 +43,7 @@ def test_it_settles_on_the_faster_choice() -> None:
 
 
 def test_it_notices_that_things_have_changed() -> None:
-    tuner = ThreadTuner((1, 2))
+    tuner = ThreadTuner([Way(2), Way(1)])
     work = Work(alone=0.005, together=0.001)
     for _ in range(10):
         tuner.run("pass", 1, work)
@@ -58,14 +58,14 @@ def test_it_notices_that_things_have_changed() -> None:
 
 
 def test_a_single_choice_is_kept() -> None:
-    tuner = ThreadTuner((2,))
+    tuner = ThreadTuner([Way(2)])
     work = Work(alone=0.0, together=0.001)
     torch.set_num_threads(1)
     assert {tuner.run("pass", 1, work) for _ in range(4)} == {2}
 
 
 def test_what_fails_is_not_learned_from() -> None:
-    tuner = ThreadTuner((1, 2))
+    tuner = ThreadTuner([Way(2), Way(1)])
 
     def broken() -> None:
         raise ValueError("broken")
