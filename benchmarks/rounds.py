@@ -46,7 +46,7 @@ class Effort:
 
 # Overload is long enough for this service's queue of 64 to fill up.
 FULL = Effort(
-    {"uniform": 40, "mixed": 80, "mixed_poisson": 35, "impatient": 50, "overload": 30},
+    {"uniform": 30, "mixed": 65, "mixed_poisson": 30, "impatient": 45, "overload": 30},
 )
 QUICK = Effort(
     {"uniform": 10, "mixed": 15, "mixed_poisson": 10, "impatient": 10, "overload": 16},
