@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from benchmarks.contestant import CONTESTANTS, Choice
 from benchmarks.rounds import Effort, driver, measure
 
-EFFORT = Effort({"uniform": 25, "mixed": 40})
+EFFORT = Effort({"uniform": 20, "mixed": 30})
 SEED = 5
 VARIANTS = {
     "defaults": {},
