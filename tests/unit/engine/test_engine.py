@@ -21,6 +21,7 @@ from engine.request import OutputFormat
 from engine.residency import Residency
 from engine.state import DenoisingState
 from engine.stream import stream
+from engine.threads import ThreadTuner, Way
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Gate, Recorder
 
@@ -319,6 +320,43 @@ def test_waiting_jobs_are_prepared_together_and_finished_ones_decoded_together(
         client.image()
     assert "prepare 3" in gate.calls
     assert "decode 3" in gate.calls
+
+
+def test_a_pass_in_two_parts_makes_the_same_pictures(
+    family: StableDiffusion, engine: Engine, recorder: Recorder
+) -> None:
+    requests = [
+        make_request(seed=seed, guidance_scale=scale, num_inference_steps=4 + seed)
+        for seed, scale in enumerate([3.0, 1.0, 3.0, 1.0, 1.0])
+    ]
+    whole = [Client(engine, request).image() for request in requests]
+    divided = Recorder()
+    halving = Engine(
+        Residency.preloaded({"embedded": family}),
+        threads=ThreadTuner([Way(1, parts=2)]),
+        observer=divided,
+    )
+    clients = [Client(halving, request) for request in requests]
+    for client, expected in zip(clients, whole, strict=True):
+        assert pixels(client.image()) == pytest.approx(pixels(expected), abs=1)
+    halving.close()
+    assert max(divided.batches) > 2
+    assert sum(divided.rows) == sum(recorder.rows)
+
+
+def test_a_pass_that_breaks_in_one_of_two_parts_fails_and_the_next_one_runs(gate: Gate) -> None:
+    engine = Engine(Residency.preloaded({"embedded": gate}), threads=ThreadTuner([Way(1, parts=2)]))
+    gate.memory = 2  # a part has more than that, until the batch is halved
+    gate.open.set()
+    clients = [Client(engine, make_request(seed=seed)) for seed in range(4)]
+    for client in clients:
+        client.image()
+    gate.broken = True
+    for client in [Client(engine, make_request(seed=seed)) for seed in range(3)]:
+        assert client.failed().code is ErrorCode.INTERNAL
+    gate.broken = False
+    Client(engine, make_request()).image()
+    engine.close()
 
 
 def test_many_pictures_are_not_encoded_beside_a_running_job_at_once(

@@ -57,6 +57,26 @@ def test_it_notices_that_things_have_changed() -> None:
     assert work.calls[-5:] == [2] * 5
 
 
+def test_work_is_done_in_parts_where_that_is_faster_and_possible() -> None:
+    tuner = ThreadTuner([Way(2), Way(1, parts=2), Way(1)])
+    whole = Work(alone=0.02, together=0.03)
+    parts: list[Way] = []
+
+    def divided(way: Way) -> int:
+        parts.append(way)
+        return 0
+
+    for _ in range(10):
+        tuner.run("pass", 1, whole, divided)
+    assert whole.calls[:2] == [2, 2]
+    assert whole.calls.count(1) == 1
+    assert parts == [Way(1, parts=2)] * 7
+    for _ in range(10):
+        tuner.run("pass", 1, whole)
+    assert whole.calls[-5:] == [1] * 5
+    assert len(parts) == 7
+
+
 def test_a_single_choice_is_kept() -> None:
     tuner = ThreadTuner([Way(2)])
     work = Work(alone=0.0, together=0.001)
