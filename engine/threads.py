@@ -36,7 +36,8 @@ class ThreadTuner:
     """Runs pieces of work in the way that was fastest for the like lately.
 
     Args:
-        ways: what to choose from, in the order in which they are tried; a single one is kept.
+        ways: what to choose from, in the order in which they are tried; a single one is kept,
+            undivided where the work is.
     """
 
     def __init__(self, ways: Sequence[Way]) -> None:
@@ -66,7 +67,7 @@ class ThreadTuner:
             work: the work as a whole, to be called with the threads set.
             divided: the same work in parts, if it can be divided; has to set the parts' threads.
         """
-        ways = [way for way in self._ways if way.parts == 1 or divided is not None]
+        ways = [way for way in self._ways if way.parts == 1 or divided is not None] or self._ways
         if len(ways) == 1:
             return _run(ways[0], work, divided)
         # Two classes an octave: what is best depends on the size, if not on every bit of it.

@@ -42,8 +42,11 @@ def photo() -> bytes:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server, for all tests that leave it as it was."""
-    with serving(tmp_path_factory.mktemp("server")) as server:
+    """A real server, for all tests that leave it as it was.
+
+    With one number of threads, so that a picture made again is the same to the last bit.
+    """
+    with serving(tmp_path_factory.mktemp("server"), SD_THREADS="1") as server:
         yield server
 
 
