@@ -8,6 +8,7 @@ from io import BytesIO
 # As the service's runner sets it, before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import PIL.Image

@@ -33,6 +33,9 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
         # as a pass has hundreds of barriers. So they spin briefly. Read once, when torch is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        # Each number of rows needs kernels of its own, and oneDNN keeps 1,024 by default: memory
+        # that grows for thousands of jobs.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
         # transformers warns on its import that torchvision is not there; nothing here needs it.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         # Imported here, so that the API and supervisor processes stay without torch.
