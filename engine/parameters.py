@@ -2,10 +2,13 @@
 
 Two or three lines: the prompt, ``Negative prompt: ...`` where there is one, and a line of
 ``Key: value`` pairs (``Steps``, ``Sampler``, ``CFG scale``, ``Seed``, ``Size``, ``Model``,
-``Denoising strength``), as that project's wiki describes its PNG info.
+``Denoising strength``), as that project's wiki describes its PNG info. ``LoRAs``, an addition, has
+those that ``Model`` does not stand for, as ``name:scale, ...``, in quotes as there for such values.
 """
 
 from __future__ import annotations
+
+import json
 
 from engine.request import GenerationRequest
 
@@ -18,10 +21,13 @@ def to_text(request: GenerationRequest) -> str:
         "CFG scale": request.guidance_scale,
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
-        "Model": request.model,
+        "Model": request.served_as,
     }
     if request.strength is not None:
         settings["Denoising strength"] = request.strength
+    further = [f"{use.name}:{use.scale:g}" for use in request.loras if use.name != request.variant]
+    if further:
+        settings["LoRAs"] = json.dumps(", ".join(further))
     lines = [request.prompt]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")

@@ -18,6 +18,24 @@ class OutputFormat(StrEnum):
         return f"image/{self.value}"
 
 
+@dataclass(frozen=True, slots=True)
+class LoraUse:
+    """A LoRA, and how much of it.
+
+    Attributes:
+        tag: ``name:version`` in the model store.
+        scale: factor of what it adds to the base's layers; 1 is as it was trained.
+    """
+
+    tag: str
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The name by which clients know it."""
+        return self.tag.partition(":")[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
     """Everything its pictures depend on. Whoever builds one has checked the ranges.
@@ -40,6 +58,9 @@ class GenerationRequest:
         mask: inpainting only: raw bytes, ``height * width``; what is 128 or more is painted anew.
         strength: with an init image: share of the schedule that is run, 0 < strength <= 1 and
             ``int(num_inference_steps * strength) >= 1``.
+        loras: applied to the model together; their tags differ, their order does not matter.
+        variant: name of the LoRA-based fine-tuned model that was asked for, where that is not
+            ``model``; ``loras`` has its LoRA.
         output_format: file format of the pictures.
         deadline: seconds from submission until the request is given up.
         wants_progress: whether progress events are of use to the client.
@@ -60,7 +81,14 @@ class GenerationRequest:
     init_image: bytes | None = None
     mask: bytes | None = None
     strength: float | None = None
+    loras: tuple[LoraUse, ...] = ()
+    variant: str | None = None
     output_format: OutputFormat = OutputFormat.PNG
     deadline: float = 300.0
     wants_progress: bool = False
     wants_previews: bool = False
+
+    @property
+    def served_as(self) -> str:
+        """The model's name as the client sees it."""
+        return self.variant or self.model
