@@ -146,7 +146,7 @@ def environment(
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SD_", "BENCH_", "OMP_", "GOMP_", "BENTOML_", "RAY_"))
+        if not name.startswith(("SD_", "BENCH_", "OMP_", "GOMP_", "ONEDNN_", "BENTOML_", "RAY_"))
     }
     # With its defaults, but on the device that was asked for.
     own = {"SD_DEVICE": device} if contestant.is_ours else choice.environment()

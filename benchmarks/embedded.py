@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from io import BytesIO
+# ruff: noqa: E402
+# Before torch is imported.
+from runners import environment
 
-# As the service's runner sets it, before torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+environment.prepare()
+
+from io import BytesIO
 
 import PIL.Image
 

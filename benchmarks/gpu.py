@@ -5,9 +5,14 @@ Where the denoiser is large, HTTP is small change; what counts is what the devic
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+# Before torch is imported.
+from runners import environment
+
+environment.prepare()
+
 import io
 import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -19,9 +24,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any
-
-# It warns on its import that torchvision is not there; nothing here needs it.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -12,6 +11,7 @@ from engine.events import to_line
 from engine.precision import Placement
 from engine.request import GenerationRequest
 from models.catalog import ModelEntry
+from runners import environment
 from settings import Settings
 
 
@@ -28,16 +28,7 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
     def __init__(
         self, *, settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
     ) -> None:
-        # OpenMP's idle threads spin by default. With anything else on the cores that costs a
-        # factor of ten (two cores, one busy: 10 s a picture against 1.2 s); not at all costs too,
-        # as a pass has hundreds of barriers. So they spin briefly. Read once, when torch is loaded.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-        # Each number of rows needs kernels of its own, and oneDNN keeps 1,024 by default: memory
-        # that grows for thousands of jobs.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-        # transformers warns on its import that torchvision is not there; nothing here needs it.
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        environment.prepare()
         # Imported here, so that the API and supervisor processes stay without torch.
         from runners.build import build_engine
 

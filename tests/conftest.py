@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+# ruff: noqa: E402
+# Before torch is imported.
+from runners import environment
+
+environment.prepare()
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-# Before torch is loaded: spinning threads make a busy machine ten times slower (see runners).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import pytest
 import torch
