@@ -22,7 +22,8 @@ class UnknownModel(ModelError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(known)
-        super().__init__(f"There is no model '{name}'; known models: {', '.join(self.known)}.")
+        known_names = ", ".join(self.known) or "none"
+        super().__init__(f"There is no model '{name}'; known models: {known_names}.")
 
 
 class VariantUnavailable(ModelError):

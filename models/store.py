@@ -27,6 +27,7 @@ from models.catalog import (
 )
 from models.errors import LoadError, ModelError, ModelNotDownloaded, VariantUnavailable
 
+DESCRIPTION = "model.yaml"  # what BentoML knows of a model, beside its files
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
@@ -139,16 +140,25 @@ def version_of(commit: str) -> str:
 
 def staging_folder(entry: ModelEntry, variant: Variant) -> Path:
     """Where a model's files gather until they are whole: beside the store, on the same disk."""
-    return _store_folder().parent / "pulls" / store_name(entry, variant)
+    return staging_root() / store_name(entry, variant)
+
+
+def staging_root() -> Path:
+    """The folder for what is on its way into the store, or out of it."""
+    return store_folder().parent / "pulls"
 
 
 def register(name: str, version: str, folder: Path, metadata: Mapping[str, Any]) -> Stored:
-    """Move a complete pipeline folder into the store, as the model ``name:version``.
+    """Move a complete folder into the store, as the model ``name:version``.
 
     The folder, with its description, is renamed into the store: at any moment the store either
     has the whole model or does not have it. (BentoML's own ``models.create`` copies into the
     store file by file, which leaves half a model there when it is killed, and needs the disk
-    space twice.)
+    space twice.) Where that version is there already, it gets the new description, and the folder
+    is deleted.
+
+    Args:
+        folder: on the same disk as the store (see ``staging_root``).
     """
     import bentoml
 
@@ -161,12 +171,16 @@ def register(name: str, version: str, folder: Path, metadata: Mapping[str, Any])
         context=bentoml.models.ModelContext(framework_name="diffusers", framework_versions={}),
     )
     model.flush()
-    shutil.copyfile(model.path_of("model.yaml"), folder / "model.yaml")
-    target = _store_folder() / name / version
+    shutil.copyfile(model.path_of(DESCRIPTION), folder / DESCRIPTION)
+    target = store_folder() / name / version
     target.parent.mkdir(parents=True, exist_ok=True)
     # BentoML makes this pointer anew from the versions that are there.
     (target.parent / "latest").unlink(missing_ok=True)
-    folder.rename(target)
+    if target.is_dir():
+        (folder / DESCRIPTION).replace(target / DESCRIPTION)
+        shutil.rmtree(folder)
+    else:
+        folder.rename(target)
     stored = get(f"{name}:{version}")
     if stored is None:
         raise ModelError(f"BentoML does not find the model {name}:{version} in {target}.")
@@ -209,7 +223,8 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _store_folder() -> Path:
+def store_folder() -> Path:
+    """The folder of BentoML's model store, with a folder ``name/version`` for each model."""
     # BentoML has no public name for the folder; this is where it looks itself.
     from bentoml._internal.configuration.containers import BentoMLContainer
 

@@ -124,7 +124,7 @@ def _weight_files(folder: Path, variant: Variant) -> list[Path]:
 def _size(file: Path, item: int) -> int:
     """Bytes of the tensors of a safetensors file with ``item`` bytes for each real number."""
     size = 0
-    for name, tensor in _header(file).items():
+    for name, tensor in read_header(file).items():
         # Training's moving averages, a second copy in some single files, are never loaded.
         if name == "__metadata__" or name.startswith("model_ema."):
             continue
@@ -135,10 +135,14 @@ def _size(file: Path, item: int) -> int:
     return size
 
 
-def _header(file: Path) -> dict[str, Any]:
+def read_header(file: Path) -> dict[str, Any]:
     """The header of a safetensors file: dtype, shape and place of every tensor.
 
     The format: https://huggingface.co/docs/safetensors/index#format.
+
+    Raises:
+        LoadError: there is no such file.
+        UnsafeWeights: it is in another format.
     """
     check_file(file)
     with file.open("rb") as stream:

@@ -1,0 +1,57 @@
+"""What a LoRA file looks like (Hu et al. 2021, https://arxiv.org/abs/2106.09685)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import LoadError
+from models.weights import read_header
+
+# What diffusers' ``save_lora_weights`` calls it.
+LORA_FILE: Final = "pytorch_lora_weights.safetensors"
+
+# Keys of diffusers and peft start with the component, those of kohya's scripts have it in their
+# first word. A layer has two matrices, whose names changed over the years:
+# https://huggingface.co/docs/diffusers/main/en/tutorials/using_peft_for_inference, and
+# https://github.com/kohya-ss/sd-scripts/blob/main/networks/lora.py.
+_COMPONENT = re.compile(r"^(?:(?:unet|transformer|text_encoder(?:_2)?)\.|lora_(?:unet|te[12]?)_)")
+_MATRIX = re.compile(
+    r"^(?P<layer>.+)[._](?:lora[._]|lora_linear_layer\.)(?P<side>down|up|A|B)(?:\.default)?\.weight$"
+)
+_SIDES: Final = {"down": "down", "A": "down", "up": "up", "B": "up"}
+
+
+def check_lora(file: Path) -> None:
+    """Raise unless ``file`` holds a LoRA, by its header alone.
+
+    Raises:
+        UnsafeWeights: it is not in the safetensors format.
+        LoadError: it is something else, or of a kind that is not served (DoRA, LoHa, LoKr).
+    """
+    header: dict[str, Mapping[str, Any]] = read_header(file)
+    header.pop("__metadata__", None)
+    pairs: dict[str, dict[str, list[int]]] = {}
+    for key, tensor in header.items():
+        if key.endswith(".alpha"):
+            continue
+        match = _MATRIX.match(key)
+        if match is None or _COMPONENT.match(key) is None:
+            raise LoadError(
+                f"{file.name} is not a LoRA that can be served: its tensor '{key[:120]}' is not "
+                "a matrix that adds to a layer."
+            )
+        pairs.setdefault(match["layer"], {})[_SIDES[match["side"]]] = tensor["shape"]
+    if not pairs:
+        raise LoadError(f"{file.name} is not a LoRA: it has no matrices.")
+    for layer, shapes in pairs.items():
+        if shapes.keys() != {"down", "up"}:
+            raise LoadError(f"{file.name} is not a whole LoRA: '{layer[:120]}' lacks a matrix.")
+        down, up = shapes["down"], shapes["up"]
+        if len(down) < 2 or len(up) != len(down) or down[0] != up[1]:
+            raise LoadError(
+                f"{file.name} is not a LoRA: the matrices of '{layer[:120]}' do not fit each "
+                f"other: {down} and {up}."
+            )
