@@ -52,29 +52,33 @@ class Decoder:
     ) -> list[tuple[Job, PIL.Image.Image | BaseException]]:
         """Decode jobs of one shape; each comes back with its picture, or with what went wrong."""
         started = monotonic()
-        states = [job.denoising for job in batch]
-        pictures: list[PIL.Image.Image] = []
+        sound: list[Job] = []
+        pictures: list[PIL.Image.Image] | None = None
         try:
-            finite = [bool(torch.isfinite(state.latents).all()) for state in states]
-            if all(finite):
-                pictures = self._threads.run(
-                    ("decode", batch[0].request.model),
-                    len(batch) * batch[0].pixels,
-                    lambda: family.decode(states),
-                )
-            elif len(batch) == 1:
-                return [(batch[0], ArithmeticError("the latents are not finite"))]
+            sound = [job for job in batch if bool(torch.isfinite(job.denoising.latents).all())]
+            pictures = self._decode(family, sound) if sound else []
         except Exception as error:
             if len(batch) == 1:
                 return [(batch[0], error)]
             logger.warning("decoding %d pictures failed, halving: %s", len(batch), error)
-        if not pictures:
+        if pictures is None:
             # Not in the handler: there, the exception holds on to the tensors.
             release()
             half = len(batch) // 2
             return [*self.decode(family, batch[:half]), *self.decode(family, batch[half:])]
-        seconds = monotonic() - started
-        self._pace.record(sum(job.pixels for job in batch), seconds)
-        for _ in batch:
-            self._observer.phase(Phase.DECODE, seconds)
-        return list(zip(batch, pictures, strict=True))
+        if sound:
+            seconds = monotonic() - started
+            self._pace.record(sum(job.pixels for job in sound), seconds)
+            for _ in sound:
+                self._observer.phase(Phase.DECODE, seconds)
+        failure = ArithmeticError("the latents are not finite")
+        unsound = [(job, failure) for job in batch if job not in sound]
+        return [*zip(sound, pictures, strict=True), *unsound]
+
+    def _decode(self, family: Family, batch: Sequence[Job]) -> list[PIL.Image.Image]:
+        states = [job.denoising for job in batch]
+        return self._threads.run(
+            ("decode", batch[0].request.model),
+            len(batch) * batch[0].pixels,
+            lambda: family.decode(states),
+        )
