@@ -14,14 +14,12 @@ environment.prepare()
 import io
 import json
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
-from itertools import count, cycle, islice
+from itertools import cycle, islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any
 
@@ -32,18 +30,18 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from benchmarks.contestant import ROOT
 from benchmarks.contestants.stock import Order, Stock
+from benchmarks.gpu_figures import BATCH, GUIDANCE, GpuFigures, StepFigures, write
 from benchmarks.machine import describe
+from benchmarks.request_batcher import RequestBatcher
+from benchmarks.workloads import Request
 from engine.batch import BUCKETS, BatchLimits
+from engine.blocking import draw
 from engine.engine import Engine
-from engine.events import Event, Failed, ends
 from engine.families.stable_diffusion import StableDiffusion
-from engine.request import GenerationRequest
 from engine.residency import Residency
 
 CONFIGS = Path(__file__).parent / "configs"
 TOKENIZER = ROOT / "models" / "embedded" / "tokenizer"
-GUIDANCE = 7.5
-BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,47 +71,6 @@ class Scale:
     pictures: int = 48
     repeats: int = 5
     matrix: int = 8192
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepFigures:
-    """A denoising step of ``batch`` pictures with guidance (two rows each)."""
-
-    batch: int
-    seconds: float
-    share_of_ceiling: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuFigures:
-    """Pictures per second, unless said otherwise.
-
-    Attributes:
-        ceiling_tflops: of a matrix product in the same precision, measured.
-        row_gflop: floating-point operations of one row in one pass, 1e9.
-        serial: stock diffusers, a picture at a time.
-        batched: stock diffusers, a call with ``BATCH`` pictures at a time.
-        engine: this service's engine, ``clients`` at once.
-        request_level: pictures of different steps, batched as whole requests.
-        mixed_steps: the same pictures in the engine.
-    """
-
-    machine: str
-    date: str
-    config: str
-    side: int
-    steps: int
-    clients: int
-    ceiling_tflops: float
-    row_gflop: float
-    step: list[StepFigures]
-    serial: float
-    batched: float
-    engine: float
-    engine_over_serial: float
-    request_level: float
-    mixed_steps: float
-    mixed_over_request_level: float
 
 
 def measure_gpu(out: Path, *, quick: bool) -> int:
@@ -167,12 +124,12 @@ def measure(scale: Scale) -> GpuFigures:
     """Take all figures. Stock diffusers comes first, as the engine lays the weights out anew."""
     stock = Stock(build(scale), io.StringIO())
     ceiling = _matrix_product(scale)
-    uniform, mixed = [_order(scale, scale.steps, 0)], scale.mixture
+    uniform, mixed = [_order(_request(scale, scale.steps, 0))], scale.mixture
     serial = _rate(scale, lambda: stock.draw(uniform), pictures=1)
-    batch = [_order(scale, scale.steps, seed) for seed in range(BATCH)]
+    batch = [_order(_request(scale, scale.steps, seed)) for seed in range(BATCH)]
     batched = _rate(scale, lambda: stock.draw(batch), pictures=BATCH)
-    with _RequestBatcher(stock) as batcher:
-        request_level = _closed_loop(scale, mixed, batcher.draw)
+    with RequestBatcher(stock, BATCH) as batcher:
+        request_level = _closed_loop(scale, mixed, lambda request: batcher.draw(_order(request)))
 
     pipeline = build(scale)
     flop = _row_flop(scale, pipeline)
@@ -182,10 +139,13 @@ def measure(scale: Scale) -> GpuFigures:
         Residency.preloaded({"model": family}),
         limits=BatchLimits(rows=64, pixels=64 * scale.side**2, buckets=BUCKETS),
     )
+
+    def in_engine(request: Request) -> object:
+        return draw(engine, request.generation_request("model"))
+
     try:
-        draw = _in_engine(engine, scale)
-        own = _closed_loop(scale, (scale.steps,), draw)
-        own_mixed = _closed_loop(scale, mixed, draw)
+        own = _closed_loop(scale, (scale.steps,), in_engine)
+        own_mixed = _closed_loop(scale, mixed, in_engine)
     finally:
         engine.close()
     return GpuFigures(
@@ -206,51 +166,6 @@ def measure(scale: Scale) -> GpuFigures:
         mixed_steps=round(own_mixed, 4),
         mixed_over_request_level=round(own_mixed / request_level, 3),
     )
-
-
-def write(figures: GpuFigures, folder: Path) -> None:
-    """Write ``benchmark-cuda.json`` and ``benchmark-cuda.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = json.dumps(asdict(figures), indent=2, ensure_ascii=False)
-    (folder / "benchmark-cuda.json").write_text(data + "\n", encoding="utf-8")
-    (folder / "benchmark-cuda.md").write_text(page(figures), encoding="utf-8")
-
-
-def page(figures: GpuFigures) -> str:
-    """The figures as Markdown."""
-    steps = "\n".join(
-        f"| {each.batch} | {each.seconds:.4f} | {each.seconds / each.batch:.4f} "
-        f"| {each.share_of_ceiling:.1%} |"
-        for each in figures.step
-    )
-    side = figures.side
-    return f"""\
-# At real size
-
-`{figures.config}` at {side} x {side} pixels with random weights, {figures.steps} steps, guidance
-{GUIDANCE}, DDIM. SDXL is not measured: its family is not served yet.
-
-- Machine: {figures.machine}
-- Date: {figures.date}
-- Command: `python -m benchmarks run --device cuda`
-
-| | pictures per second | |
-| --- | --- | --- |
-| stock diffusers, one at a time | {figures.serial:.3f} | |
-| stock diffusers, {BATCH} in a call | {figures.batched:.3f} | |
-| the engine, {figures.clients} clients | {figures.engine:.3f} \
-| {figures.engine_over_serial:.2f} x one at a time (aim: ≥ 2.5) |
-| different steps, batched as requests | {figures.request_level:.3f} | |
-| different steps in the engine | {figures.mixed_steps:.3f} \
-| {figures.mixed_over_request_level:.2f} x batched as requests (aim: ≥ 1.4) |
-
-A matrix product reaches {figures.ceiling_tflops:.1f} TFLOP/s here; a row of a pass takes
-{figures.row_gflop:.1f} GFLOP. A denoising step with guidance:
-
-| pictures | seconds | seconds a picture | share of the matrix product's speed |
-| --- | --- | --- | --- |
-{steps}
-"""
 
 
 def _machine(scale: Scale) -> str:
@@ -283,7 +198,8 @@ def _step(
     scale: Scale, family: StableDiffusion, size: int, flop: int, ceiling: float
 ) -> StepFigures:
     with torch.inference_mode():
-        states = family.prepare([_request(scale, scale.steps, seed) for seed in range(size)])
+        requests = [_request(scale, scale.steps, seed) for seed in range(size)]
+        states = family.prepare([each.generation_request("model") for each in requests])
         rows = sum(state.rows for state in states)
         seconds = _seconds(scale, lambda: family.forward(states, rows))
     share = rows * flop / seconds / ceiling
@@ -311,103 +227,30 @@ def _synchronize(scale: Scale) -> None:
         torch.cuda.synchronize()
 
 
-def _closed_loop(scale: Scale, mixture: Sequence[int], draw: Callable[[Order], object]) -> float:
+def _closed_loop(scale: Scale, mixture: Sequence[int], draw: Callable[[Request], object]) -> float:
     """Pictures per second of clients who each ask for the next picture when they have one."""
-    orders = [
-        _order(scale, steps, seed)
+    requests = [
+        _request(scale, steps, seed)
         for seed, steps in enumerate(islice(cycle(mixture), scale.pictures))
     ]
     with ThreadPoolExecutor(scale.clients) as clients:
-        list(clients.map(draw, orders[: scale.clients]))
+        list(clients.map(draw, requests[: scale.clients]))
         began = perf_counter()
-        list(clients.map(draw, orders))
-        return len(orders) / (perf_counter() - began)
+        list(clients.map(draw, requests))
+        return len(requests) / (perf_counter() - began)
 
 
-def _order(scale: Scale, steps: int, seed: int) -> Order:
-    return Order(
-        "a red apple on a blue background", scale.side, scale.side, steps, GUIDANCE, "ddim", seed
+def _request(scale: Scale, steps: int, seed: int) -> Request:
+    return Request(
+        number=seed,
+        prompt="a red apple on a blue background",
+        steps=steps,
+        guidance=GUIDANCE,
+        side=scale.side,
+        scheduler="ddim",
+        seed=seed,
     )
 
 
-def _request(scale: Scale, steps: int, seed: int) -> GenerationRequest:
-    order = _order(scale, steps, seed)
-    return GenerationRequest(
-        request_id=f"bench-{seed}",
-        model="model",
-        prompt=order.prompt,
-        width=order.width,
-        height=order.height,
-        num_inference_steps=order.steps,
-        guidance_scale=order.guidance,
-        scheduler=order.scheduler,
-        seed=order.seed,
-    )
-
-
-def _in_engine(engine: Engine, scale: Scale) -> Callable[[Order], None]:
-    numbers = count()
-
-    def draw(order: Order) -> None:
-        done = threading.Event()
-        last: list[Event] = []
-
-        def emit(event: Event) -> None:
-            if ends(event):
-                last.append(event)
-                done.set()
-
-        engine.submit(_request(scale, order.steps, next(numbers)), emit)
-        done.wait()
-        if isinstance(last[0], Failed):
-            raise RuntimeError(last[0].message)
-
-    return draw
-
-
-class _RequestBatcher:
-    """Batches whole requests: takes what waits, up to ``BATCH``, and makes it in as few calls of
-    the pipeline as the requests allow."""
-
-    def __init__(self, stock: Stock) -> None:
-        self._stock = stock
-        self._waiting: SimpleQueue[tuple[Order, Future[Any]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._loop)
-
-    def __enter__(self) -> _RequestBatcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._waiting.put(None)
-        self._thread.join()
-
-    def draw(self, order: Order) -> object:
-        picture: Future[Any] = Future()
-        self._waiting.put((order, picture))
-        return picture.result()
-
-    def _loop(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            batch = [first]
-            while len(batch) < BATCH:
-                try:
-                    # As short a wait as Ray's and BentoML's: for those that come together.
-                    another = self._waiting.get(timeout=0.01)
-                except Empty:
-                    break
-                if another is None:
-                    self._waiting.put(None)
-                    break
-                batch.append(another)
-            self._answer(batch)
-
-    def _answer(self, batch: list[tuple[Order, Future[Any]]]) -> None:
-        try:
-            pictures = self._stock.draw_all([order for order, _ in batch])
-        except Exception as error:
-            for _, waiting in batch:
-                waiting.set_exception(error)
-            return
-        for (_, waiting), picture in zip(batch, pictures, strict=True):
-            waiting.set_result(picture)
+def _order(request: Request) -> Order:
+    return Order.of(request.body())

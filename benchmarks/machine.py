@@ -18,12 +18,13 @@ def describe() -> str:
     memory = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     return (
-        f"{_processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()}, "
+        f"{processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, {packages}"
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The CPU's name."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

@@ -20,8 +20,9 @@ import psutil
 
 from benchmarks import embedded
 from benchmarks.workloads import WORKLOADS
+from engine.blocking import draw
 from engine.engine import Engine
-from engine.events import Event, Failed, Image, ends
+from engine.errors import RequestError
 from engine.memory import release
 from engine.request import GenerationRequest
 
@@ -66,7 +67,7 @@ def tasks(seed: int) -> Iterator[Task]:
         small = replace(wanted, steps=dice.randint(2, 5), side=64)
         # Few enough for the cache of prompts to be full when the memory is looked at first.
         small = replace(small, prompt=PROMPTS[dice.randrange(len(PROMPTS))])
-        request = embedded.generation_request(small)
+        request = small.generation_request()
         fate = dice.random()
         if fate < FAILING / 2:
             request = replace(request, guidance_scale=OVERFLOW)
@@ -104,7 +105,7 @@ def _work(engine: Engine, batch: list[Task], outcomes: Counter[str]) -> None:
                 task = next(remaining, None)
             if task is None:
                 return
-            outcome = _outcome(_run(engine, task))
+            outcome = _outcome(engine, task)
             with lock:
                 outcomes[outcome] += 1
 
@@ -115,29 +116,12 @@ def _work(engine: Engine, batch: list[Task], outcomes: Counter[str]) -> None:
         each.join()
 
 
-def _run(engine: Engine, task: Task) -> Event:
-    done = threading.Event()
-    last: list[Event] = []
-
-    def emit(event: Event) -> None:
-        if ends(event):
-            last.append(event)
-            done.set()
-
-    submission = engine.submit(task.request, emit)
-    if task.cancel_after is not None and not done.wait(task.cancel_after):
-        submission.cancel()
-    done.wait()
-    return last[0]
-
-
-def _outcome(event: Event) -> str:
-    match event:
-        case Image():
-            return "picture"
-        case Failed():
-            return event.code.value
-    raise TypeError(f"{event!r} ends no job")
+def _outcome(engine: Engine, task: Task) -> str:
+    try:
+        draw(engine, task.request, cancel_after=task.cancel_after)
+    except RequestError as error:
+        return error.code.value
+    return "picture"
 
 
 def _resident() -> int:

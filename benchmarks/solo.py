@@ -11,7 +11,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -152,26 +151,11 @@ def _loop() -> Callable[[Request], object]:
 
 
 def _engine() -> Callable[[Request], object]:
-    from benchmarks.embedded import build, generation_request
-    from engine.events import Event, Failed, ends
+    from benchmarks.embedded import build
+    from engine.blocking import draw
 
     engine = build()
-
-    def draw(request: Request) -> None:
-        done = threading.Event()
-        last: list[Event] = []
-
-        def emit(event: Event) -> None:
-            if ends(event):
-                last.append(event)
-                done.set()
-
-        engine.submit(generation_request(request), emit)
-        done.wait()
-        if isinstance(last[0], Failed):
-            raise RuntimeError(last[0].message)
-
-    return draw
+    return lambda request: draw(engine, request.generation_request())
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import PIL.Image
 
+from engine.request import GenerationRequest
+
 BLOCK = 60  # requests; every block of the mixed workload has the same mix
 STRENGTH = 0.6
 # Of the usual latency: half of it on average. Not exactly, as the clients of a server that works
@@ -69,6 +71,25 @@ class Request:
             "seed": self.seed,
         }
         return fields if self.strength is None else {**fields, "strength": self.strength}
+
+    def generation_request(self, model: str = "embedded") -> GenerationRequest:
+        """What the engine is asked for."""
+        image = None
+        if self.strength is not None:
+            image = PIL.Image.open(BytesIO(self.picture())).tobytes()
+        return GenerationRequest(
+            request_id=f"bench-{self.number}",
+            model=model,
+            prompt=self.prompt,
+            width=self.side,
+            height=self.side,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            scheduler=self.scheduler,
+            seed=self.seed,
+            strength=self.strength,
+            init_image=image,
+        )
 
     def picture(self) -> bytes:
         """The PNG that an img2img request starts from: a square on a ground, by the seed."""

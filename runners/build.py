@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import replace
 from functools import partial
 
@@ -12,10 +11,11 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from engine.batch import BUCKETS, PIXELS, BatchLimits
+from engine.blocking import draw
 from engine.budget import affordable_pixels
 from engine.compiled import compile_unet
 from engine.engine import Engine
-from engine.events import Event, Failed, Image
+from engine.errors import RequestError
 from engine.families.base import Family
 from engine.families.load import load_family
 from engine.precision import Placement
@@ -157,16 +157,10 @@ def warm_up_request(entry: ModelEntry) -> GenerationRequest:
 
 def warm_up(engine: Engine, entry: ModelEntry) -> None:
     """Make one picture with the model's defaults; raise ``RuntimeError`` if that fails."""
-    done = threading.Event()
-    results: list[Image | Failed] = []
-
-    def emit(event: Event) -> None:
-        if isinstance(event, Image | Failed):
-            results.append(event)
-            done.set()
-
-    engine.submit(warm_up_request(entry), emit)
-    done.wait()
-    if isinstance(results[0], Failed):
-        raise RuntimeError(f"{entry.name} failed to make a first picture: {results[0].message}")
+    try:
+        draw(engine, warm_up_request(entry))
+    except RequestError as error:
+        raise RuntimeError(
+            f"{entry.name} failed to make a first picture: {error.message}"
+        ) from error
     logger.info("%s is ready", entry.name)

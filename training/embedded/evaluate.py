@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
+from benchmarks.machine import processor
 from training.embedded.classifier import Classifier, held_out_composites
 from training.embedded.measures import border_colour, nearest_colour, psnr
 from training.embedded.pictures import (
@@ -158,11 +158,4 @@ def _reconstruction_psnr(vae: AutoencoderKL, pixels: list[Pixels]) -> float:
 
 
 def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()

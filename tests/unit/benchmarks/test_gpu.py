@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu import CONFIGS, Scale, measure, write
+from benchmarks.gpu import CONFIGS, Scale, measure
+from benchmarks.gpu_figures import write
 
 
 @pytest.fixture
