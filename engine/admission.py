@@ -68,8 +68,7 @@ class Admission:
             self._observer.phase(Phase.QUEUE, started - job.submitted_at)
         failed = self._prepare(family, batch)
         now = monotonic()
-        pixels = sum(job.pixels for job in batch if job.request.init_image is not None)
-        if pixels:
+        if pixels := _picture_pixels(batch):
             self._picture_pace.record(pixels, now - started)
         else:
             self._text_pace.record(len(batch), now - started)
@@ -80,7 +79,7 @@ class Admission:
 
     def _prepare(self, family: Family, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
         requests = [job.request for job in batch]
-        pixels = sum(job.pixels for job in batch if job.request.init_image is not None)
+        pixels = _picture_pixels(batch)
         kind = ("prepare", batch[0].request.model, pixels > 0)
         try:
             states = self._threads.run(kind, pixels or len(batch), lambda: family.prepare(requests))
@@ -99,6 +98,11 @@ class Admission:
         if job.request.init_image is None:
             return self._text_pace.estimate(1)
         return self._picture_pace.estimate(job.pixels)
+
+
+def _picture_pixels(batch: Sequence[Job]) -> int:
+    """Pixels of the given pictures."""
+    return sum(job.pixels for job in batch if job.request.init_image is not None)
 
 
 def _group(job: Job) -> tuple[str, int, int]:

@@ -84,6 +84,6 @@ class Turns:
         self._now = self._seconds[first]
         return pick([job for job in jobs if kind(job) == first], limits)
 
-    def took(self, kind: Hashable, seconds: float) -> None:
-        """A pass for jobs of this kind took so long."""
-        self._seconds[kind] = self._now + seconds
+    def took(self, lead: Hashable, seconds: float) -> None:
+        """A pass for jobs of the kind ``lead`` took so long."""
+        self._seconds[lead] = self._now + seconds

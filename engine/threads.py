@@ -17,9 +17,10 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from engine.pace import Pace
+
 Result = TypeVar("Result")
 
-SMOOTHING = 0.3
 PROBE_INTERVAL = 50  # calls, at least, between two looks at a way that was slower
 PROBE_SHARE = 0.02  # of the time, at most, that these looks may cost
 LARGE = 0.5  # seconds of a piece of work from where the barriers do not matter
@@ -82,22 +83,23 @@ class ThreadTuner:
 
 @dataclass(slots=True)
 class _Record:
-    """What like work took, in seconds per unit of its size, and at which call, by way."""
+    """What a unit of like work takes, and at which call it was looked at last, by way."""
 
-    seconds: dict[Way, float] = field(default_factory=dict)
+    paces: dict[Way, Pace] = field(default_factory=dict)
     tried_at: dict[Way, int] = field(default_factory=dict)
     calls: int = 0
     large: bool = False
 
     def choose(self, ways: Sequence[Way]) -> Way:
-        if self.large or not self.seconds:
+        if self.large or not self.paces:
             return ways[0]
         for way in ways:
-            if way not in self.seconds:
+            if way not in self.paces:
                 return way
-        best = min(ways, key=lambda way: self.seconds[way])
+        seconds = {way: self.paces[way].estimate(1) for way in ways}
+        best = min(ways, key=lambda way: seconds[way])
         for way in ways:
-            loss = self.seconds[way] / self.seconds[best] - 1
+            loss = seconds[way] / seconds[best] - 1
             interval = max(PROBE_INTERVAL, loss / PROBE_SHARE)
             if way != best and self.calls - self.tried_at[way] >= interval:
                 return way
@@ -108,9 +110,8 @@ class _Record:
         # The very first call pays for kernels and memory: it says nothing.
         if self.calls == 1:
             return
-        self.large = seconds > LARGE and len(self.seconds) <= 1
-        before = self.seconds.get(way, seconds / size)
-        self.seconds[way] = before + SMOOTHING * (seconds / size - before)
+        self.large = seconds > LARGE and len(self.paces) <= 1
+        self.paces.setdefault(way, Pace()).record(size, seconds)
         self.tried_at[way] = self.calls
 
 
