@@ -53,6 +53,13 @@ class Settings(BaseSettings):
         "the model used longest ago makes room. Default: no bound, all are loaded at the start",
     )
 
+    lora_memory: ByteSize = Field(
+        ByteSize(1024**3),
+        description="What the weights of all LoRAs in memory may take together, such as 500MB; the "
+        "LoRA used longest ago makes room",
+    )
+    max_loras: int = Field(4, ge=1, le=64, description="LoRAs per request")
+
     max_batch_pixels: int | None = Field(
         None,
         ge=64 * 64,
