@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 import PIL.Image
@@ -144,3 +145,17 @@ def engine(family: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
 @pytest.fixture
 def gate(family: StableDiffusion) -> Gate:
     return Gate(family)
+
+
+@pytest.fixture
+def gated(gate: Gate, recorder: Recorder) -> Iterator[Engine]:
+    """An engine that takes no step before the gate is open."""
+    engine = Engine(Residency.preloaded({"embedded": gate}), observer=recorder, max_queue=4)
+    yield engine
+    gate.open.set()
+    engine.close()
+
+
+def pixels(image: Image) -> list[int]:
+    """The colour values of a picture, row by row."""
+    return list(PIL.Image.open(BytesIO(image.data)).tobytes())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import pytest
 import torch
 import yaml
@@ -28,22 +29,33 @@ DEFAULTS = {
     "scheduler": "ddim",
 }
 
+ENTRY = {
+    "name": "tiny",
+    "family": "sd1",
+    "source": {"type": "huggingface", "repo": "acme/tiny"},
+    "defaults": DEFAULTS,
+    "licence": "none",
+}
+UNET = "unet/diffusion_pytorch_model.safetensors"
+UNET_FP16 = "unet/diffusion_pytorch_model.fp16.safetensors"
+Start = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., tuple[int, str, str]]
+
 
 def make_entry(name: str = "tiny", **changes: Any) -> ModelEntry:
     """An entry of a repository of the loopback hub, or of another source."""
-    fields: dict[str, Any] = {
-        "name": name,
-        "family": "sd1",
-        "source": {"type": "huggingface", "repo": f"acme/{name}"},
-        "defaults": DEFAULTS,
-        "licence": "none",
-    }
-    return ModelEntry.model_validate({**fields, **changes})
+    source = {"type": "huggingface", "repo": f"acme/{name}"}
+    return ModelEntry.model_validate({**ENTRY, "name": name, "source": source, **changes})
 
 
 def write_catalog(file: Path, *entries: dict[str, Any]) -> Path:
     file.write_text(yaml.safe_dump({"models": list(entries)}), encoding="utf-8")
     return file
+
+
+def assert_nothing_stored(home: Path) -> None:
+    assert not list((home / "models").rglob("model.yaml"))
+    assert bentoml.models.list() == []
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +134,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+def start(environment: dict[str, str]) -> Start:
     """Start ``python -m models ...``."""
 
     def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -139,7 +151,7 @@ def start(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def run(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str, str]]:
+def run(start: Start) -> Run:
     """Run ``python -m models ...``: exit status, stdout, stderr."""
 
     def run(*arguments: str, **variables: str) -> tuple[int, str, str]:

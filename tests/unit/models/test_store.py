@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import bentoml
@@ -13,10 +12,8 @@ from models.errors import LoadError, ModelError, ModelNotDownloaded, VariantUnav
 from models.hub import Hub
 from models.pulling import pull
 from models.store import register, remove, resolve
-from tests.unit.models.conftest import DEFAULTS, make_entry, write_catalog
+from tests.unit.models.conftest import DEFAULTS, Run, make_entry, write_catalog
 from tests.unit.models.hub_server import COMMIT, HubServer
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def test_what_is_not_downloaded_names_the_command(store: Path) -> None:
