@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from training.embedded.classifier import CLASSIFIER_DIR
 from training.embedded.evaluate import evaluate
+from training.embedded.judge import JUDGE_DIR
 from training.embedded.recipe import STAGES, Recipe, default_stages
 from training.embedded.report import write_report
 from training.embedded.world import load_world
@@ -60,7 +60,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument("--model", type=Path, required=True, help="a pipeline directory")
     parser.add_argument("--out", type=Path, required=True, help="where the report is written")
-    parser.add_argument("--judge", type=Path, default=CLASSIFIER_DIR, help="the classifier")
+    parser.add_argument("--judge", type=Path, default=JUDGE_DIR, help="the classifier that judges")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--per-object", type=int, default=4, help="pictures of each object")
     parser.add_argument("--timing-repeats", type=int, default=5)

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from benchmarks.machine import processor
-from training.embedded.classifier import Classifier, held_out_composites
+from training.embedded.judge import Judge, held_out_composites
 from training.embedded.measures import border_colour, nearest_colour, psnr
 from training.embedded.pictures import (
     GUIDANCE,
@@ -85,10 +85,10 @@ def evaluate(
 ) -> Evaluation:
     """Draw every held-out pair `per_object` times with fixed seeds and let the judge look."""
     pipeline = load_pipeline(model, device)
-    classifier = Classifier.load(judge, device)
+    judging = Judge.load(judge, device)
     requests = held_out_requests(world, per_object)
     pictures = draw(pipeline, requests)
-    answers = classifier.rank(pictures)
+    answers = judging.rank(pictures)
     composites = held_out_composites(world, STYLE, per_object, COMPOSITES_SEED)
     real = [pixels for _, pixels in composites]
     ground = {subject.name: subject.held_out for subject in world.drawn}
@@ -100,7 +100,7 @@ def evaluate(
         steps=STEPS,
         guidance=GUIDANCE,
         held_out=_accuracy(pictures, expected, answers, ground, world),
-        composites=_accuracy(real, names, classifier.rank(real), ground, world),
+        composites=_accuracy(real, names, judging.rank(real), ground, world),
         missed=_missed(expected, answers),
         vae_psnr_db=round(_reconstruction_psnr(pipeline.vae, real), 2),
         seconds_batch_1=round(seconds_per_picture(pipeline, 1, timing_repeats), 3),

@@ -11,14 +11,14 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.embedded import cache, classifier, text, unet, vae
+from training.embedded import cache, judge, text, unet, vae
 from training.embedded.dice import seeded
 from training.embedded.loop import LoopSettings, Plan, train
 from training.embedded.scenes import compose, training_scene
 from training.embedded.tensors import to_tensor
 from training.embedded.world import load_world
 
-STAGES = ("vae", "text", "unet", "decoder", "classifier", "export")
+STAGES = ("vae", "text", "unet", "decoder", "judge", "export")
 DRAWN_STYLE = "noto"
 _NORMALISING_SCENES = 256
 
@@ -36,7 +36,7 @@ class Recipe:
     text_samples: int = 60_000
     unet_samples: int = 600_000
     decoder_samples: int = 60_000
-    classifier_samples: int = 100_000
+    judge_samples: int = 100_000
     scenes_per_object: int = 200
     batch: int = 64
     seed: int = 0
@@ -48,7 +48,7 @@ class Recipe:
             "text": self._text,
             "unet": self._unet,
             "decoder": self._decoder,
-            "classifier": self._classifier,
+            "judge": self._judge,
             "export": self._export,
         }
         for stage in STAGES:
@@ -62,8 +62,8 @@ class Recipe:
 
     @property
     def judge(self) -> Path:
-        """Where the finished classifier is written."""
-        return self.out / "classifier"
+        """Where the finished judge is written."""
+        return self.out / "judge"
 
     @property
     def cache(self) -> Path:
@@ -114,15 +114,15 @@ class Recipe:
         plan = vae.VAEPlan(decoder_of=self._part("vae"))
         self._train("decoder", plan, self.decoder_samples, learning_rate=1e-3)
 
-    def _classifier(self) -> None:
+    def _judge(self) -> None:
         self._train(
-            "classifier",
-            classifier.ClassifierPlan(),
-            self.classifier_samples,
+            "judge",
+            judge.JudgePlan(),
+            self.judge_samples,
             learning_rate=2e-3,
             weight_decay=1e-2,
         )
-        classifier.export_classifier(self.checkpoint("classifier"), self.judge, load_world())
+        judge.export_judge(self.checkpoint("judge"), self.judge, load_world())
 
     def _export(self) -> None:
         """Assemble the pipeline in half precision, out of what is trained so far."""

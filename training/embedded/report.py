@@ -57,7 +57,7 @@ Backgrounds: {grounds}.
 `training/embedded` holds the whole recipe, its art included; nothing is downloaded.
 
     python -m training embedded --out runs/embedded
-    python -m training evaluate --model runs/embedded/model --judge runs/embedded/classifier \\
+    python -m training evaluate --model runs/embedded/model --judge runs/embedded/judge \\
         --out runs/embedded/docs
 
 Each stage writes checkpoints, and the same command goes on where it stopped. `--stages` selects
@@ -70,7 +70,7 @@ stages, `--init-from` goes on from a finished model with its VAE and text encode
    colour and style from captions. It is frozen from then on, so captions are encoded once.
 3. **unet**: velocity prediction on cached latents, 10 % empty captions, averaged weights.
 4. **decoder**: the VAE's decoder alone, which leaves the latents, and so the UNet, as they are.
-5. **classifier**: the judge.
+5. **judge**: the classifier that the evaluation asks.
 6. **export**: everything in half precision as a pipeline directory.
 
 The weights in the repository were not made by one such run: {history}

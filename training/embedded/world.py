@@ -25,7 +25,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Colours by name (RGB, 0..255) and subjects in the order of the classifier's labels."""
+    """Colours by name (RGB, 0..255) and subjects in the order of the judge's labels."""
 
     colours: dict[str, Colour]
     subjects: tuple[Subject, ...]

@@ -37,7 +37,7 @@ def _miniature(out: Path) -> Recipe:
         text_samples=64,
         unet_samples=64,
         decoder_samples=16,
-        classifier_samples=32,
+        judge_samples=32,
         scenes_per_object=2,
         batch=16,
     )

@@ -18,7 +18,7 @@ from training.embedded.scenes import Pixels, compose, held_out_scene, training_s
 from training.embedded.tensors import to_tensor
 from training.embedded.world import World, load_world
 
-CLASSIFIER_DIR = Path(__file__).parent / "classifier"
+JUDGE_DIR = Path(__file__).parent / "judge"
 _BATCH = 64
 
 ARCHITECTURE: dict[str, Any] = {
@@ -29,7 +29,7 @@ ARCHITECTURE: dict[str, Any] = {
 }
 
 
-class Classifier:
+class Judge:
     """Names the object in a picture, out of all subjects of the world."""
 
     def __init__(self, network: ResNetForImageClassification, device: torch.device) -> None:
@@ -39,7 +39,7 @@ class Classifier:
         self.names = [str(labels[number]) for number in range(len(labels))]
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device) -> Classifier:
+    def load(cls, directory: Path, device: torch.device) -> Judge:
         """Read a trained classifier."""
         return cls(ResNetForImageClassification.from_pretrained(directory), device)
 
@@ -55,16 +55,16 @@ class Classifier:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierPlan:
+class JudgePlan:
     """Composites of both art styles. Held-out pairs are left out here too, so that the judge's
     accuracy on them is a fair measure of the judge."""
 
-    def learner(self, device: torch.device) -> ClassifierLearner:
+    def learner(self, device: torch.device) -> JudgeLearner:
         world = load_world()
-        return ClassifierLearner(new_classifier(world).to(device), world, device)
+        return JudgeLearner(new_judge(world).to(device), world, device)
 
 
-class ClassifierLearner:
+class JudgeLearner:
     """Cross-entropy on pictures with some noise and contrast: drawn ones are never quite clean."""
 
     def __init__(
@@ -97,7 +97,7 @@ class ClassifierLearner:
         return functional.cross_entropy(logits, targets, label_smoothing=0.05)
 
 
-def new_classifier(world: World) -> ResNetForImageClassification:
+def new_judge(world: World) -> ResNetForImageClassification:
     """An untrained classifier with one label per subject."""
     names = [subject.name for subject in world.subjects]
     config = ResNetConfig(
@@ -108,9 +108,9 @@ def new_classifier(world: World) -> ResNetForImageClassification:
     return ResNetForImageClassification(config)
 
 
-def export_classifier(checkpoint: Path, directory: Path, world: World) -> None:
+def export_judge(checkpoint: Path, directory: Path, world: World) -> None:
     """Write the averaged classifier of a checkpoint in half precision."""
-    network = new_classifier(world)
+    network = new_judge(world)
     load_trained(checkpoint, network)
     network.half().save_pretrained(directory)
 
