@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import bentoml
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,26 +14,31 @@ from api.native import Native
 from api.openapi import Documentation, picture_responses
 from engine.precision import place
 from models.catalog import load_catalog
+from models.registry import with_pipelines
 from runners.backend import RunnerBackend
 from runners.stable_diffusion import build_runner
 from serving import logs, startup
-from serving.descriptors import ReadyResponse, RequestBody
+from serving.descriptors import ReadyResponse, RequestBody, RequestQuery
 from serving.front import Front
-from serving.served import served_model
+from serving.served import served_loras, served_model
 from serving.shutdown import Shutdown
 from settings import Settings
 
 with startup.explained():
     settings = Settings()
     logs.configure(settings)
-    catalog = load_catalog(settings.catalog)
+    catalog = with_pipelines(load_catalog(settings.catalog))
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = place(settings.device, settings.precision)
     startup.check(entries, placement, settings.compile)
     startup.check_memory(entries, placement, settings.model_memory, settings.pinned_models)
 
 runner = build_runner(settings, entries, placement)
-backend = RunnerBackend(runner, [served_model(entry, placement) for entry in entries])
+backend = RunnerBackend(
+    runner,
+    [served_model(entry, placement) for entry in entries],
+    partial(served_loras, placement),
+)
 
 native = Native(backend, settings)
 drain = Drain()
@@ -47,6 +54,7 @@ documentation = Documentation(settings, backend.models)
 txt2img_body = RequestBody(documentation.txt2img_body(), documentation.schemas())
 img2img_body = RequestBody(documentation.img2img_body(), documentation.schemas())
 inpaint_body = RequestBody(documentation.inpaint_body(), documentation.schemas())
+dreambooth_query = RequestQuery()
 pictures = ReadyResponse(picture_responses()[200])
 
 
@@ -66,6 +74,12 @@ async def img2img(request: Request) -> Response:
 async def inpaint(request: Request) -> Response:
     """Pictures with a part painted anew."""
     return await native.inpaint(request)
+
+
+@svc.api(input=dreambooth_query, output=pictures, route="dreambooth")
+async def dreambooth(request: Request) -> Response:
+    """A picture by the fine-tuned model whose subject the prompt names."""
+    return await native.dreambooth(request)
 
 
 @svc.on_startup

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import replace
 
 from api import images
 from api.backend import ServedModel
-from api.errors import shown
 from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, SCHEDULER_MAX_STEPS, constraints
-from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.lineup import Choice, Lineup
+from api.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
 from engine.request import GenerationRequest, OutputFormat
+from models.finetuned import AUTO
 from settings import Settings
 
 
@@ -21,35 +21,46 @@ class Admission:
 
     Args:
         settings: the limits.
-        models: what is served; the first is the default.
+        lineup: what is served.
     """
 
-    def __init__(self, settings: Settings, models: Sequence[ServedModel]) -> None:
+    def __init__(self, settings: Settings, lineup: Lineup) -> None:
         self._settings = settings
-        self._models = {model.name: model for model in models}
-        self._default = models[0]
+        self._lineup = lineup
         self._constraints = constraints(settings)
 
     def txt2img(self, body: Txt2ImgBody, request_id: str) -> GenerationRequest:
         """Build the request for pictures from text. Raises ``RequestError``."""
-        model = self._check(body)
-        width = model.defaults.width if body.width is None else body.width
-        height = model.defaults.height if body.height is None else body.height
-        self._check_size(width, height, model)
-        return self._request(body, model, request_id, width, height)
+        choice = self._check(body)
+        width, height = self._drawn_size(body, choice.model, ("width", "height"))
+        return self._request(body, choice, request_id, width, height)
+
+    def dreambooth(self, query: DreamboothQuery, request_id: str) -> GenerationRequest:
+        """Build the request for a picture of the model that the prompt belongs to.
+
+        Raises ``RequestError``.
+        """
+        side = query.img_size
+        if side is not None:
+            self._constraints["width"].check("img_size", side)
+        body = Txt2ImgBody(prompt=query.prompt, width=side, height=side, model=AUTO)
+        choice = self._check(body)
+        width, height = self._drawn_size(body, choice.model, ("img_size", "img_size"))
+        return self._request(body, choice, request_id, width, height)
 
     def img2img(self, body: Img2ImgBody, data: bytes, request_id: str) -> GenerationRequest:
         """Build the request for pictures from text and picture. Raises ``RequestError``.
 
         Blocking, as it decodes and resizes ``data``: run it in a thread.
         """
-        model = self._check(body)
+        choice = self._check(body)
+        model = choice.model
         strength = model.defaults.strength if body.strength is None else body.strength
         self._check_strength(body, strength, model)
         picture = images.decode(data, self._settings.max_input_pixels, "img")
         width, height = self._size(body, picture.size, model)
         return replace(
-            self._request(body, model, request_id, width, height),
+            self._request(body, choice, request_id, width, height),
             init_image=images.to_bytes(picture, width, height),
             strength=strength,
         )
@@ -61,7 +72,8 @@ class Admission:
 
         Blocking, like ``img2img``.
         """
-        model = self._check(body)
+        choice = self._check(body)
+        model = choice.model
         strength = INPAINT_STRENGTH if body.strength is None else body.strength
         self._check_strength(body, strength, model)
         picture = images.decode(data, self._settings.max_input_pixels, "img")
@@ -75,20 +87,23 @@ class Admission:
             )
         width, height = self._size(body, picture.size, model)
         return replace(
-            self._request(body, model, request_id, width, height),
+            self._request(body, choice, request_id, width, height),
             init_image=images.to_bytes(picture, width, height),
             mask=images.to_bytes(mask, width, height),
             strength=strength,
         )
 
-    def _check(self, body: Txt2ImgBody) -> ServedModel:
+    def _check(self, body: Txt2ImgBody) -> Choice:
         for field, constraint in self._constraints.items():
             value = getattr(body, field, None)
             if value is not None:
                 constraint.check(field, value)
-        model = self._model(body)
-        scheduler = body.scheduler or model.defaults.scheduler
-        steps = self._steps(body, model)
+        for index, lora in enumerate(body.loras or ()):
+            if lora.scale is not None:
+                self._constraints["scale"].check(f"loras.{index}.scale", lora.scale)
+        choice = self._lineup.choose(body.model, body.prompt, body.task, body.loras or ())
+        scheduler = body.scheduler or choice.model.defaults.scheduler
+        steps = self._steps(body, choice.model)
         most = SCHEDULER_MAX_STEPS.get(scheduler)
         if most is not None and steps > most:
             raise RequestError(
@@ -104,25 +119,7 @@ class Admission:
                 f"got {body.seed}",
                 field="seed",
             )
-        return model
-
-    def _model(self, body: Txt2ImgBody) -> ServedModel:
-        model = self._default if body.model is None else self._models.get(body.model)
-        if model is None:
-            names = ", ".join(self._models)
-            raise RequestError(
-                ErrorCode.NOT_FOUND,
-                f"model must be one of {names}, got {shown(body.model)}",
-                field="model",
-            )
-        if body.task not in model.tasks:
-            raise RequestError(
-                ErrorCode.OUT_OF_RANGE,
-                f"model must be one that can do {body.task}; {model.name} can do "
-                f"{', '.join(model.tasks)}",
-                field="model",
-            )
-        return model
+        return choice
 
     def _check_strength(self, body: Img2ImgBody, strength: float, model: ServedModel) -> None:
         steps = self._steps(body, model)
@@ -133,8 +130,23 @@ class Admission:
                 field="strength",
             )
 
-    def _check_size(self, width: int, height: int, model: ServedModel) -> None:
-        for field, side in (("width", width), ("height", height)):
+    def _drawn_size(
+        self, body: Txt2ImgBody, model: ServedModel, fields: tuple[str, str]
+    ) -> tuple[int, int]:
+        """Width and height of a picture from text; ``fields`` is what the client calls them."""
+        width = model.defaults.width if body.width is None else body.width
+        height = model.defaults.height if body.height is None else body.height
+        self._check_size(width, height, model, fields)
+        return width, height
+
+    def _check_size(
+        self,
+        width: int,
+        height: int,
+        model: ServedModel,
+        fields: tuple[str, str] = ("width", "height"),
+    ) -> None:
+        for field, side in zip(fields, (width, height), strict=True):
             if side % model.multiple_of:
                 raise RequestError(
                     ErrorCode.OUT_OF_RANGE,
@@ -144,9 +156,9 @@ class Admission:
         if width * height > self._settings.max_pixels:
             raise RequestError(
                 ErrorCode.OUT_OF_RANGE,
-                f"width x height must be at most {self._settings.max_pixels} pixels, "
+                f"{' x '.join(fields)} must be at most {self._settings.max_pixels} pixels, "
                 f"got {width} x {height}",
-                field="width",
+                field=fields[0],
             )
 
     def _size(
@@ -175,8 +187,9 @@ class Admission:
         return body.num_inference_steps
 
     def _request(
-        self, body: Txt2ImgBody, model: ServedModel, request_id: str, width: int, height: int
+        self, body: Txt2ImgBody, choice: Choice, request_id: str, width: int, height: int
     ) -> GenerationRequest:
+        model = choice.model
         defaults = model.defaults
         guidance_scale = body.guidance_scale
         seed = body.seed
@@ -193,6 +206,8 @@ class Admission:
             guidance_scale=defaults.guidance_scale if guidance_scale is None else guidance_scale,
             scheduler=body.scheduler or defaults.scheduler,
             seed=seed,
+            loras=choice.uses,
+            variant=None if choice.lora is None else choice.lora.name,
             num_images=body.num_images or 1,
             output_format=OutputFormat(body.output_format or OutputFormat.PNG),
             deadline=self._settings.deadline,

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from api.schemas import GeneratedImage, GeneratedImages
+from api.schemas import GeneratedImage, GeneratedImages, UsedLora
 from engine.events import Image
 from engine.request import GenerationRequest
 
@@ -21,7 +21,7 @@ MAX_WARNINGS_CHARS = 2_000
 
 def file(image: Image, wanted: GenerationRequest) -> Response:
     """Answer with a picture itself."""
-    stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{wanted.model}-{image.seed}")
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{wanted.served_as}-{image.seed}")
     disposition = f'inline; filename="{stem}.{wanted.output_format}"'
     headers = {
         **common_headers(wanted),
@@ -35,7 +35,8 @@ def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:
     """Answer with ``GeneratedImages``; the pictures are in the order of their index."""
     body = GeneratedImages(
         images=[GeneratedImage.of(image) for image in images],
-        model=wanted.model,
+        model=wanted.served_as,
+        loras=[UsedLora(name=use.name, scale=use.scale) for use in wanted.further_loras],
         request_id=wanted.request_id,
     )
     warnings = [sentence for image in images for sentence in image.warnings]
@@ -45,7 +46,10 @@ def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:
 
 def common_headers(wanted: GenerationRequest) -> dict[str, str]:
     """What the headers of every successful answer say about the request."""
-    return {"X-Seed": str(wanted.seed), "X-Model": wanted.model}
+    headers = {"X-Seed": str(wanted.seed), "X-Model": wanted.served_as}
+    if wanted.further_loras:
+        headers["X-LoRAs"] = ", ".join(f"{use.name}:{use.scale:g}" for use in wanted.further_loras)
+    return headers
 
 
 def _warnings(sentences: Iterable[str]) -> dict[str, str]:

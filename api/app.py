@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -14,10 +13,11 @@ from starlette.responses import HTMLResponse
 from api import errors, page
 from api.backend import Backend
 from api.drain import Drain, DrainGate
+from api.lineup import Choice, Lineup
 from api.middleware import BodyLimit, RequestIdentity
 from api.native import Native
 from api.openapi import Documentation, error_responses, picture_responses
-from api.schemas import ModelInfo, ModelLimits, ModelList
+from api.schemas import FineTuning, ModelInfo, ModelLimits, ModelList
 from engine.errors import ErrorCode, RequestError
 from engine.request import OutputFormat
 from models.catalog import SCHEDULERS
@@ -59,7 +59,7 @@ def create_app(
     )
     documentation = Documentation(settings, backend.models)
     app.schemas = documentation.schemas()
-    models = _model_list(backend, settings)
+    lineup = Lineup(backend, settings)
 
     @app.post(
         "/txt2img",
@@ -97,6 +97,19 @@ def create_app(
     async def inpaint(request: Request) -> Response:
         return await native.inpaint(request)
 
+    dreambooth_documentation: dict[str, Any] = {
+        "tags": ["Pictures"],
+        "summary": "A picture by the fine-tuned model whose subject the prompt names",
+        "responses": picture_responses(),
+        "response_class": Response,
+        "openapi_extra": {"parameters": documentation.dreambooth_parameters()},
+    }
+
+    @app.get("/dreambooth", operation_id="dreambooth_get", **dreambooth_documentation)
+    @app.post("/dreambooth", operation_id="dreambooth", **dreambooth_documentation)
+    async def dreambooth(request: Request) -> Response:
+        return await native.dreambooth(request)
+
     @app.get(
         "/models",
         operation_id="models",
@@ -105,7 +118,7 @@ def create_app(
         responses=error_responses(503),
     )
     async def list_models() -> ModelList:
-        return models
+        return _model_list(lineup, settings)
 
     if swagger_assets is not None:
         html = page.swagger(app.title, swagger_assets)
@@ -135,22 +148,42 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     return response
 
 
-def _model_list(backend: Backend, settings: Settings) -> ModelList:
-    default = backend.models[0]
-    infos = [ModelInfo(default=model is default, **asdict(model)) for model in backend.models]
+def _model_list(lineup: Lineup, settings: Settings) -> ModelList:
     limits = ModelLimits(
         min_side=settings.min_side,
         max_side=settings.max_side,
         max_pixels=settings.max_pixels,
         max_steps=settings.max_steps,
         max_images=settings.max_images,
+        max_loras=settings.max_loras,
         max_prompt_chars=settings.max_prompt_chars,
         max_body_bytes=settings.max_body_bytes,
         max_input_pixels=settings.max_input_pixels,
     )
     return ModelList(
-        models=infos,
+        models=[_model_info(lineup, choice) for choice in lineup.choices()],
         limits=limits,
         schedulers=list(SCHEDULERS),
         output_formats=[file_format.value for file_format in OutputFormat],
+    )
+
+
+def _model_info(lineup: Lineup, choice: Choice) -> ModelInfo:
+    model, provenance = choice.model, choice.provenance
+    return ModelInfo(
+        name=choice.name,
+        kind=choice.kind,
+        default=choice.lora is None and model.name == lineup.models[0].name,
+        family=model.family,
+        precision=model.precision,
+        description=model.description if provenance is None else provenance.description,
+        licence=model.licence if provenance is None else provenance.licence,
+        tasks=list(model.tasks),
+        multiple_of=model.multiple_of,
+        defaults=model.defaults,
+        fine_tuning=None
+        if provenance is None
+        else FineTuning.model_validate(
+            {**provenance.model_dump(exclude={"description", "licence"}), "size": choice.size}
+        ),
     )

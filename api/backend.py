@@ -9,6 +9,7 @@ from typing import Protocol
 from engine.events import Event
 from engine.request import GenerationRequest
 from models.catalog import Defaults, Task
+from models.finetuned import Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class ServedModel:
     """A model that is being served.
 
     ``tasks`` are what it can do, ``multiple_of`` is what width and height must divide by, and
-    ``defaults`` are what a request to it falls back on.
+    ``defaults`` are what a request to it falls back on. A fine-tuned one has a ``provenance``, and
+    its ``size`` in bytes on the disk.
     """
 
     name: str
@@ -27,6 +29,28 @@ class ServedModel:
     tasks: tuple[Task, ...]
     multiple_of: int
     defaults: Defaults
+    provenance: Provenance | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedLora:
+    """A LoRA that can be applied to a model, alone (then it is a model itself) or with others.
+
+    ``tag`` is its version in the model store, ``size`` bytes on the disk, ``memory`` bytes of its
+    weights in the precision that is served.
+    """
+
+    name: str
+    tag: str
+    size: int
+    memory: int
+    provenance: Provenance
+
+    @property
+    def base(self) -> str:
+        """The model that it was made for."""
+        return self.provenance.base
 
 
 class Backend(Protocol):
@@ -35,6 +59,11 @@ class Backend(Protocol):
     @property
     def models(self) -> Sequence[ServedModel]:
         """The served models; the first one is the default."""
+        ...
+
+    @property
+    def loras(self) -> Sequence[ServedLora]:
+        """The LoRAs that there are at this moment."""
         ...
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:

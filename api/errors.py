@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -56,6 +56,8 @@ _EXPECTED = {
     "int_from_float": "an integer",
     "float_type": "a number",
     "bool_type": "true or false",
+    "list_type": "an array",
+    "int_parsing": "an integer",
 }
 
 
@@ -100,11 +102,17 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
 
-def from_validation(error: ValidationError, known_fields: Iterable[str]) -> RequestError:
-    """Put the first mistake that pydantic found into our words."""
+def from_validation(error: ValidationError, known: Mapping[str, Iterable[str]]) -> RequestError:
+    """Put the first mistake that pydantic found into our words.
+
+    Args:
+        known: the names of the body's fields, under "", and those of the objects in a list, under
+            the list's name.
+    """
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or None
     code = ErrorCode.OUT_OF_RANGE if first["type"] == "finite_number" else ErrorCode.INVALID_REQUEST
+    known_fields = known[str(first["loc"][0]) if len(first["loc"]) > 1 else ""]
     return RequestError(code, _sentence(first, field, known_fields), field=field)
 
 
@@ -113,7 +121,7 @@ def _sentence(mistake: ErrorDetails, field: str | None, known_fields: Iterable[s
     if kind == "json_invalid":
         return f"the body is not valid JSON: {mistake['ctx']['error']}"
     if kind == "model_type":
-        return "the body must be a JSON object"
+        return f"{field or 'the body'} must be a JSON object"
     if kind == "missing":
         return f"{field} is required"
     if kind == "extra_forbidden":

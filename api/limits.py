@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ RANDOM_SEED = -1
 # A model's default strength is for img2img; diffusers' inpainting pipelines all start from noise.
 INPAINT_STRENGTH = 1.0
 _MAX_GUIDANCE_SCALE = 30
+_MAX_LORA_SCALE = 2
 
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
 SCHEDULER_MAX_STEPS = {"lcm": 50}
@@ -71,6 +72,21 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """A list of at most ``maximum`` elements."""
+
+    maximum: int
+
+    def check(self, field: str, value: Sized) -> None:
+        if len(value) > self.maximum:
+            raise _out_of_range(field, f"at most {self.maximum} elements long", str(len(value)))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"maxItems": self.maximum}
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One of a few names."""
 
@@ -101,6 +117,8 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
         "seed": Range(RANDOM_SEED, MAX_SEED),
         "num_images": Range(1, settings.max_images),
         "output_format": Choice(tuple(OutputFormat)),
+        "loras": Count(settings.max_loras),
+        "scale": Range(-_MAX_LORA_SCALE, _MAX_LORA_SCALE),
     }
 
 

@@ -19,8 +19,9 @@ from api import accept, answers, errors, event_stream, forms, request_id
 from api.admission import Admission
 from api.backend import Backend
 from api.event_stream import EventStream
+from api.lineup import Lineup
 from api.presence import gone, while_there
-from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
 from engine.events import Event, Failed, Image
 from engine.request import GenerationRequest
@@ -33,7 +34,7 @@ _PARALLEL_DECODERS: Final = 2
 
 
 class Native:
-    """Answers ``/txt2img``, ``/img2img`` and ``/inpaint`` on any Starlette-compatible host.
+    """Answers the endpoints that make pictures on any Starlette-compatible host.
 
     Args:
         backend: where the pictures are made.
@@ -42,7 +43,7 @@ class Native:
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
         self._backend = backend
-        self._admission = Admission(settings, backend.models)
+        self._admission = Admission(settings, Lineup(backend, settings))
         self._decoders = anyio.CapacityLimiter(_PARALLEL_DECODERS)
 
     async def txt2img(self, request: Request) -> Response:
@@ -56,6 +57,12 @@ class Native:
     async def inpaint(self, request: Request) -> Response:
         """Multipart (``img``, ``mask``, ``data``) in, pictures out."""
         return await self._answer(request, self._admit_inpaint)
+
+    async def dreambooth(self, request: Request) -> Response:
+        """A prompt in the URL in, a picture of the model that it belongs to out."""
+        response = await self._answer(request, self._admit_dreambooth)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
 
     async def _answer(
         self, request: Request, admit: Callable[[Request], Awaitable[GenerationRequest]]
@@ -94,6 +101,15 @@ class Native:
             raise _unsupported("application/json", media_type)
         body = Txt2ImgBody.parse(await request.body())
         return self._admission.txt2img(body, request_id.current.get())
+
+    async def _admit_dreambooth(self, request: Request) -> GenerationRequest:
+        if await request.body():
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                "the parameters belong into the URL: there must be no body",
+            )
+        query = DreamboothQuery.of(request.query_params.multi_items())
+        return self._admission.dreambooth(query, request_id.current.get())
 
     async def _admit_img2img(self, request: Request) -> GenerationRequest:
         def admit(parts: Mapping[str, bytes], name: str) -> GenerationRequest:

@@ -15,11 +15,20 @@ from api.answers import JSON, MAX_WARNINGS_CHARS
 from api.backend import ServedModel
 from api.errors import DESCRIPTIONS, ErrorBody
 from api.limits import INPAINT_STRENGTH, constraints
-from api.schemas import Body, GeneratedImages, Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.schemas import (
+    Body,
+    DreamboothQuery,
+    GeneratedImages,
+    Img2ImgBody,
+    InpaintBody,
+    LoraBody,
+    Txt2ImgBody,
+)
 from engine.request import OutputFormat
+from models.finetuned import AUTO
 from settings import Settings
 
-_BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody)
+_BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody)
 _COMPONENT = "#/components/schemas/{name}"
 
 _EVENTS = """\
@@ -87,14 +96,20 @@ class Documentation:
         bodies = {body.__name__: self._body_schema(body) for body in _BODIES}
         return {**bodies, **answers["$defs"]}
 
-    def _body_schema(self, body: type[Txt2ImgBody]) -> dict[str, Any]:
-        schema = body.model_json_schema(schema_generator=_Schema)
-        schema["example"] = body.example
-        defaults = self._defaults(body)
-        names = [model.name for model in self._models if body.task in model.tasks]
-        keywords = {**self._keywords, "model": {"enum": names}}
+    def _body_schema(self, body: type[Body]) -> dict[str, Any]:
+        schema = body.model_json_schema(
+            schema_generator=_Schema, ref_template=_COMPONENT.format(name="{model}")
+        )
+        # Others that it refers to are components too.
+        schema.pop("$defs", None)
+        defaults: dict[str, Any] = {"scale": 1.0}
+        if issubclass(body, Txt2ImgBody):
+            schema["example"] = body.example
+            defaults = self._defaults(body)
+            names = [model.name for model in self._models if body.task in model.tasks]
+            schema["properties"]["model"]["examples"] = [*names, AUTO]
         for field, properties in schema["properties"].items():
-            properties.update(keywords.get(field, {}))
+            properties.update(self._keywords.get(field, {}))
             if "enum" in properties:
                 properties["enum"] = [*properties["enum"], None]
             properties.pop("default", None)
@@ -102,6 +117,24 @@ class Documentation:
                 properties["default"] = defaults[field]
                 properties.setdefault("examples", [defaults[field]])
         return schema
+
+    def dreambooth_parameters(self) -> list[dict[str, Any]]:
+        """The parameters in the URL of ``/dreambooth``."""
+        schema = DreamboothQuery.model_json_schema(schema_generator=_Schema)
+        keywords = {
+            "prompt": {"type": "string", **self._keywords["prompt"]},
+            "img_size": {"type": "integer", **self._keywords["width"]},
+        }
+        return [
+            {
+                "name": name,
+                "in": "query",
+                "required": name in schema["required"],
+                "description": properties["description"],
+                "schema": {**keywords[name], "examples": properties["examples"]},
+            }
+            for name, properties in schema["properties"].items()
+        ]
 
     def txt2img_body(self) -> dict[str, Any]:
         """The request body of ``/txt2img``."""
@@ -139,6 +172,7 @@ class Documentation:
             "num_images": 1,
             "output_format": OutputFormat.PNG.value,
             "previews": False,
+            "loras": [],
         }
         if body.task in model.tasks:
             defaults["model"] = model.name
@@ -179,6 +213,10 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
             "schema": {"type": "integer"},
         },
         "X-Model": {"description": "The model that was used", **text},
+        "X-LoRAs": {
+            "description": "The LoRAs of `loras` with their scales: `clay:0.8, wool:1`",
+            **text,
+        },
         "X-Warnings": {
             "description": "What of the request was not followed to the letter, if anything: a "
             f"JSON array of sentences in ASCII, at most {MAX_WARNINGS_CHARS} characters long (the "

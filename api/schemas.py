@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.errors import from_validation
+from api.errors import from_validation, shown
+from engine.errors import ErrorCode, RequestError
 from engine.events import Image
 from models.catalog import Defaults, Task
 
@@ -23,7 +26,23 @@ class Body(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise from_validation(error, cls.model_fields) from None
+            raise from_validation(error, cls.known_fields()) from None
+
+    @classmethod
+    def known_fields(cls) -> dict[str, list[str]]:
+        """The names of its fields, under "", and of those of the objects in a list, under its."""
+        return {"": list(cls.model_fields)}
+
+
+class LoraBody(Body):
+    """A LoRA to apply to the model."""
+
+    name: str = Field(
+        description="One of the models that `GET /models` lists with the kind `lora`, and with "
+        "the request's model as their `base`",
+        examples=["clay"],
+    )
+    scale: float | None = Field(None, description="How much of it", examples=[0.8])
 
 
 class Txt2ImgBody(Body):
@@ -65,7 +84,16 @@ class Txt2ImgBody(Body):
         "one come as JSON",
         examples=[1],
     )
-    model: str | None = Field(None, description="One of the models that `GET /models` lists")
+    model: str | None = Field(
+        None,
+        description="One of the models that `GET /models` lists at this moment; `auto`: the "
+        "fine-tuned one whose `subject_token` is in the prompt, else the default",
+    )
+    loras: list[LoraBody] | None = Field(
+        None,
+        description="LoRAs to apply together; each may be there once",
+        examples=[[]],
+    )
     output_format: str | None = Field(None, description="File format", examples=["png"])
     previews: bool | None = Field(
         None,
@@ -73,6 +101,40 @@ class Txt2ImgBody(Body):
         "with `Accept: text/event-stream`",
         examples=[False],
     )
+
+    @classmethod
+    def known_fields(cls) -> dict[str, list[str]]:
+        return {**super().known_fields(), "loras": list(LoraBody.model_fields)}
+
+
+class DreamboothQuery(Body):
+    """A picture of a subject, in the words of the URL."""
+
+    prompt: str = Field(
+        description="What to draw; the `subject_token` of a fine-tuned model in it chooses that "
+        "model",
+        examples=["a red apple on a blue background"],
+    )
+    img_size: int | None = Field(
+        None,
+        description="Width and height in pixels, a multiple of the model's `multiple_of`; "
+        "default: the model's own size",
+        examples=[64],
+    )
+
+    @classmethod
+    def of(cls, parameters: Sequence[tuple[str, str]]) -> Self:
+        """Read the parameters of a URL. Raises ``RequestError``."""
+        values: dict[str, str] = {}
+        for name, value in parameters:
+            if name in values:
+                message = f"{shown(name)} may be given once only"
+                raise RequestError(ErrorCode.INVALID_REQUEST, message, field=name)
+            values[name] = value
+        try:
+            return cls.model_validate_strings(values)
+        except ValidationError as error:
+            raise from_validation(error, cls.known_fields()) from None
 
 
 class Img2ImgBody(Txt2ImgBody):
@@ -136,18 +198,43 @@ class GeneratedImage(BaseModel):
         )
 
 
+class UsedLora(BaseModel):
+    """A LoRA that was applied, beside the one that a fine-tuned model may be."""
+
+    name: str
+    scale: float
+
+
 class GeneratedImages(BaseModel):
     """All pictures of a request, in the order of their index."""
 
     images: list[GeneratedImage]
     model: str = Field(description="The model that was used")
+    loras: list[UsedLora]
     request_id: str = Field(description="The name of this request in the service's logs")
+
+
+class FineTuning(BaseModel):
+    """How a fine-tuned model came about."""
+
+    base: str = Field(description="The model that it was tuned from")
+    base_revision: str = Field(description="The base's weights at that time")
+    subject_token: str | None = Field(description="The word that stands for its subject")
+    class_name: str | None = Field(description="What kind of thing its subject is")
+    steps: int | None = Field(description="Steps of training")
+    data_hash: str | None = Field(description="Hash of the training pictures")
+    created: datetime
+    size: int = Field(description="Bytes of its weights on the disk")
 
 
 class ModelInfo(BaseModel):
     """One model that is being served."""
 
     name: str
+    kind: Literal["base", "full", "lora"] = Field(
+        description="`full` and `lora` are fine-tuned; those of the kind `lora` may be in `loras` "
+        "too, with their `base` as the model"
+    )
     default: bool = Field(description="Whether requests without `model` go to it")
     family: str
     precision: str
@@ -158,6 +245,7 @@ class ModelInfo(BaseModel):
     defaults: Defaults = Field(
         description="What a request falls back on; `strength` is that of img2img"
     )
+    fine_tuning: FineTuning | None = Field(description="null for a base")
 
 
 class ModelLimits(BaseModel):
@@ -168,6 +256,7 @@ class ModelLimits(BaseModel):
     max_pixels: int = Field(description="width x height")
     max_steps: int
     max_images: int = Field(description="Pictures per request")
+    max_loras: int = Field(description="Elements of `loras`")
     max_prompt_chars: int
     max_body_bytes: int
     max_input_pixels: int = Field(description="width x height of an input picture")

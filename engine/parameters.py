@@ -25,7 +25,7 @@ def to_text(request: GenerationRequest) -> str:
     }
     if request.strength is not None:
         settings["Denoising strength"] = request.strength
-    further = [f"{use.name}:{use.scale:g}" for use in request.loras if use.name != request.variant]
+    further = [f"{use.name}:{use.scale:g}" for use in request.further_loras]
     if further:
         settings["LoRAs"] = json.dumps(", ".join(further))
     lines = [request.prompt]

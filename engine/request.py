@@ -92,3 +92,8 @@ class GenerationRequest:
     def served_as(self) -> str:
         """The model's name as the client sees it."""
         return self.variant or self.model
+
+    @property
+    def further_loras(self) -> tuple[LoraUse, ...]:
+        """Those beside the fine-tuned model's own."""
+        return tuple(use for use in self.loras if use.name != self.variant)

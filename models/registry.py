@@ -12,19 +12,24 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import yaml
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from models.catalog import BentoSource, Catalog, HuggingFaceSource, ModelEntry, ModelName
 from models.errors import LoadError, ModelError, UnknownModel
-from models.finetuned import FineTuned, Kind, Provenance, metadata, read_version
+from models.finetuned import AUTO, FineTuned, Kind, Provenance
 from models.lora import LORA_FILE, check_lora
 from models.store import (
+    DESCRIPTION,
     find,
     folder_size,
     resolve,
@@ -38,9 +43,24 @@ from models.weights import check_folder, components, read_index
 
 logger = logging.getLogger(__name__)
 
-# What clients say for "whichever model the prompt belongs to".
-AUTO: Final = "auto"
+_MARK: Final = "fine_tuned"
 _DIGITS: Final = 12
+
+
+class _Marked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    provenance: Provenance
+
+
+class _Metadata(BaseModel):
+    fine_tuned: _Marked
+
+
+class _Description(BaseModel):
+    creation_time: AwareDatetime
+    metadata: _Metadata
 
 
 def register(
@@ -62,7 +82,7 @@ def register(
     _check(kind, folder)
     version = content_hash(folder)
     with _locked():
-        if any(read_version(path) is None for path in _folders(store_folder() / name)):
+        if any(_read(path) is None for path in _folders(store_folder() / name)):
             raise ModelError(
                 f"The model store has a '{name}' that is no fine-tuned model, or a broken one; "
                 f"choose another name, or delete it: bentoml models delete {name}"
@@ -70,7 +90,7 @@ def register(
         staging = Path(tempfile.mkdtemp(dir=staging_root())) / version
         try:
             shutil.move(folder, staging)
-            stored = store(name, version, staging, metadata(kind, provenance))
+            stored = store(name, version, staging, _metadata(kind, provenance))
         finally:
             shutil.rmtree(staging.parent)
     return get(stored.tag)
@@ -97,7 +117,7 @@ def finetuned() -> tuple[FineTuned, ...]:
     """
     found = []
     for folder in _folders(store_folder()):
-        versions = [one for path in _folders(folder) if (one := read_version(path)) is not None]
+        versions = [one for path in _folders(folder) if (one := _read(path)) is not None]
         if versions:
             found.append(max(versions, key=lambda one: (one.registered, one.model.tag)).model)
     return tuple(found)
@@ -107,7 +127,7 @@ def get(tag: str) -> FineTuned:
     """The fine-tuned model ``name:version``. Raises ``UnknownModel``."""
     name, _, version = tag.partition(":")
     versions = {path.name: path for path in _folders(store_folder() / name)}
-    found = read_version(versions[version]) if version in versions else None
+    found = _read(versions[version]) if version in versions else None
     if found is None:
         raise UnknownModel(tag, (one.tag for one in finetuned()))
     return found.model
@@ -215,3 +235,49 @@ def _folders(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    model: FineTuned
+    registered: datetime
+
+
+def _metadata(kind: Kind, provenance: Provenance) -> Mapping[str, Any]:
+    mark = _Marked(kind=kind, provenance=provenance)
+    return {_MARK: mark.model_dump(mode="json", exclude_none=True)}
+
+
+def _read(folder: Path) -> _Version | None:
+    """What a version's folder holds; None if that is not a fine-tuned model, or no longer."""
+    file = folder / DESCRIPTION
+    try:
+        status = file.stat()
+        return _parse(file, status.st_ino, status.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _parse(file: Path, inode: int, modified: int) -> _Version | None:
+    """Read a description, once for each time it is written (which both numbers tell)."""
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if _MARK not in document["metadata"]:
+            return None
+        description = _Description.model_validate(document)
+        size = sum(path.stat().st_size for path in file.parent.rglob("*.safetensors"))
+    except (ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+        logger.warning("%s is left out, as its description is broken: %s", file.parent, error)
+        return None
+    name, version = file.parent.parent.name, file.parent.name
+    marked = description.metadata.fine_tuned
+    model = FineTuned(
+        name=name,
+        kind=marked.kind,
+        tag=f"{name}:{version}",
+        path=file.parent,
+        size=size,
+        provenance=marked.provenance,
+    )
+    return _Version(model, description.creation_time)

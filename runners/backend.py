@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from bentoml.exceptions import BentoMLException
 
-from api.backend import ServedModel
+from api.backend import ServedLora, ServedModel
 from engine.errors import ErrorCode
 from engine.events import Event, Failed, ends, from_line
 from engine.request import GenerationRequest
@@ -24,15 +24,31 @@ GRACE_SECONDS = 5.0  # the engine notices a missed deadline itself, if it is the
 
 
 class RunnerBackend:
-    """Implements ``api.backend.Backend`` over the handle of a ``StableDiffusionRunnable``."""
+    """Implements ``api.backend.Backend`` over the handle of a ``StableDiffusionRunnable``.
 
-    def __init__(self, runner: Any, models: Sequence[ServedModel]) -> None:
+    Args:
+        runner: the handle.
+        models: what the runner was started with.
+        loras: looks at the LoRAs that there are.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        models: Sequence[ServedModel],
+        loras: Callable[[], Sequence[ServedLora]],
+    ) -> None:
         self._runner = runner
         self._models = tuple(models)
+        self._loras = loras
 
     @property
     def models(self) -> Sequence[ServedModel]:
         return self._models
+
+    @property
+    def loras(self) -> Sequence[ServedLora]:
+        return self._loras()
 
     async def ready(self) -> bool:
         return bool(await self._runner.runner_handle_is_ready())

@@ -69,6 +69,13 @@ class RequestBody(_HttpOnly, IODescriptor[Request]):
         raise NotImplementedError("an input has no responses")
 
 
+class RequestQuery(RequestBody):
+    """An input that is the whole request, with its parameters in the URL and without a body."""
+
+    def __init__(self) -> None:
+        super().__init__({"required": False, "content": {"application/octet-stream": {}}}, {})
+
+
 class ReadyResponse(_HttpOnly, IODescriptor[Response]):
     """An output that is a response already, be it whole or a stream.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -12,13 +13,14 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app, middleware
-from api.backend import ServedModel
+from api.backend import ServedLora, ServedModel
 from api.drain import Drain
 from api.native import Native
 from engine.encoding import encode
 from engine.events import Event, Failed, Image, Progress, Queued
 from engine.request import GenerationRequest
 from models.catalog import Defaults
+from models.finetuned import Provenance
 from settings import Settings
 
 TINY = ServedModel(
@@ -38,6 +40,15 @@ TINY = ServedModel(
         scheduler="ddim",
     ),
 )
+
+
+def make_lora(name: str, base: str = "tiny", memory: int = 1000, **fields: Any) -> ServedLora:
+    """A LoRA; ``fields`` are those of its provenance."""
+    common = {"base": base, "base_revision": "1234", "licence": "mine"}
+    provenance = Provenance(**{**common, **fields})
+    return ServedLora(name, f"{name}:v1", size=2000, memory=memory, provenance=provenance)
+
+
 PREVIEW = b"\x89PNG, small"
 
 
@@ -46,6 +57,7 @@ class ColourBackend:
 
     ``warnings`` go with every picture. ``failure`` makes it fail after the steps, or at once if it
     is ``refused``; ``hold`` makes it wait before them, and counts who did not wait to the end.
+    ``models`` and ``loras`` are what it says it has.
     """
 
     def __init__(self) -> None:
@@ -55,10 +67,8 @@ class ColourBackend:
         self.refused = False
         self.hold: asyncio.Event | None = None
         self.cancelled = 0
-
-    @property
-    def models(self) -> Sequence[ServedModel]:
-        return (TINY,)
+        self.models: Sequence[ServedModel] = (TINY,)
+        self.loras: Sequence[ServedLora] = ()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         self.requests.append(request)

@@ -8,20 +8,21 @@ import PIL.Image
 import pytest
 
 from api.admission import Admission
+from api.lineup import Lineup
 from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
 from engine.request import OutputFormat
 from models.catalog import SCHEDULERS
 from settings import Settings
 from tests import uploads
-from tests.unit.api.conftest import TINY
+from tests.unit.api.conftest import TINY, ColourBackend
 
 PICTURE = uploads.encode(uploads.red_and_blue())
 
 
 @pytest.fixture
-def admission(settings: Settings) -> Admission:
-    return Admission(settings, [TINY])
+def admission(backend: ColourBackend, settings: Settings) -> Admission:
+    return Admission(settings, Lineup(backend, settings))
 
 
 def refusal(admission: Admission, **fields: Any) -> RequestError:
@@ -132,7 +133,7 @@ def test_unknown_model(admission: Admission) -> None:
     error = refusal(admission, model="sd-9")
 
     assert (error.code, error.field) == (ErrorCode.NOT_FOUND, "model")
-    assert error.message == 'model must be one of tiny, got "sd-9"'
+    assert error.message == 'model must be auto or one of tiny, got "sd-9"'
 
 
 def test_strength_leaves_at_least_one_step(admission: Admission) -> None:
@@ -182,9 +183,11 @@ def test_a_random_seed_leaves_room_for_its_followers(
 
 
 @pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint"])
-def test_a_model_does_only_its_tasks(settings: Settings, task: str) -> None:
+def test_a_model_does_only_its_tasks(
+    backend: ColourBackend, admission: Admission, task: str
+) -> None:
     others = tuple(other for other in TINY.tasks if other != task)
-    admission = Admission(settings, [replace(TINY, tasks=others)])
+    backend.models = [replace(TINY, tasks=others)]
     admit: dict[str, Callable[[], Any]] = {
         "txt2img": lambda: admission.txt2img(Txt2ImgBody(prompt="x"), "r"),
         "img2img": lambda: admission.img2img(Img2ImgBody(prompt="x"), PICTURE, "r"),

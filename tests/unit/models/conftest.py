@@ -12,8 +12,6 @@ import bentoml
 import pytest
 import torch
 import yaml
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
 from safetensors.torch import save_file
 
 from models.catalog import ModelEntry
@@ -103,21 +101,6 @@ def hub_server(repo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[H
     with serve() as server:
         server.repos["acme/tiny"] = Repo(repo_folder)
         yield server
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Path]:
-    """An empty BentoML home: for this process, which has settled on another, and its children."""
-    home = tmp_path / "bentoml"
-    models = home / "models"
-    models.mkdir(parents=True)
-    BentoMLContainer.model_store_dir.set(str(models))
-    BentoMLContainer.model_store.set(ModelStore(models))
-    try:
-        yield home
-    finally:
-        BentoMLContainer.model_store_dir.reset()
-        BentoMLContainer.model_store.reset()
 
 
 @pytest.fixture

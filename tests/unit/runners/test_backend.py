@@ -31,7 +31,7 @@ class Handle:
 
 def events(chunks: Callable[[], AsyncGenerator[str, None]], deadline: float = 300.0) -> list[Event]:
     async def run() -> list[Event]:
-        backend = RunnerBackend(Handle(chunks), [])
+        backend = RunnerBackend(Handle(chunks), [], tuple)
         return [event async for event in backend.generate(make_request(deadline=deadline))]
 
     return asyncio.run(run())

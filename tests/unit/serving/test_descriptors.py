@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.openapi import Documentation, picture_responses
-from serving.descriptors import ReadyResponse, RequestBody
+from serving.descriptors import ReadyResponse, RequestBody, RequestQuery
 from settings import Settings
 from tests.unit.api.conftest import TINY
 
@@ -44,6 +44,17 @@ def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
     )
     assert operation["requestBody"] == openapi
     assert "image/png" in operation["responses"][200]["content"]
+
+
+def test_bentoml_can_document_an_endpoint_with_everything_in_the_url() -> None:
+    svc = bentoml.legacy.Service("documented")
+
+    @svc.api(input=RequestQuery(), output=ReadyResponse(picture_responses()[200]))
+    async def draw(request: Request) -> Response:
+        raise NotImplementedError
+
+    operation = svc.openapi_spec.asdict()["paths"]["/draw"]["post"]
+    assert operation["requestBody"]["required"] is False
 
 
 def test_other_protocols_are_refused() -> None:

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from engine.precision import Placement
-from models.catalog import load_catalog
-from serving.served import served_model
+from models.catalog import BUILT_IN, load_catalog
+from models.finetuned import Provenance
+from models.lora import LORA_FILE
+from models.registry import register, remove, with_pipelines
+from serving.served import served_loras, served_model
+from tests.loras import save_lora
 
 
 def test_every_entry_of_the_catalog_can_be_presented() -> None:
@@ -14,3 +21,37 @@ def test_every_entry_of_the_catalog_can_be_presented() -> None:
         assert model.defaults.height % model.multiple_of == 0
         assert int(model.defaults.num_inference_steps * model.defaults.strength) >= 1
         assert model.tasks == entry.tasks
+
+
+def test_loras_are_presented_while_they_are_there(store: Path, tmp_path: Path) -> None:
+    catalog = load_catalog()
+    folder = save_lora(tmp_path / "lora")
+    provenance = Provenance(base="embedded", base_revision="1", licence="mine")
+    assert served_loras(Placement("cpu", "fp32")) == ()
+
+    model = register("clay", "lora", folder, provenance, catalog)
+    (lora,) = served_loras(Placement("cpu", "fp32"))
+    assert (lora.name, lora.tag, lora.base) == ("clay", model.tag, "embedded")
+    assert lora.size == model.size
+    assert 0 < lora.memory < lora.size
+    (half,) = served_loras(Placement("cuda", "fp16"))
+    assert half.memory * 2 == lora.memory
+
+    (model.path / LORA_FILE).write_bytes(b"damaged")
+    assert served_loras(Placement("cpu", "fp32")) == ()
+    remove("clay")
+    assert served_loras(Placement("cpu", "fp32")) == ()
+
+
+def test_a_fine_tuned_pipeline_says_where_it_comes_from(store: Path, tmp_path: Path) -> None:
+    catalog = load_catalog()
+    folder = tmp_path / "pipeline"
+    shutil.copytree(BUILT_IN.parent / "embedded", folder)
+    provenance = Provenance(
+        base="embedded", base_revision="1", licence="mine", subject_token="unqtkn"
+    )
+    model = register("tuned", "full", folder, provenance, catalog)
+    served = served_model(with_pipelines(catalog).get("tuned"), Placement("cpu", "fp32"))
+
+    assert (served.name, served.size) == ("tuned", model.size)
+    assert served.provenance == model.provenance
