@@ -1,41 +1,25 @@
-"""``python -m models pull|list|remove``: the models of the catalog on this machine."""
+"""``python -m models pull|register|list|remove``: the models on this machine."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from models.catalog import (
-    BentoSource,
-    Catalog,
-    EmbeddedSource,
-    FileSource,
-    HuggingFaceSource,
-    ModelEntry,
-    Variant,
-    load_catalog,
-)
-from models.errors import ModelError
+from pydantic import ValidationError
+
+from models import listing, registry
+from models.catalog import Catalog, Variant, load_catalog
+from models.errors import LoadError, ModelError
+from models.finetuned import Kind, Provenance
+from models.lora import LORA_FILE
 from models.pulling import pull
-from models.store import find, folder_size, readable, remove
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of ``list``: a model in one variant. ``size`` in bytes, None if not here."""
-
-    name: str
-    family: str
-    precision: str
-    state: str
-    size: int | None
-    licence: str
-    gated: bool
+from models.store import readable, remove, staging_root
+from models.weights import check_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,13 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         catalog = load_catalog(options.catalog)
-        if options.command == "pull":
-            _pull(catalog, options.name, options.precision)
-        elif options.command == "list":
-            _list(catalog, as_json=options.json)
-        else:
-            _remove(catalog, options.name, options.precision)
-    except ModelError as error:
+        match options.command:
+            case "pull":
+                _pull(catalog, options.name, options.precision)
+            case "register":
+                _register(catalog, options)
+            case "list":
+                show = listing.as_json if options.json else listing.as_text
+                print(show(catalog, registry.finetuned()))
+            case _:
+                _remove(catalog, options.name, options.precision)
+    except (ModelError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -70,11 +58,27 @@ def _parser() -> argparse.ArgumentParser:
     pulling = commands.add_parser("pull", help="download a model into the BentoML model store")
     pulling.add_argument("name", help="a name of the catalog, for example sd-1.5")
     pulling.add_argument("--precision", choices=("fp32", "fp16"), required=True)
-    listing = commands.add_parser("list", help="show the catalog and what is on this machine")
-    listing.add_argument("--json", action="store_true", help="one JSON array instead of a table")
-    removal = commands.add_parser("remove", help="delete a downloaded model")
+    registration = commands.add_parser(
+        "register", help="copy a fine-tuned model into the BentoML model store"
+    )
+    registration.add_argument("name", help="a new name, or that of a model to replace")
+    files = registration.add_mutually_exclusive_group(required=True)
+    files.add_argument("--lora", type=Path, metavar="FILE", help="a .safetensors file")
+    files.add_argument("--pipeline", type=Path, metavar="FOLDER", help="a diffusers pipeline")
+    registration.add_argument(
+        "--base", required=True, help="the model of the catalog that it was tuned from"
+    )
+    registration.add_argument("--token", help="the word that stands for its subject")
+    registration.add_argument("--class-name", help="what kind of thing its subject is")
+    registration.add_argument("--licence", default="not stated")
+    registration.add_argument("--description", default="")
+    lister = commands.add_parser("list", help="show the catalog and what is on this machine")
+    lister.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    removal = commands.add_parser("remove", help="delete a downloaded or a fine-tuned model")
     removal.add_argument("name")
-    removal.add_argument("--precision", choices=("fp32", "fp16"), help="default: all")
+    removal.add_argument(
+        "--precision", choices=("fp32", "fp16"), help="of a downloaded one; default: all"
+    )
     return parser
 
 
@@ -83,64 +87,50 @@ def _pull(catalog: Catalog, name: str, precision: str) -> None:
     print(f"{name} in {precision} is in the BentoML model store as {stored.tag} ({stored.path}).")
 
 
+def _register(catalog: Catalog, options: argparse.Namespace) -> None:
+    """Copy what the user has, as the store takes the folder that it is given."""
+    registry.check_name(options.name, catalog)
+    entry = catalog.get(options.base)
+    try:
+        provenance = Provenance(
+            base=options.base,
+            base_revision=registry.revision_of(entry, entry.variants[0]),
+            subject_token=options.token,
+            class_name=options.class_name,
+            licence=options.licence,
+            description=options.description,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ModelError(f"{first['loc'][0]} {first['input']!r}: {first['msg']}.") from None
+    with tempfile.TemporaryDirectory(dir=staging_root()) as temporary:
+        folder = Path(temporary) / "model"
+        kind: Kind
+        if options.lora is not None:
+            kind = "lora"
+            check_file(options.lora)
+            folder.mkdir()
+            shutil.copyfile(options.lora, folder / LORA_FILE)
+        else:
+            kind = "full"
+            if not options.pipeline.is_dir():
+                raise LoadError(f"{options.pipeline} is no folder.")
+            shutil.copytree(options.pipeline, folder)
+        model = registry.register(options.name, kind, folder, provenance, catalog)
+    print(f"{model.name} is in the BentoML model store as {model.tag} ({model.path}).")
+
+
 def _remove(catalog: Catalog, name: str, precision: Variant | None) -> None:
-    entry = catalog.get(name)
-    freed = sum(
-        remove(entry, variant) for variant in entry.variants if precision in (None, variant)
-    )
-    if not freed:
-        raise ModelError(f"{name} is not downloaded{f' in {precision}' if precision else ''}.")
+    if precision is None and name in [model.name for model in registry.finetuned()]:
+        freed = registry.remove(name)
+    else:
+        entry = catalog.get(name)
+        freed = sum(
+            remove(entry, variant) for variant in entry.variants if precision in (None, variant)
+        )
+        if not freed:
+            raise ModelError(f"{name} is not downloaded{f' in {precision}' if precision else ''}.")
     print(f"{name} is removed; {readable(freed)} are free again.")
-
-
-def _list(catalog: Catalog, *, as_json: bool) -> None:
-    rows = [_row(entry, variant) for entry in catalog for variant in entry.variants]
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
-        return
-    table = [("NAME", "FAMILY", "PRECISION", "STATE", "SIZE", "LICENCE")]
-    table += [
-        (
-            row.name,
-            row.family,
-            row.precision,
-            row.state,
-            "-" if row.size is None else readable(row.size),
-            row.licence + (" (gated)" if row.gated else ""),
-        )
-        for row in rows
-    ]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
-
-
-def _row(entry: ModelEntry, variant: Variant) -> Row:
-    state, size = _state(entry, variant)
-    return Row(
-        name=entry.name,
-        family=entry.family,
-        precision=variant,
-        state=state,
-        size=size,
-        licence=entry.licence,
-        gated=entry.gated,
-    )
-
-
-def _state(entry: ModelEntry, variant: Variant) -> tuple[str, int | None]:
-    source = entry.source
-    if isinstance(source, HuggingFaceSource | BentoSource):
-        stored = find(entry, variant)
-        return ("not downloaded", None) if stored is None else ("downloaded", stored.size)
-    if not source.path.exists():
-        return "missing", None
-    if isinstance(source, FileSource):
-        return "local", source.path.stat().st_size
-    state = "embedded" if isinstance(source, EmbeddedSource) else "local"
-    return state, folder_size(source.path)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,21 @@ _MATRIX = re.compile(
 _SIDES: Final = {"down": "down", "A": "down", "up": "up", "B": "up"}
 
 
-def check_lora(file: Path) -> None:
+# A layer that takes the text, in either convention.
+_TAKES_TEXT = re.compile(r"attn2[._](?:processor\.)?to_k$")
+
+
+def check_lora(file: Path, text_channels: int | None = None) -> None:
     """Raise unless ``file`` holds a LoRA, by its header alone.
+
+    Args:
+        text_channels: of the text that the base's denoiser takes (768 for SD 1, 1024 for SD 2),
+            where that is known.
 
     Raises:
         UnsafeWeights: it is not in the safetensors format.
-        LoadError: it is something else, or of a kind that is not served (DoRA, LoHa, LoKr).
+        LoadError: it is something else, of another kind of base, or of a kind that is not served
+            (DoRA, LoHa, LoKr).
     """
     header: dict[str, Mapping[str, Any]] = read_header(file)
     header.pop("__metadata__", None)
@@ -54,4 +63,9 @@ def check_lora(file: Path) -> None:
             raise LoadError(
                 f"{file.name} is not a LoRA: the matrices of '{layer[:120]}' do not fit each "
                 f"other: {down} and {up}."
+            )
+        if text_channels not in (None, down[1]) and _TAKES_TEXT.search(layer):
+            raise LoadError(
+                f"{file.name} is a LoRA of another kind of base: its denoiser takes text of "
+                f"{down[1]} channels, that of the base named here {text_channels}."
             )

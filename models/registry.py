@@ -24,7 +24,14 @@ import yaml
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from models.catalog import BentoSource, Catalog, HuggingFaceSource, ModelEntry, ModelName
+from models.catalog import (
+    BentoSource,
+    Catalog,
+    FileSource,
+    HuggingFaceSource,
+    ModelEntry,
+    ModelName,
+)
 from models.errors import LoadError, ModelError, UnknownModel
 from models.finetuned import AUTO, FineTuned, Kind, Provenance
 from models.lora import LORA_FILE, check_lora
@@ -39,7 +46,7 @@ from models.store import (
     variant_for,
 )
 from models.store import register as store
-from models.weights import check_folder, components, read_index
+from models.weights import check_folder, components, read_index, text_channels
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +85,7 @@ def register(
             what it should; it is still there.
     """
     check_name(name, catalog)
-    catalog.get(provenance.base)
-    _check(kind, folder)
+    _check(kind, folder, catalog.get(provenance.base))
     version = content_hash(folder)
     with _locked():
         if any(_read(path) is None for path in _folders(store_folder() / name)):
@@ -209,7 +215,7 @@ def content_hash(path: Path) -> str:
     return whole.hexdigest()[:_DIGITS]
 
 
-def _check(kind: Kind, folder: Path) -> None:
+def _check(kind: Kind, folder: Path, base: ModelEntry) -> None:
     if kind == "full":
         check_folder(folder, components(read_index(folder)))
         return
@@ -219,13 +225,22 @@ def _check(kind: Kind, folder: Path) -> None:
             f"{folder} must have the file {LORA_FILE} and no other; it has "
             f"{', '.join(names) or 'none'}."
         )
-    check_lora(folder / LORA_FILE)
+    check_lora(folder / LORA_FILE, _text_channels(base))
+
+
+def _text_channels(base: ModelEntry) -> int | None:
+    """Of the text that its UNet takes; None where its files are not here."""
+    if isinstance(base.source, FileSource):
+        return text_channels(base.source.config)
+    try:
+        return text_channels(resolve(base, base.variants[0]))
+    except ModelError:
+        return None
 
 
 @contextmanager
 def _locked() -> Iterator[None]:
     """One at a time changes what is registered, among all processes."""
-    staging_root().mkdir(parents=True, exist_ok=True)
     with FileLock(staging_root() / "registry.lock"):
         yield
 

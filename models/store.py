@@ -144,8 +144,10 @@ def staging_folder(entry: ModelEntry, variant: Variant) -> Path:
 
 
 def staging_root() -> Path:
-    """The folder for what is on its way into the store, or out of it."""
-    return store_folder().parent / "pulls"
+    """The folder for what is on its way into the store, or out of it; on the same disk."""
+    root = store_folder().parent / "pulls"
+    root.mkdir(parents=True, exist_ok=True)
+    return root
 
 
 def register(name: str, version: str, folder: Path, metadata: Mapping[str, Any]) -> Stored:

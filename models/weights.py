@@ -44,18 +44,30 @@ def read_index(folder: Path) -> dict[str, Any]:
     Raises:
         LoadError: there is none, or it is not a JSON object.
     """
-    file = folder / "model_index.json"
+    if not (folder / "model_index.json").is_file():
+        raise LoadError(f"{folder} is not a diffusers pipeline folder: it has no model_index.json.")
+    return _read_json(folder / "model_index.json")
+
+
+def text_channels(folder: Path) -> int | None:
+    """The channels of the text that a pipeline's UNet takes; None if its config does not say.
+
+    Raises:
+        LoadError: the config cannot be read.
+    """
+    config = folder / "unet" / "config.json"
+    channels = _read_json(config).get("cross_attention_dim") if config.is_file() else None
+    return channels if isinstance(channels, int) else None
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LoadError(
-            f"{folder} is not a diffusers pipeline folder: it has no model_index.json."
-        ) from None
+        document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LoadError(f"{file} cannot be read: {error}") from error
-    if not isinstance(index, dict):
+    if not isinstance(document, dict):
         raise LoadError(f"{file} is not a JSON object.")
-    return index
+    return document
 
 
 def components(index: Mapping[str, Any]) -> tuple[str, ...]:

@@ -73,6 +73,24 @@ def test_other_files_are_refused(
         check_lora(write(tmp_path / "a.safetensors", **shapes))
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "unet.a.attn2.to_k.lora.{}",
+        "unet.a.attn2.processor.to_k_lora.{}",
+        "lora_unet_a_attn2_to_k.lora_{}",
+    ],
+)
+def test_loras_of_another_architecture(tmp_path: Path, layer: str) -> None:
+    shapes = {f"{layer.format('down')}.weight": (4, 768), f"{layer.format('up')}.weight": UP}
+    file = write(tmp_path / "a.safetensors", **shapes)
+
+    check_lora(file, 768)
+    check_lora(file)
+    with pytest.raises(LoadError, match=r"takes text of 768 channels, .* named here 1024"):
+        check_lora(file, 1024)
+
+
 def test_only_safetensors(tmp_path: Path) -> None:
     for name in ("a.bin", "a.safetensors"):
         file = tmp_path / name

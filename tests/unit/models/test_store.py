@@ -96,7 +96,8 @@ def test_list_and_remove_on_the_command_line(
 
     status, out, err = run("list", "--json", SD_CATALOG=str(catalog))
     assert (status, err) == (0, "")
-    rows = {(row["name"], row["precision"]): row for row in json.loads(out)}
+    assert json.loads(out)["fine_tuned"] == []
+    rows = {(row["name"], row["precision"]): row for row in json.loads(out)["catalog"]}
     assert rows["tiny", "fp16"] == {
         "name": "tiny",
         "family": "sd1",
@@ -134,6 +135,7 @@ def test_list_and_remove_on_the_command_line(
     ("arguments", "message"),
     [
         (("pull", "sd-9", "--precision", "fp16"), "error: There is no model 'sd-9'; known models"),
+        (("remove", "clay"), "error: There is no model 'clay'; known models: embedded, "),
         (("remove", "embedded"), "error: embedded was not downloaded by this program"),
         (("--catalog", "/none.yaml", "list"), "error: /none.yaml: cannot be read"),
     ],
