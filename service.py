@@ -31,12 +31,13 @@ with startup.explained():
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = place(settings.device, settings.precision)
     startup.check(entries, placement, settings.compile)
+    startup.check_screening(settings, entries)
     startup.check_memory(entries, placement, settings.model_memory, settings.pinned_models)
 
 runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(
     runner,
-    [served_model(entry, placement) for entry in entries],
+    [served_model(entry, placement, settings) for entry in entries],
     partial(served_loras, placement),
 )
 

@@ -11,6 +11,9 @@ from typing import Annotated, Literal, Self
 from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from models.catalog import ModelEntry
+from models.screening import Action, CheckName, NudityLabel
+
 
 class Settings(BaseSettings):
     """What is served, on what, and within which limits. Immutable after the start."""
@@ -89,6 +92,22 @@ class Settings(BaseSettings):
         120.0, ge=0, le=3600, description="Seconds that in-flight work gets after SIGTERM"
     )
 
+    screen_grayscale: Action = Field("off", description="Pictures without colour")
+    screen_blank: Action = Field("off", description="Pictures of one colour")
+    screen_nsfw: Action = Field("off", description="Nudity; needs requirements-nsfw.txt")
+    nsfw_threshold: float = Field(0.5, ge=0, le=1, description="Score from which a label counts")
+    nsfw_labels: Annotated[tuple[NudityLabel, ...], NoDecode] = Field(
+        (
+            "FEMALE_BREAST_EXPOSED",
+            "FEMALE_GENITALIA_EXPOSED",
+            "MALE_GENITALIA_EXPOSED",
+            "ANUS_EXPOSED",
+            "BUTTOCKS_EXPOSED",
+        ),
+        min_length=1,
+        description="What of NudeNet's labels counts, comma-separated",
+    )
+
     max_prompt_chars: int = Field(2_000, ge=1, le=100_000)
     min_side: int = Field(64, ge=8, description="Pixels")
     max_side: int = Field(2_048, ge=64, description="Pixels")
@@ -101,7 +120,7 @@ class Settings(BaseSettings):
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("models", "pinned_models", mode="before")
+    @field_validator("models", "pinned_models", "nsfw_labels", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
@@ -118,3 +137,12 @@ class Settings(BaseSettings):
                 f"max_images ({self.max_images}) must not exceed max_queue ({self.max_queue})"
             )
         return self
+
+    def screening(self, entry: ModelEntry) -> dict[CheckName, Action]:
+        """What is done with a model's pictures: as its entry says, and else as set here."""
+        actions: dict[CheckName, Action] = {
+            "grayscale": self.screen_grayscale,
+            "blank": self.screen_blank,
+            "nsfw": self.screen_nsfw,
+        }
+        return actions | entry.screening

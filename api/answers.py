@@ -26,6 +26,7 @@ def file(image: Image, wanted: GenerationRequest) -> Response:
     headers = {
         **common_headers(wanted),
         **_warnings(image.warnings),
+        **_screening(image.findings),
         "Content-Disposition": disposition,
     }
     return Response(image.data, media_type=image.media_type, headers=headers)
@@ -40,7 +41,8 @@ def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:
         request_id=wanted.request_id,
     )
     warnings = [sentence for image in images for sentence in image.warnings]
-    headers = {**common_headers(wanted), **_warnings(warnings)}
+    findings = [name for image in images for name in image.findings]
+    headers = {**common_headers(wanted), **_warnings(warnings), **_screening(findings)}
     return Response(body.model_dump_json(), media_type=JSON, headers=headers)
 
 
@@ -63,6 +65,12 @@ def _warnings(sentences: Iterable[str]) -> dict[str, str]:
         length //= 2
         value = json.dumps([_shortened(sentence, length) for sentence in unique])
     return {"X-Warnings": value}
+
+
+def _screening(findings: Iterable[str]) -> dict[str, str]:
+    """The name of each check once."""
+    names = list(dict.fromkeys(findings))
+    return {"X-Screening": ", ".join(names)} if names else {}
 
 
 def _shortened(text: str, length: int) -> str:

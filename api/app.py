@@ -181,6 +181,7 @@ def _model_info(lineup: Lineup, choice: Choice) -> ModelInfo:
         tasks=list(model.tasks),
         multiple_of=model.multiple_of,
         defaults=model.defaults,
+        screening=dict(model.screening),
         fine_tuning=None
         if provenance is None
         else FineTuning.model_validate(

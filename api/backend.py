@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.events import Event
 from engine.request import GenerationRequest
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
+from models.screening import Action, CheckName
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class ServedModel:
 
     ``tasks`` are what it can do, ``multiple_of`` is what width and height must divide by, and
     ``defaults`` are what a request to it falls back on. A fine-tuned one has a ``provenance``, and
-    its ``size`` in bytes on the disk.
+    its ``size`` in bytes on the disk. ``screening`` says what is done with a
+    picture that a check finds something in; what is not in it is not looked for.
     """
 
     name: str
@@ -31,6 +33,7 @@ class ServedModel:
     defaults: Defaults
     provenance: Provenance | None = None
     size: int | None = None
+    screening: Mapping[CheckName, Action] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

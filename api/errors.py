@@ -33,7 +33,8 @@ STATUS: dict[ErrorCode, int] = {
 }
 
 DESCRIPTIONS: dict[int, str] = {
-    400: "Malformed JSON or multipart, a missing or unknown field, a wrong type, a broken image",
+    400: "Malformed JSON or multipart, a missing or unknown field, a wrong type, a broken image, "
+    "a picture that screening rejects",
     404: "No such model or path",
     405: "No such method on this path",
     413: "The body or the picture is too large",

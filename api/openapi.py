@@ -48,7 +48,7 @@ data: {"index": 0, "step": 1, "total": 20}
 
 event: image
 data: {"index":0,"data":"iVBORw0KG...","media_type":"image/png","width":64,"height":64,"seed":42,\
-"warnings":[]}
+"warnings":[],"screening":[]}
 
 """
 _RETRY_AFTER = {
@@ -221,6 +221,11 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
             "description": "What of the request was not followed to the letter, if anything: a "
             f"JSON array of sentences in ASCII, at most {MAX_WARNINGS_CHARS} characters long (the "
             "JSON body has them in full). An event stream has them in its `image` events",
+            **text,
+        },
+        "X-Screening": {
+            "description": "The screening checks that found something in one of the pictures, if "
+            "any, such as `grayscale, blank`. An event stream has them in its `image` events",
             **text,
         },
         "X-Request-Id": _REQUEST_ID,

@@ -13,6 +13,7 @@ from api.errors import from_validation, shown
 from engine.errors import ErrorCode, RequestError
 from engine.events import Image
 from models.catalog import Defaults, Task
+from models.screening import Action, CheckName
 
 
 class Body(BaseModel):
@@ -183,6 +184,9 @@ class GeneratedImage(BaseModel):
     height: int
     seed: int = Field(description="The seed that gives this picture alone")
     warnings: tuple[str, ...] = Field(description="What was not followed to the letter")
+    screening: tuple[str, ...] = Field(
+        description="The screening checks that found something in the picture"
+    )
 
     @classmethod
     def of(cls, image: Image) -> Self:
@@ -195,6 +199,7 @@ class GeneratedImage(BaseModel):
             height=image.height,
             seed=image.seed,
             warnings=image.warnings,
+            screening=image.findings,
         )
 
 
@@ -246,6 +251,9 @@ class ModelInfo(BaseModel):
         description="What a request falls back on; `strength` is that of img2img"
     )
     fine_tuning: FineTuning | None = Field(description="null for a base")
+    screening: dict[CheckName, Action] = Field(
+        description="What is done with a picture that a check finds something in"
+    )
 
 
 class ModelLimits(BaseModel):

@@ -1,8 +1,8 @@
-"""What leaves the engine is encoded here, so that its thread never has to."""
+"""What leaves the engine is screened and encoded here, so that its thread never has to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from time import monotonic
 
@@ -13,29 +13,35 @@ from engine.events import Image, Progress
 from engine.job import Job
 from engine.observer import Observer, Phase
 from engine.pool import started_pool
+from engine.screening import Screen
 
 THREADS = 2
 
 
 class Delivery:
-    """Encodes pictures and previews in a few threads.
+    """Screens and encodes pictures, and encodes previews, in a few threads.
 
     Args:
         observer: is told how long it took.
         done: receives a job with its ``Image``, or with what went wrong.
+        screens: what the pictures of a model, by its name, go through; of others, nothing.
     """
 
     def __init__(
-        self, observer: Observer, done: Callable[[Job, Image | BaseException], None]
+        self,
+        observer: Observer,
+        done: Callable[[Job, Image | BaseException], None],
+        screens: Mapping[str, Screen],
     ) -> None:
         self._observer = observer
         self._done = done
+        self._screens = screens
         self._pool = started_pool(THREADS, "engine-encoder")
         # One thread, so that progress events keep their order.
         self._previews = started_pool(1, "engine-previews")
 
     def picture(self, job: Job, picture: PIL.Image.Image, warnings: tuple[str, ...]) -> None:
-        """Encode a finished picture and hand it over."""
+        """Screen and encode a finished picture, and hand it over."""
         self._pool.submit(self._encode, job, picture, warnings)
 
     def progress(self, job: Job, step: int, total: int, preview: PIL.Image.Image | None) -> None:
@@ -48,14 +54,17 @@ class Delivery:
         self._pool.shutdown()
 
     def _encode(self, job: Job, picture: PIL.Image.Image, warnings: tuple[str, ...]) -> None:
-        started = monotonic()
         request = job.request
+        findings: tuple[str, ...] = ()
         try:
-            data = encode(picture, request)
+            if screen := self._screens.get(request.model):
+                picture, findings = screen.apply(picture, request.request_id)
+            started = monotonic()
+            data = encode(picture, request, findings)
+            self._observer.phase(Phase.ENCODE, monotonic() - started)
         except Exception as error:
             self._done(job, error)
             return
-        self._observer.phase(Phase.ENCODE, monotonic() - started)
         image = Image(
             data,
             request.output_format.media_type,
@@ -64,6 +73,7 @@ class Delivery:
             request.seed,
             job.index,
             warnings,
+            findings,
         )
         self._done(job, image)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -22,13 +23,16 @@ _OPTIONS: dict[OutputFormat, dict[str, Any]] = {
 }
 
 
-def encode(picture: PIL.Image.Image, request: GenerationRequest) -> bytes:
+def encode(
+    picture: PIL.Image.Image, request: GenerationRequest, findings: Sequence[str] = ()
+) -> bytes:
     """Write an RGB picture in the requested format.
 
-    The parameters go into a ``parameters`` text chunk of a PNG, and into the EXIF UserComment
-    (EXIF 2.32, 4.6.5: eight bytes naming the character code, then the text) of the others.
+    The parameters, with what screening found, go into a ``parameters`` text chunk of a PNG, and
+    into the EXIF UserComment (EXIF 2.32, 4.6.5: eight bytes naming the character code, then the
+    text) of the others.
     """
-    text = parameters.to_text(request)
+    text = parameters.to_text(request, findings)
     options = dict(_OPTIONS[request.output_format])
     if request.output_format is OutputFormat.PNG:
         options["pnginfo"] = PngInfo()

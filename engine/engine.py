@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
 import torch
@@ -23,6 +23,7 @@ from engine.observer import Fate, Observer, Phase, Silent
 from engine.pace import Pace
 from engine.request import GenerationRequest
 from engine.residency import Residency
+from engine.screening import Screen
 from engine.submission import Submission
 from engine.threads import ThreadTuner, Way
 
@@ -45,6 +46,7 @@ class Engine:
         max_queue: jobs accepted and not yet finished, >= 1.
         threads: how many CPU threads do the work; default: whatever torch is set to.
         observer: receives the measurements.
+        screens: what the pictures of a model, by its name, go through before they go out.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Engine:
         max_queue: int = 64,
         threads: ThreadTuner | None = None,
         observer: Observer | None = None,
+        screens: Mapping[str, Screen] | None = None,
     ) -> None:
         limits = limits or BatchLimits()
         threads = threads or ThreadTuner([Way(torch.get_num_threads())])
@@ -64,7 +67,8 @@ class Engine:
         self._admission = Admission(threads, self._observer, singly=limits.invariant)
         self._denoiser = Denoiser(limits, threads, self._observer)
         self._decoder = Decoder(threads, self._observer, singly=limits.invariant)
-        self._delivery = Delivery(self._observer, self._deliver)
+        self._screens = screens or {}
+        self._delivery = Delivery(self._observer, self._deliver, self._screens)
         self._step_pace = Pace()  # a unit is a pass
         self._decoding_is_due = False
         self._stalled = False
@@ -87,12 +91,21 @@ class Engine:
         """Accept a request; its events go to ``emit``, ending as ``engine.events`` says.
 
         Raises:
-            RequestError: ``not_found`` for a model that is not served, ``busy`` when the queue
-                has no room for all its pictures, ``not_ready`` after ``close``.
+            RequestError: ``not_found`` for a model that is not served, ``invalid_request`` for
+                previews of pictures that screening might hold back, ``busy`` when the queue has no
+                room for all its pictures, ``not_ready`` after ``close``.
         """
         if request.model not in self._models:
             raise RequestError(
                 ErrorCode.NOT_FOUND, f"model: {request.model!r} is not loaded", field="model"
+            )
+        screen = self._screens.get(request.model)
+        if request.wants_previews and screen is not None and screen.withholds:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"previews must be false for {request.model}: its pictures are screened before "
+                "they are shown",
+                field="previews",
             )
         submission = Submission(request, emit)
         with self._wake:

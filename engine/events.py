@@ -41,7 +41,8 @@ class Image:
     """A finished picture, encoded as a file of ``media_type``.
 
     ``warnings`` are sentences for the client about what of its request was not followed to the
-    letter; ``last`` marks the end of the request.
+    letter; ``findings`` are the names of the screening checks that found something in the picture;
+    ``last`` marks the end of the request.
     """
 
     data: bytes
@@ -51,6 +52,7 @@ class Image:
     seed: int
     index: int = 0
     warnings: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     last: bool = True
 
 
@@ -107,7 +109,8 @@ def from_line(line: str) -> Event:
             if fields[name] is not None:
                 fields[name] = base64.b64decode(fields[name], validate=True)
         if kind is Image:
-            fields["warnings"] = tuple(fields["warnings"])
+            for name in ("warnings", "findings"):
+                fields[name] = tuple(fields[name])
         elif kind is Failed:
             fields["code"] = ErrorCode(fields["code"])
         return kind(**fields)

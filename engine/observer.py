@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from models.screening import Action, CheckName
+
 
 class Phase(StrEnum):
     """The parts of a job's life, in order."""
@@ -14,6 +16,7 @@ class Phase(StrEnum):
     PREPARE = "prepare"
     DENOISE = "denoise"
     DECODE = "decode"
+    SCREEN = "screen"
     ENCODE = "encode"
 
 
@@ -72,6 +75,10 @@ class Observer(Protocol):
         """A job spent ``seconds`` in ``phase``."""
         ...
 
+    def found(self, check: CheckName, action: Action) -> None:
+        """A check found something in a picture, and that is done about it."""
+        ...
+
     def finished(self, outcome: str) -> None:
         """A job ended: ``ok``, or the value of an ``ErrorCode``."""
         ...
@@ -89,5 +96,7 @@ class Silent:
     def resident(self, model: str, loaded: bool, seconds: float) -> None: ...
 
     def phase(self, phase: Phase, seconds: float) -> None: ...
+
+    def found(self, check: CheckName, action: Action) -> None: ...
 
     def finished(self, outcome: str) -> None: ...

@@ -3,17 +3,19 @@
 Two or three lines: the prompt, ``Negative prompt: ...`` where there is one, and a line of
 ``Key: value`` pairs (``Steps``, ``Sampler``, ``CFG scale``, ``Seed``, ``Size``, ``Model``,
 ``Denoising strength``), as that project's wiki describes its PNG info. ``LoRAs``, an addition, has
-those that ``Model`` does not stand for, as ``name:scale, ...``, in quotes as there for such values.
+those that ``Model`` does not stand for, as ``name:scale, ...``, in quotes as there for such values;
+``Screening``, another, the checks that found something in the picture.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from engine.request import GenerationRequest
 
 
-def to_text(request: GenerationRequest) -> str:
+def to_text(request: GenerationRequest, findings: Sequence[str] = ()) -> str:
     """Write down all that is needed to make the picture again (given the init image, if any)."""
     settings: dict[str, object] = {
         "Steps": request.num_inference_steps,
@@ -28,6 +30,8 @@ def to_text(request: GenerationRequest) -> str:
     further = [f"{use.name}:{use.scale:g}" for use in request.further_loras]
     if further:
         settings["LoRAs"] = json.dumps(", ".join(further))
+    if findings:
+        settings["Screening"] = json.dumps(", ".join(findings))
     lines = [request.prompt]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")

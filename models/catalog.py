@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from models.errors import CatalogError, UnknownModel
+from models.screening import Action, CheckName
 
 Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
 Variant: TypeAlias = Literal["fp32", "fp16"]
@@ -141,6 +142,9 @@ class ModelEntry(_Frozen):
     licence_url: str | None = None
     gated: bool = Field(False, description="The hub asks for an accepted licence and a token")
     description: str = ""
+    screening: dict[CheckName, Action] = Field(
+        {}, description="What is done with its pictures; where it says nothing, the settings do"
+    )
 
 
 class Catalog:

@@ -10,17 +10,21 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from engine.appearance import Blank, Grayscale
 from engine.batch import BUCKETS, PIXELS, BatchLimits
 from engine.blocking import draw
 from engine.budget import affordable_pixels
 from engine.compiled import compile_unet
 from engine.engine import Engine
-from engine.errors import RequestError
+from engine.errors import ErrorCode, RequestError
 from engine.families.base import Family
 from engine.families.load import load_family
+from engine.nudity import Nudity
+from engine.observer import Observer
 from engine.precision import Placement
 from engine.request import GenerationRequest
 from engine.residency import ModelSource, Residency
+from engine.screening import Check, Screen
 from engine.threads import ThreadTuner, Way
 from models.catalog import ModelEntry
 from models.store import resolve
@@ -62,10 +66,25 @@ def build_engine(
         max_queue=settings.max_queue,
         threads=thread_tuner(settings, placement),
         observer=observer,
+        screens=screens(settings, entries, observer),
     )
     for entry in loaded:
         warm_up(engine, entry)
     return engine
+
+
+def screens(
+    settings: Settings, entries: tuple[ModelEntry, ...], observer: Observer
+) -> dict[str, Screen]:
+    """What the pictures of each model go through, by its name; models share the checks."""
+    actions = {entry.name: settings.screening(entry) for entry in entries}
+    checks: list[Check] = [Grayscale(), Blank()]
+    if any(of_model["nsfw"] != "off" for of_model in actions.values()):
+        checks.append(Nudity(settings.nsfw_labels, settings.nsfw_threshold))
+    return {
+        name: Screen([(check, of_model[check.name]) for check in checks], observer)
+        for name, of_model in actions.items()
+    }
 
 
 def model_source(settings: Settings, entry: ModelEntry, placement: Placement) -> ModelSource:
@@ -160,7 +179,9 @@ def warm_up(engine: Engine, entry: ModelEntry) -> None:
     try:
         draw(engine, warm_up_request(entry))
     except RequestError as error:
-        raise RuntimeError(
-            f"{entry.name} failed to make a first picture: {error.message}"
-        ) from error
+        # One of so few steps may well look like nothing.
+        if error.code is not ErrorCode.CONTENT_POLICY_VIOLATION:
+            raise RuntimeError(
+                f"{entry.name} failed to make a first picture: {error.message}"
+            ) from error
     logger.info("%s is ready", entry.name)

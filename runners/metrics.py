@@ -7,6 +7,7 @@ works across processes, and BentoML sets that up after the service module was im
 from __future__ import annotations
 
 import os
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.multiprocess import mark_process_dead
 
 from engine.observer import Fate, Pass, Phase
+from models.screening import CHECKS, Action, CheckName
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
@@ -59,6 +61,14 @@ class PrometheusObserver:
         self._phases = Histogram(
             "sd_job_phase_seconds", "Seconds a job spent in a phase", ["phase"], buckets=_SECONDS
         )
+        self._findings = Counter(
+            "sd_screening_findings",
+            "Pictures that a screening check found something in, and what was done about it",
+            ["check", "action"],
+        )
+        for check, action in product(CHECKS, ("flag", "blur", "reject")):
+            # A series that only appears with the first finding hides that one from rate().
+            self._findings.labels(check, action)
 
     def depth(self, waiting: int, running: int) -> None:
         self._depth.labels("waiting").set(waiting)
@@ -79,6 +89,9 @@ class PrometheusObserver:
 
     def phase(self, phase: Phase, seconds: float) -> None:
         self._phases.labels(phase.value).observe(seconds)
+
+    def found(self, check: CheckName, action: Action) -> None:
+        self._findings.labels(check, action).inc()
 
     def finished(self, outcome: str) -> None:
         self._jobs.labels(outcome).inc()

@@ -12,6 +12,7 @@ from models.finetuned import FineTuned
 from models.lora import LORA_FILE
 from models.registry import finetuned, get
 from models.weights import weight_bytes
+from settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 _MULTIPLES: dict[Family, int] = {"sd1": 8, "sd2": 8, "sdxl": 8, "sd3": 16}
 
 
-def served_model(entry: ModelEntry, placement: Placement) -> ServedModel:
+def served_model(entry: ModelEntry, placement: Placement, settings: Settings) -> ServedModel:
     """Describe a model to clients, with what their requests fall back on."""
     tuned = _fine_tuned(entry)
     return ServedModel(
@@ -33,6 +34,7 @@ def served_model(entry: ModelEntry, placement: Placement) -> ServedModel:
         defaults=entry.defaults,
         provenance=None if tuned is None else tuned.provenance,
         size=None if tuned is None else tuned.size,
+        screening=settings.screening(entry),
     )
 
 

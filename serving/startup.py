@@ -16,10 +16,15 @@ from models.catalog import ModelEntry
 from models.errors import ModelError, NotEnoughMemory
 from models.store import resolve
 from models.weights import weight_bytes
+from settings import Settings
 
 
 class UnusableCompiler(ValueError):
     """A compiler that is not installed, or that does not compile for where the models run."""
+
+
+class UnusableScreening(ValueError):
+    """A check whose packages are not installed."""
 
 
 @contextmanager
@@ -30,7 +35,7 @@ def explained() -> Iterator[None]:
     except ValidationError as error:
         mistakes = "; ".join(_sentence(mistake) for mistake in error.errors(include_url=False))
         raise SystemExit(f"cannot start: {mistakes}") from None
-    except (ModelError, UnsupportedPrecision, UnusableCompiler) as error:
+    except (ModelError, UnsupportedPrecision, UnusableCompiler, UnusableScreening) as error:
         raise SystemExit(f"cannot start: {error}") from None
 
 
@@ -86,6 +91,26 @@ def check_memory(
         check_budget(sizes, pinned, budget)
     except NotEnoughMemory as error:
         raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}") from None
+
+
+def check_screening(settings: Settings, entries: Sequence[ModelEntry]) -> None:
+    """Refuse a check that cannot be made.
+
+    Args:
+        settings: they decide, with the entries, what is screened.
+        entries: the models to be served.
+
+    Raises:
+        UnusableScreening: says in a sentence what to do.
+    """
+    for entry in entries:
+        action = settings.screening(entry)["nsfw"]
+        if action == "off" or (find_spec("nudenet") and find_spec("onnxruntime")):
+            continue
+        raise UnusableScreening(
+            f"pictures of {entry.name} are to be screened (nsfw: {action}), which needs packages "
+            "that are not installed; run: pip install -r requirements-nsfw.txt"
+        )
 
 
 def _check_openvino(placement: Placement) -> None:

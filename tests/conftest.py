@@ -19,6 +19,8 @@ from PIL import Image
 
 from engine.request import GenerationRequest
 from tests.integration.server import Server, serving
+from training.embedded.scenes import Scene, compose
+from training.embedded.world import load_world
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,3 +67,10 @@ def make_request(**changes: Any) -> GenerationRequest:
         "seed": 7,
     }
     return GenerationRequest(**{**fields, **changes})
+
+
+def composite(name: str, ground: str) -> Image.Image:
+    """One of the embedded model's objects on a plain ground, 64 x 64, as it was trained on."""
+    world = load_world()
+    (subject,) = (subject for subject in world.subjects if subject.name == name)
+    return Image.fromarray(compose(world, Scene(subject, "noto", (ground,))))

@@ -90,9 +90,16 @@ class Autoencoder:
         return binary.to(self._vae.device, self._vae.dtype)
 
     def decode(self, latents: torch.Tensor) -> list[PIL.Image.Image]:
-        """RGB pictures of ``[pictures, channels, height, width]``."""
+        """RGB pictures of ``[pictures, channels, height, width]``.
+
+        Raises:
+            ArithmeticError: the VAE has overflowed, as some do in fp16: what is not a number would
+                become black.
+        """
         self._bound(len(latents), latents.shape[2] * latents.shape[3] * self.scale**2)
         pixels = self._vae.decode(latents / self._vae.config.scaling_factor, return_dict=False)[0]
+        if not torch.isfinite(pixels).all():
+            raise ArithmeticError(f"decoded pixels are not finite in {pixels.dtype}")
         pictures: list[PIL.Image.Image] = self._pictures.postprocess(pixels, output_type="pil")
         return pictures
 

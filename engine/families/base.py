@@ -40,7 +40,8 @@ class Family(Protocol):
         ...
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
-        """Turn final latents (equal ``shape_key``) into RGB pictures."""
+        """Turn final latents (equal ``shape_key``) into RGB pictures. What raises here fails every
+        job of the call; the engine then tries fewer."""
         ...
 
     def preview(self, state: DenoisingState) -> PIL.Image.Image:

@@ -55,14 +55,15 @@ PREVIEW = b"\x89PNG, small"
 class ColourBackend:
     """Makes one-coloured pictures, the last one first, and reports two steps for each.
 
-    ``warnings`` go with every picture. ``failure`` makes it fail after the steps, or at once if it
-    is ``refused``; ``hold`` makes it wait before them, and counts who did not wait to the end.
-    ``models`` and ``loras`` are what it says it has.
+    ``warnings`` and ``findings`` go with every picture. ``failure`` makes it fail after the steps,
+    or at once if it is ``refused``; ``hold`` makes it wait before them, and counts who did not wait
+    to the end. ``models`` and ``loras`` are what it says it has.
     """
 
     def __init__(self) -> None:
         self.requests: list[GenerationRequest] = []
         self.warnings: tuple[str, ...] = ()
+        self.findings: tuple[str, ...] = ()
         self.failure: Failed | Exception | None = None
         self.refused = False
         self.hold: asyncio.Event | None = None
@@ -99,7 +100,7 @@ class ColourBackend:
         for index in indices:
             seed = request.seed + index
             last = index == 0
-            yield Image(data, media_type, *size, seed, index, self.warnings, last)
+            yield Image(data, media_type, *size, seed, index, self.warnings, self.findings, last)
 
     async def ready(self) -> bool:
         return True

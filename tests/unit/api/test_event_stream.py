@@ -126,6 +126,7 @@ def test_from_the_queue_to_the_picture(client: TestClient, backend: ColourBacken
         "height": 72,
         "seed": 7,
         "warnings": [],
+        "screening": [],
     }
     assert backend.requests[0].wants_progress
     assert not backend.requests[0].wants_previews
@@ -144,12 +145,14 @@ def test_pictures_from_pictures_have_streams_too(client: TestClient, path: str) 
 
 def test_several_pictures_come_as_they_are_done(client: TestClient, backend: ColourBackend) -> None:
     backend.warnings = ("'é' was dropped",)
+    backend.findings = ("blank",)
     body = {"prompt": "x", "seed": 7, "num_images": 3}
     response = client.post("/txt2img", json=body, headers=ACCEPT)
 
     images = [data for name, data in parse(response.text) if name == "image"]
     assert [(image["index"], image["seed"]) for image in images] == [(2, 9), (1, 8), (0, 7)]
     assert all(image["warnings"] == ["'é' was dropped"] for image in images)
+    assert all(image["screening"] == ["blank"] for image in images)
 
 
 def test_previews_where_they_are_wanted(client: TestClient, backend: ColourBackend) -> None:

@@ -139,6 +139,7 @@ def test_several_pictures_are_json_in_the_order_of_their_seeds(client: TestClien
             "height": 128,
             "seed": 7 + index,
             "warnings": [],
+            "screening": [],
         }
     assert len(answer["images"]) == 3
 
@@ -165,6 +166,19 @@ def test_warnings_are_in_header_and_body(client: TestClient, backend: ColourBack
 
 def test_no_warnings_no_header(client: TestClient) -> None:
     assert "x-warnings" not in client.post("/txt2img", json={"prompt": "x"}).headers
+
+
+def test_findings_are_in_header_and_body(client: TestClient, backend: ColourBackend) -> None:
+    assert "x-screening" not in client.post("/txt2img", json={"prompt": "x"}).headers
+    backend.findings = ("grayscale", "blank")
+    alone = client.post("/txt2img", json={"prompt": "x"})
+    several = client.post("/txt2img", json={"prompt": "x", "num_images": 2})
+
+    for response in (alone, several):
+        assert response.headers["x-screening"] == "grayscale, blank"
+    assert [image["screening"] for image in several.json()["images"]] == [
+        ["grayscale", "blank"]
+    ] * 2
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_every_answer_is_documented(document: dict[str, Any], path: str) -> None
     assert list(responses["200"]["content"]) == [
         *("image/png", "image/jpeg", "image/webp", "application/json", "text/event-stream")
     ]
-    headers = {"X-Seed", "X-Model", "X-LoRAs", "X-Warnings", "X-Request-Id"}
+    headers = {"X-Seed", "X-Model", "X-LoRAs", "X-Warnings", "X-Screening", "X-Request-Id"}
     assert set(responses["200"]["headers"]) == headers
     # Not here: nobody reads 499, no keys are configured, and these paths have their method.
     expected = {str(status) for status in STATUS.values()} - {"401", "403", "405", "499"}

@@ -21,6 +21,7 @@ from engine.request import GenerationRequest
 from engine.residency import Residency
 from engine.state import DenoisingState
 from engine.submission import Submission
+from models.screening import Action, CheckName
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Recorder:
     loads: list[tuple[str, bool]] = field(default_factory=list)
     phases: Counter[str] = field(default_factory=Counter)
     depths: list[tuple[int, int]] = field(default_factory=list)
+    findings: list[tuple[str, str]] = field(default_factory=list)
 
     def depth(self, waiting: int, running: int) -> None:
         self.depths.append((waiting, running))
@@ -59,6 +61,9 @@ class Recorder:
     def phase(self, phase: Phase, seconds: float) -> None:
         assert seconds >= 0
         self.phases[phase.value] += 1
+
+    def found(self, check: CheckName, action: Action) -> None:
+        self.findings.append((check, action))
 
     def finished(self, outcome: str) -> None:
         self.outcomes[outcome] += 1

@@ -70,3 +70,18 @@ def test_a_batch_that_fails_is_halved(gate: Gate, jobs: list[Job], decoder: Deco
     assert gate.calls == ["decode 3", "decode 1", "decode 2", "decode 1", "decode 1"]
     assert isinstance(results[jobs[2]], torch.OutOfMemoryError)
     assert {type(results[job]) for job in jobs[:2]} == {PIL.Image.Image}
+
+
+def test_an_overflow_of_the_autoencoder_fails_its_own_job_only(
+    gate: Gate, jobs: list[Job], decoder: Decoder
+) -> None:
+    """What is not a number would be black. Some VAEs do so in fp16."""
+    latents = jobs[1].denoising.latents
+    # Finite, but not any more when it is divided by the VAE's scaling factor.
+    jobs[1].denoising.latents = torch.full_like(latents, torch.finfo(latents.dtype).max)
+    with torch.inference_mode():
+        results = dict(decoder.decode(gate, jobs))
+    assert gate.calls[0] == "decode 3"
+    assert isinstance(results[jobs[1]], ArithmeticError)
+    assert "decoded pixels are not finite" in str(results[jobs[1]])
+    assert {type(results[job]) for job in (jobs[0], jobs[2])} == {PIL.Image.Image}

@@ -194,6 +194,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_catalog(tmp_path / "none.yaml")
 
 
+def test_screening(tmp_path: Path) -> None:
+    """A bare off is false to YAML."""
+    file = write_catalog(tmp_path / "own.yaml", raw(screening={"blank": "flag", "nsfw": False}))
+    assert "nsfw: false" in file.read_text()
+    assert load_catalog(file).get("mine").screening == {"blank": "flag", "nsfw": "off"}
+
+
+@pytest.mark.parametrize(
+    ("screening", "message"),
+    [
+        ({"nude": "flag"}, "field 'screening.nude.[key]': Input should be 'grayscale', 'blank'"),
+        ({"nsfw": True}, "field 'screening.nsfw': Input should be 'off', 'flag', 'blur' or"),
+    ],
+)
+def test_unknown_screening_is_an_error(
+    tmp_path: Path, screening: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CatalogError) as error:
+        load_catalog(write_catalog(tmp_path / "own.yaml", raw(screening=screening)))
+    assert message in str(error.value)
+
+
 def test_the_catalog_is_light() -> None:
     code = (
         "import sys, models.catalog; models.catalog.load_catalog();"

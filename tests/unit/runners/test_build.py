@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 
+from engine.engine import Engine
+from engine.observer import Silent
 from engine.precision import Placement
+from engine.residency import Residency
 from models.catalog import load_catalog
-from runners.build import model_source
+from runners.build import model_source, screens, warm_up
 from settings import Settings
 from tests.conftest import make_request
 
@@ -26,3 +31,26 @@ def test_the_decoder_takes_as_many_pixels_as_are_set(vae_pixels: int, calls: lis
         pictures = family.decode([state] * 17)
     assert len(pictures) == 17
     assert seen == calls
+
+
+def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:
+    """One of two steps looks like nothing, and any picture reaches a threshold of 0."""
+    settings = Settings(nsfw_threshold=0)
+    entry = load_catalog().get("embedded").model_copy(update={"screening": {"nsfw": "reject"}})
+    source = model_source(settings, entry, Placement("cpu", "fp32"))
+    engine = Engine(
+        Residency.preloaded({"embedded": source.load()}),
+        screens=screens(settings, (entry,), Silent()),
+    )
+    warm_up(engine, entry)
+    engine.close()
+
+
+def test_nudity_is_not_loaded_where_nobody_looks_for_it() -> None:
+    program = (
+        "import sys; from engine.observer import Silent; from models.catalog import load_catalog; "
+        "from runners.build import screens; from settings import Settings; "
+        "screens(Settings(screen_blank='reject'), tuple(load_catalog()), Silent()); "
+        "assert not {'nudenet', 'onnxruntime', 'cv2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -17,6 +17,7 @@ observer.spent(Fate.USEFUL, 5)
 observer.spent(Fate.PADDING, 1)
 observer.resident("embedded", True, 0.7)
 observer.phase(Phase.DENOISE, 0.4)
+observer.found("blank", "reject")
 observer.finished("ok")
 {then}
 """
@@ -55,3 +56,5 @@ def test_a_killed_worker_leaves_its_counts_and_takes_its_queue_along(tmp_path: P
     assert 'sd_model_resident{model="embedded"} 1.0' in report
     assert 'sd_model_load_seconds_count{model="embedded"} 2.0' in report
     assert 'sd_job_phase_seconds_sum{phase="denoise"} 0.8' in report
+    assert 'sd_screening_findings_total{action="reject",check="blank"} 2.0' in report
+    assert 'sd_screening_findings_total{action="flag",check="nsfw"} 0.0' in report

@@ -9,12 +9,13 @@ from models.finetuned import Provenance
 from models.lora import LORA_FILE
 from models.registry import register, remove, with_pipelines
 from serving.served import served_loras, served_model
+from settings import Settings
 from tests.loras import save_lora
 
 
 def test_every_entry_of_the_catalog_can_be_presented() -> None:
     for entry in load_catalog():
-        model = served_model(entry, Placement("cpu", "fp32"))
+        model = served_model(entry, Placement("cpu", "fp32"), Settings())
 
         assert (model.name, model.precision) == (entry.name, "fp32")
         assert model.defaults.width % model.multiple_of == 0
@@ -51,7 +52,19 @@ def test_a_fine_tuned_pipeline_says_where_it_comes_from(store: Path, tmp_path: P
         base="embedded", base_revision="1", licence="mine", subject_token="unqtkn"
     )
     model = register("tuned", "full", folder, provenance, catalog)
-    served = served_model(with_pipelines(catalog).get("tuned"), Placement("cpu", "fp32"))
+    entry = with_pipelines(catalog).get("tuned")
+    served = served_model(entry, Placement("cpu", "fp32"), Settings())
 
     assert (served.name, served.size) == ("tuned", model.size)
     assert served.provenance == model.provenance
+
+
+def test_a_models_own_screening_goes_before_the_settings() -> None:
+    entry = load_catalog().get("embedded").model_copy(update={"screening": {"nsfw": "reject"}})
+    settings = Settings(screen_nsfw="flag", screen_blank="blur")
+
+    assert served_model(entry, Placement("cpu", "fp32"), settings).screening == {
+        "grayscale": "off",
+        "blank": "blur",
+        "nsfw": "reject",
+    }

@@ -116,3 +116,33 @@ def test_a_budget_that_no_model_fits_into_is_refused(
 @pytest.mark.parametrize("budget", [None, 50_000_000])
 def test_other_budgets_are_accepted(budget: int | None) -> None:
     startup.check_memory(EMBEDDED, CPU, budget, ("embedded",))
+
+
+@pytest.mark.parametrize("package", ["nudenet", "onnxruntime"])
+@pytest.mark.parametrize("of_the_model", [False, True])
+def test_screening_that_is_not_installed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, package: str, of_the_model: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    entries = EMBEDDED
+    if of_the_model:
+        entries = (EMBEDDED[0].model_copy(update={"screening": {"nsfw": "blur"}}),)
+    settings = Settings(screen_nsfw="off" if of_the_model else "blur")
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.check_screening(settings, entries)
+    assert str(ended.value) == (
+        "cannot start: pictures of embedded are to be screened (nsfw: blur), which needs packages "
+        "that are not installed; run: pip install -r requirements-nsfw.txt"
+    )
+    startup.check_screening(Settings(screen_blank="reject"), EMBEDDED)
+
+
+def test_screening_that_is_installed_is_accepted() -> None:
+    startup.check_screening(Settings(screen_nsfw="reject"), EMBEDDED)
+
+
+def test_an_unknown_label_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SD_NSFW_LABELS", "FACE_MALE,KNEE_EXPOSED")
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        Settings()
+    assert "SD_NSFW_LABELS=KNEE_EXPOSED: Input should be 'FEMALE_G" in str(ended.value)
