@@ -17,8 +17,8 @@ from tests.integration.server import Server, serving
 from tests.integration.test_pictures import metadata, open_picture
 
 GRAY = uploads.encode(composite("umbrella", "gray").convert("L").convert("RGB"))
-COLOURED = uploads.encode(composite("red apple", "blue"))
-PEACH = uploads.encode(composite("peach", "white"))  # which NudeNet takes for something else
+COLOURED = uploads.encode(composite("umbrella", "blue"))
+PEACH = uploads.encode(composite("peach", "purple"))  # which NudeNet takes for something else
 EVENTS = {"Accept": "text/event-stream"}
 
 
@@ -28,7 +28,6 @@ def screened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         tmp_path_factory.mktemp("screened"),
         SD_SCREEN_GRAYSCALE="flag",
         SD_SCREEN_NSFW="reject",
-        SD_NSFW_THRESHOLD="0.3",
         SD_THREADS="1",
     ) as server:
         yield server
