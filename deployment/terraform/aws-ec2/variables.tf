@@ -139,6 +139,14 @@ variable "instance_type" {
     condition     = can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", var.instance_type))
     error_message = "instance_type must look like g6.xlarge."
   }
+
+  validation {
+    condition = alltrue([
+      for type in concat([var.instance_type], var.alternative_instance_types) :
+      !can(regex("^([a-z]+[0-9]+g[a-z]*|a1|g4ad)\\.", type))
+    ])
+    error_message = "instance_type and alternative_instance_types must be x86_64, and their GPUs NVIDIA's: not Graviton (t4g, m7g, g5g, ...), not g4ad."
+  }
 }
 
 variable "alternative_instance_types" {
@@ -160,7 +168,7 @@ variable "enable_gpus" {
   validation {
     condition = alltrue([
       for type in concat([var.instance_type], var.alternative_instance_types) :
-      var.enable_gpus == can(regex("^(g[0-9]|p[0-9])", type))
+      var.enable_gpus == can(regex("^(g|gr|p)[0-9]", type))
     ])
     error_message = "enable_gpus must be true for types with NVIDIA GPUs (g4dn, g5, g6, p4, ...) and false for all others."
   }

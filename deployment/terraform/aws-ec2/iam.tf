@@ -1,0 +1,104 @@
+# What an instance may do, and nothing else.
+
+locals {
+  secret_names = {
+    for kind in ["ssm", "secretsmanager"] :
+    kind => [for source in values(var.secrets) : split(":", source)[1] if split(":", source)[0] == kind]
+  }
+
+  model_bucket = var.model_source == null ? null : split("/", trimprefix(var.model_source, "s3://"))[0]
+  model_prefix = var.model_source == null ? null : trim(trimprefix(var.model_source, "s3://${local.model_bucket}"), "/")
+
+  # By their Sid. Those without resources are left out.
+  permissions = {
+    RegistryLogin = {
+      # There is no way to narrow this one down.
+      actions   = ["ecr:GetAuthorizationToken"]
+      resources = local.ecr == null ? [] : ["*"]
+    }
+    PullImage = {
+      actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      resources = local.ecr == null ? [] : ["arn:${local.partition}:ecr:${local.ecr.region}:${local.ecr.account}:repository/${local.ecr.repository}"]
+    }
+    ListModels = {
+      actions   = ["s3:ListBucket"]
+      resources = var.model_source == null ? [] : ["arn:${local.partition}:s3:::${local.model_bucket}"]
+      condition = { StringLike = { "s3:prefix" = ["${local.model_prefix}/*"] } }
+    }
+    ReadModels = {
+      actions   = ["s3:GetObject"]
+      resources = var.model_source == null ? [] : ["arn:${local.partition}:s3:::${local.model_bucket}/${local.model_prefix}/*"]
+    }
+    ReadParameters = {
+      actions   = ["ssm:GetParameter"]
+      resources = [for name in local.secret_names.ssm : "arn:${local.partition}:ssm:${var.region}:${local.account}:parameter/${trimprefix(name, "/")}"]
+    }
+    ReadSecrets = {
+      actions = ["secretsmanager:GetSecretValue"]
+      # Secrets Manager adds six characters to the name.
+      resources = [for name in local.secret_names.secretsmanager : "arn:${local.partition}:secretsmanager:${var.region}:${local.account}:secret:${name}-??????"]
+    }
+    DecryptSecrets = {
+      actions   = ["kms:Decrypt"]
+      resources = var.secrets_kms_key_arn == null ? [] : [var.secrets_kms_key_arn]
+    }
+    WriteLogs = {
+      actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+      resources = ["arn:${local.partition}:logs:${var.region}:${local.account}:log-group:${local.log_group}:*"]
+    }
+    WriteMetrics = {
+      actions   = ["cloudwatch:PutMetricData"]
+      resources = ["*"]
+      condition = { StringEquals = { "cloudwatch:namespace" = [local.metrics_namespace] } }
+    }
+    # The managed policy for this would also let it read every parameter of the account.
+    OpenSession = {
+      actions = [
+        "ssm:UpdateInstanceInformation",
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
+      ]
+      resources = ["*"]
+    }
+    ReportLifecycle = {
+      actions   = ["autoscaling:CompleteLifecycleAction"]
+      resources = ["arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.name}"]
+    }
+  }
+}
+
+resource "aws_iam_role" "instance" {
+  name        = "${local.name}-instance"
+  description = "Instances of ${local.name}"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "ec2.amazonaws.com" }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "instance" {
+  name = local.name
+  role = aws_iam_role.instance.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      for sid, permission in local.permissions : merge(
+        { Sid = sid, Effect = "Allow", Action = permission.actions, Resource = permission.resources },
+        try({ Condition = permission.condition }, {}),
+      ) if length(permission.resources) > 0
+    ]
+  })
+}
+
+resource "aws_iam_instance_profile" "instance" {
+  name = "${local.name}-instance"
+  role = aws_iam_role.instance.name
+}

@@ -1,0 +1,37 @@
+#!/bin/bash
+# The container of stable-diffusion.service. Secrets are read at each start, and kept in memory only.
+set -euo pipefail
+
+# shellcheck source=/dev/null
+. /etc/stable-diffusion/deployment.env
+instance=$(cat /var/lib/cloud/data/instance-id)
+
+options=(
+    --rm --name stable-diffusion
+    --publish "$PORT:3000"
+    --env-file /etc/stable-diffusion/container.env
+    --volume /var/lib/stable-diffusion/models:/models:ro
+    --read-only --tmpfs /tmp
+    --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096
+    --stop-timeout "$STOP_SECONDS"
+    --log-driver awslogs --log-opt "awslogs-region=$AWS_REGION"
+    --log-opt "awslogs-group=$LOG_GROUP" --log-opt "awslogs-stream=$instance/service"
+    --log-opt mode=non-blocking --log-opt max-buffer-size=4m
+)
+[[ $GPUS != true ]] || options+=(--gpus all)
+
+for secret in $SECRETS; do
+    variable=${secret%%=*} source=${secret#*=}
+    case $source in
+        ssm:*) value=$(aws ssm get-parameter --region "$AWS_REGION" --with-decryption \
+            --name "${source#*:}" --query Parameter.Value --output text) ;;
+        secretsmanager:*) value=$(aws secretsmanager get-secret-value --region "$AWS_REGION" \
+            --secret-id "${source#*:}" --query SecretString --output text) ;;
+    esac
+    export "$variable=$value"
+    # Without a value docker takes that of its own environment.
+    options+=(--env "$variable")
+done
+
+# The load balancer reuses connections; the service must not be the first to close one.
+exec docker run "${options[@]}" "$IMAGE" serve --timeout-keep-alive "$((PATIENCE + 15))"

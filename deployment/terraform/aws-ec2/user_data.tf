@@ -1,0 +1,112 @@
+# Cloud-config: the files of an instance, and the one command that cloud-init runs at its first boot.
+
+locals {
+  settings_folder = "/etc/stable-diffusion"
+  program_folder  = "/opt/stable-diffusion"
+
+  # Read by the programs below; every value is of characters that mean nothing to a shell.
+  deployment = {
+    ASG_NAME      = local.name
+    AWS_REGION    = var.region
+    GPUS          = var.enable_gpus
+    IMAGE         = var.image_uri
+    LOG_GROUP     = local.log_group
+    MODEL_SOURCE  = var.model_source == null ? "" : trimsuffix(var.model_source, "/")
+    PATIENCE      = local.patience
+    PORT          = local.port
+    REGISTRY      = local.ecr == null ? "" : split("/", var.image_uri)[0]
+    REGISTRY_AREA = try(local.ecr.region, "")
+    SECRETS       = join(" ", [for name, source in var.secrets : "${name}=${source}"])
+    START_SECONDS = var.start_timeout_seconds
+    STOP_SECONDS  = local.stop_seconds
+  }
+
+  container_environment = merge(
+    { SD_LOG_FORMAT = "json" },
+    var.environment,
+    { SD_DEADLINE = var.deadline_seconds, SD_DRAIN = var.drain_seconds },
+  )
+
+  cloudwatch_agent = {
+    agent = { region = var.region }
+
+    logs = {
+      force_flush_interval = 5
+
+      logs_collected = {
+        files = {
+          collect_list = [{
+            file_path       = "/var/log/cloud-init-output.log"
+            log_group_name  = local.log_group
+            log_stream_name = "{instance_id}/boot"
+          }]
+        }
+      }
+
+      metrics_collected = {
+        prometheus = {
+          log_group_name         = local.log_group
+          prometheus_config_path = "${local.settings_folder}/prometheus.yaml"
+
+          emf_processor = {
+            metric_namespace = local.metrics_namespace
+            metric_declaration = [{
+              source_labels    = ["job"]
+              label_matcher    = "^metrics$"
+              metric_selectors = ["^sd_queue_depth$"]
+              dimensions       = [["AutoScalingGroupName", "state"]]
+            }]
+          }
+        }
+      }
+    }
+  }
+
+  # Of all instances together: a metric per instance would be paid for, and outlive the instance.
+  gpu_measurements = ["utilization_gpu", "memory_used", "memory_total"]
+
+  gpu_metrics = {
+    namespace              = local.metrics_namespace
+    aggregation_dimensions = [["AutoScalingGroupName"]]
+
+    metrics_collected = {
+      nvidia_gpu = {
+        measurement           = local.gpu_measurements
+        append_dimensions     = local.group
+        drop_original_metrics = local.gpu_measurements
+      }
+    }
+  }
+
+  prometheus = {
+    global = { scrape_interval = "30s", scrape_timeout = "10s" }
+
+    scrape_configs = [{
+      job_name       = "metrics"
+      static_configs = [{ targets = ["127.0.0.1:${local.port}"], labels = local.group }]
+      # What is scraped is logged, and logs cost.
+      metric_relabel_configs = [{ source_labels = ["__name__"], regex = "sd_queue_depth", action = "keep" }]
+    }]
+  }
+
+  settings_files = {
+    "deployment.env"        = join("", [for name, value in local.deployment : "${name}=\"${value}\"\n"])
+    "container.env"         = join("", [for name, value in local.container_environment : "${name}=${value}\n"])
+    "cloudwatch-agent.json" = jsonencode(merge(local.cloudwatch_agent, var.enable_gpus ? { metrics = local.gpu_metrics } : {}))
+    "prometheus.yaml"       = yamlencode(local.prometheus)
+  }
+
+  programs = ["boot", "drain", "run"]
+  units    = ["stable-diffusion.service", "stable-diffusion-drain.service"]
+
+  files = concat(
+    [for name, content in local.settings_files : { path = "${local.settings_folder}/${name}", permissions = "0600", content = content }],
+    [for name in local.programs : { path = "${local.program_folder}/${name}", permissions = "0755", content = file("${path.module}/instance/${name}.sh") }],
+    [for name in local.units : { path = "/etc/systemd/system/${name}", permissions = "0644", content = file("${path.module}/instance/${name}") }],
+  )
+
+  user_data = "#cloud-config\n${yamlencode({
+    write_files = local.files
+    runcmd      = [["${local.program_folder}/boot"]]
+  })}"
+}

@@ -1,0 +1,116 @@
+"""An AWS that is only a process: moto's server, and what there is in it.
+
+Runs in the environment of the deployment's tools::
+
+    python mock_aws.py serve PORT     until its standard input is closed
+    python mock_aws.py inventory URL  how many resources there are, by kind, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+GPU_AMI = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest"
+BUCKET = "models"
+
+# Service, call, and where in its answer the resources are.
+_LISTINGS = [
+    ("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"),
+    ("autoscaling", "describe_policies", "ScalingPolicies"),
+    ("cloudwatch", "describe_alarms", "MetricAlarms"),
+    ("cloudwatch", "list_dashboards", "DashboardEntries"),
+    ("ec2", "describe_addresses", "Addresses"),
+    ("ec2", "describe_instances", "Reservations"),
+    ("ec2", "describe_internet_gateways", "InternetGateways"),
+    ("ec2", "describe_launch_templates", "LaunchTemplates"),
+    ("ec2", "describe_nat_gateways", "NatGateways"),
+    ("ec2", "describe_network_interfaces", "NetworkInterfaces"),
+    ("ec2", "describe_route_tables", "RouteTables"),
+    ("ec2", "describe_security_groups", "SecurityGroups"),
+    ("ec2", "describe_subnets", "Subnets"),
+    ("ec2", "describe_volumes", "Volumes"),
+    ("ec2", "describe_vpc_endpoints", "VpcEndpoints"),
+    ("ec2", "describe_vpcs", "Vpcs"),
+    ("ecr", "describe_repositories", "repositories"),
+    ("elbv2", "describe_load_balancers", "LoadBalancers"),
+    ("elbv2", "describe_target_groups", "TargetGroups"),
+    ("iam", "list_instance_profiles", "InstanceProfiles"),
+    ("iam", "list_roles", "Roles"),
+    ("logs", "describe_log_groups", "logGroups"),
+    ("sns", "list_subscriptions", "Subscriptions"),
+    ("sns", "list_topics", "Topics"),
+]
+# They stay to be seen for a while, and cost nothing.
+_GONE = {"deleted", "terminated"}
+
+
+def serve(port: int) -> None:
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    import moto.server
+    from moto.ssm.models import Parameter, ssm_backends
+
+    # Names that begin with /aws are Amazon's own: they cannot be put from outside.
+    name = f"{GPU_AMI}/ami-id"
+    parameter = Parameter(
+        account_id=ACCOUNT,
+        name=name,
+        value="ami-12c6146b",
+        parameter_type="String",
+        description=None,
+        allowed_pattern=None,
+        keyid=None,
+        last_modified_date=datetime.now(UTC),
+        version=1,
+        data_type="aws:ec2:image",
+    )
+    ssm_backends[ACCOUNT][REGION]._parameters[name].append(parameter)
+    server = moto.server.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    print("ready", flush=True)
+    sys.stdin.read()
+    server.stop()
+
+
+def inventory(url: str) -> dict[str, int]:
+    import boto3
+
+    session = boto3.Session(
+        aws_access_key_id="mock", aws_secret_access_key="mock", region_name=REGION
+    )
+
+    def resources(service: str, call: str, key: str) -> list[Any]:
+        return [
+            resource
+            for page in session.client(service, endpoint_url=url).get_paginator(call).paginate()
+            for resource in page[key]
+        ]
+
+    def there(resource: Any) -> bool:
+        if isinstance(resource, str):
+            return True
+        states = [resource.get("State")]
+        states += [instance["State"]["Name"] for instance in resource.get("Instances", [])]
+        return not any(state in _GONE for state in states if isinstance(state, str))
+
+    return {
+        f"{service} {key}": sum(there(resource) for resource in resources(service, call, key))
+        if session.client(service, endpoint_url=url).can_paginate(call)
+        else len(getattr(session.client(service, endpoint_url=url), call)()[key])
+        for service, call, key in _LISTINGS
+    }
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["serve", port]:
+            serve(int(port))
+        case ["inventory", url]:
+            json.dump(inventory(url), sys.stdout)
+        case _:
+            sys.exit(__doc__)
