@@ -6,8 +6,8 @@ locals {
     kind => [for source in values(var.secrets) : split(":", source)[1] if split(":", source)[0] == kind]
   }
 
-  model_bucket = var.model_source == null ? null : split("/", trimprefix(var.model_source, "s3://"))[0]
-  model_prefix = var.model_source == null ? null : trim(trimprefix(var.model_source, "s3://${local.model_bucket}"), "/")
+  # Bucket and prefix, or nothing.
+  models = regexall("^s3://(?P<bucket>[^/]+)/(?P<prefix>.+?)/?$", coalesce(var.model_source, "none"))
 
   # By their Sid. Those without resources are left out.
   permissions = {
@@ -22,12 +22,12 @@ locals {
     }
     ListModels = {
       actions   = ["s3:ListBucket"]
-      resources = var.model_source == null ? [] : ["arn:${local.partition}:s3:::${local.model_bucket}"]
-      condition = { StringLike = { "s3:prefix" = ["${local.model_prefix}/*"] } }
+      resources = [for models in local.models : "arn:${local.partition}:s3:::${models.bucket}"]
+      condition = { StringLike = { "s3:prefix" = [for models in local.models : "${models.prefix}/*"] } }
     }
     ReadModels = {
       actions   = ["s3:GetObject"]
-      resources = var.model_source == null ? [] : ["arn:${local.partition}:s3:::${local.model_bucket}/${local.model_prefix}/*"]
+      resources = [for models in local.models : "arn:${local.partition}:s3:::${models.bucket}/${models.prefix}/*"]
     }
     ReadParameters = {
       actions   = ["ssm:GetParameter"]

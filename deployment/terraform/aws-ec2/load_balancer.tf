@@ -110,7 +110,7 @@ resource "aws_lb_listener" "http" {
       content {
         protocol    = "HTTPS"
         port        = redirect.value
-        status_code = "HTTP_308"
+        status_code = "HTTP_301"
       }
     }
   }

@@ -2,7 +2,8 @@
 
 Runs in the environment of the deployment's tools::
 
-    python mock_aws.py serve PORT     until its standard input is closed
+    python mock_aws.py serve PORT     until its standard input is closed; says when it is ready, and
+                                      prints the instance refreshes that it is asked for, as JSON
     python mock_aws.py inventory URL  how many resources there are, by kind, as JSON
 """
 
@@ -17,7 +18,6 @@ from typing import Any
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 GPU_AMI = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest"
-BUCKET = "models"
 
 # Service, call, and where in its answer the resources are.
 _LISTINGS = [
@@ -53,7 +53,16 @@ _GONE = {"deleted", "terminated"}
 def serve(port: int) -> None:
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     import moto.server
+    from moto.autoscaling.responses import AutoScalingResponse
+    from moto.core.responses import ActionResult
     from moto.ssm.models import Parameter, ssm_backends
+
+    def start_instance_refresh(response: Any) -> Any:
+        print(json.dumps(response._get_params()), flush=True)
+        return ActionResult({"InstanceRefreshId": "refresh"})
+
+    # moto does not know it. It would only have to say yes: its instances run nothing.
+    AutoScalingResponse.start_instance_refresh = start_instance_refresh
 
     # Names that begin with /aws are Amazon's own: they cannot be put from outside.
     name = f"{GPU_AMI}/ami-id"
