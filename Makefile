@@ -9,10 +9,17 @@ BIN := $(VENV)/bin
 export BENTOML_CONFIG := configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test lint format types evaluate bench tune soak lock clean
+.PHONY: serve bento test lint format types evaluate bench tune soak lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
+
+# MODEL=sd-1.5 (a name of the catalog, or several: sd-1.5,embedded), PRECISION=fp32|fp16|bf16,
+# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, VERSION
+bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
+	$(BIN)/python -m deployment.bento --models "$(or $(MODEL),embedded)" \
+		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \
+		$(if $(MODEL_SOURCE),--model-source "$(MODEL_SOURCE)") $(if $(VERSION),--version "$(VERSION)")
 
 test: $(VENV)/.development  ## the whole test suite
 	$(BIN)/python -m pytest

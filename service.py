@@ -12,7 +12,6 @@ from api.app import create_app, middleware
 from api.drain import Drain
 from api.native import Native
 from api.openapi import Documentation, picture_responses
-from engine.precision import place
 from models.catalog import load_catalog
 from models.registry import with_pipelines
 from runners.backend import RunnerBackend
@@ -29,10 +28,7 @@ with startup.explained():
     logs.configure(settings)
     catalog = with_pipelines(load_catalog(settings.catalog))
     entries = tuple(catalog.get(name) for name in settings.models)
-    placement = place(settings.device, settings.precision)
-    startup.check(entries, placement, settings.compile)
-    startup.check_screening(settings, entries)
-    startup.check_memory(entries, placement, settings.model_memory, settings.pinned_models)
+    placement = startup.placement(settings, entries)
 
 runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(

@@ -18,7 +18,14 @@ from models.screening import Action, CheckName, NudityLabel
 class Settings(BaseSettings):
     """What is served, on what, and within which limits. Immutable after the start."""
 
-    model_config = SettingsConfigDict(env_prefix="SD_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="SD_",
+        frozen=True,
+        extra="forbid",
+        # What a Bento was built to serve (docs/bento.md); a checkout has no such file, and the
+        # environment goes first.
+        env_file=Path(__file__).with_name("bento.env"),
+    )
 
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         ("embedded",),
@@ -28,11 +35,23 @@ class Settings(BaseSettings):
     catalog: Path | None = Field(
         None, description="YAML file with catalog entries of your own, added to the built-in ones"
     )
+    model_source: str | None = Field(
+        None,
+        pattern=r"^(s3://[^/]+.*|/.*)$",
+        description="Where a copy of a BentoML model store is: s3://bucket/prefix, from which the "
+        "served models are fetched at the start (requirements-s3.txt), or a folder, read in place. "
+        "Default: the Bento's own models, or the store of BENTOML_HOME",
+    )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="auto is fp16 on CUDA and fp32 on a CPU"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto is CUDA where there is a GPU; BentoML gives each worker its own"
+    )
+    build_only: bool = Field(
+        False,
+        description="Describe the service without asking whether this machine could run it: set "
+        "while a Bento is built for another one",
     )
     threads: int | None = Field(
         None,

@@ -18,6 +18,7 @@ from api.middleware import BodyLimit, RequestIdentity
 from api.native import Native
 from api.openapi import Documentation, error_responses, picture_responses
 from api.schemas import FineTuning, ModelInfo, ModelLimits, ModelList
+from api.version import VERSION
 from engine.errors import ErrorCode, RequestError
 from engine.request import OutputFormat
 from models.catalog import SCHEDULERS
@@ -51,6 +52,7 @@ def create_app(
     app = Application(
         title="Stable Diffusion",
         summary="Pictures from text, from text and a picture, and painted anew in part",
+        version=VERSION,
         servers=[{"url": "."}],
         openapi_url="/docs.json",
         docs_url=None,
@@ -161,6 +163,7 @@ def _model_list(lineup: Lineup, settings: Settings) -> ModelList:
         max_input_pixels=settings.max_input_pixels,
     )
     return ModelList(
+        version=VERSION,
         models=[_model_info(lineup, choice) for choice in lineup.choices()],
         limits=limits,
         schedulers=list(SCHEDULERS),

@@ -273,6 +273,7 @@ class ModelLimits(BaseModel):
 class ModelList(BaseModel):
     """What is being served."""
 
+    version: str = Field(description="Of the service")
     models: list[ModelInfo]
     limits: ModelLimits
     schedulers: list[str]

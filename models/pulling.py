@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,16 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from models.catalog import HuggingFaceSource, ModelEntry, Variant
-from models.errors import DownloadError, ModelError, NotEnoughDisk
+from models.errors import DownloadError, ModelError
 from models.hub import Hub, HubFile, Snapshot, sha256_of
 from models.selection import INDEX, select
 from models.store import (
     Stored,
+    check_room,
     find,
     folder_size,
     get,
     is_commit,
-    readable,
     register,
     staging_folder,
     store_name,
@@ -28,9 +27,6 @@ from models.store import (
     version_of,
 )
 from models.weights import check_folder, components, read_index
-
-# What a disk should have left when the model is there.
-SPARE_BYTES = 512 * 1024**2
 
 
 def pull(entry: ModelEntry, precision: str, *, hub: Hub | None = None) -> Stored:
@@ -78,8 +74,8 @@ def _pull(
         if other != folder:
             shutil.rmtree(other)
     files = _choose(source, variant, hub, snapshot, folder)
-    _check_disk(entry, variant, files, folder)
     total = sum(file.size for file in files)
+    check_room(f"{entry.name} in {variant}", max(0, total - folder_size(folder)), folder)
     with tqdm(
         total=total, desc=f"{entry.name} {variant}", unit="B", unit_scale=True, disable=None
     ) as bar:
@@ -111,17 +107,3 @@ def _choose(
             hub.fetch(source, snapshot, file, folder, lambda _: None)
             return select(snapshot, read_index(folder), variant)
     raise DownloadError(f"{source.repo} is not a diffusers pipeline repository: it has no {INDEX}.")
-
-
-def _check_disk(
-    entry: ModelEntry, variant: Variant, files: Sequence[HubFile], folder: Path
-) -> None:
-    here = folder_size(folder)
-    missing = max(0, sum(file.size for file in files) - here)
-    free = shutil.disk_usage(folder).free
-    if free < missing + SPARE_BYTES:
-        raise NotEnoughDisk(
-            f"{entry.name} in {variant} needs {readable(missing + SPARE_BYTES)} of free disk at "
-            f"{folder} ({readable(missing)} to fetch, {readable(SPARE_BYTES)} to spare); there "
-            f"are {readable(free)}."
-        )

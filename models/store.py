@@ -25,9 +25,18 @@ from models.catalog import (
     ModelEntry,
     Variant,
 )
-from models.errors import LoadError, ModelError, ModelNotDownloaded, VariantUnavailable
+from models.errors import (
+    LoadError,
+    ModelError,
+    ModelNotDownloaded,
+    NotEnoughDisk,
+    VariantUnavailable,
+)
 
 DESCRIPTION = "model.yaml"  # what BentoML knows of a model, beside its files
+# What a disk should have left when a model is there.
+SPARE_BYTES = 512 * 1024**2
+
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
@@ -220,9 +229,43 @@ def remove(entry: ModelEntry, variant: Variant) -> int:
     return freed
 
 
+def check_room(what: str, missing: int, folder: Path) -> None:
+    """Refuse to fetch what would fill the disk.
+
+    Args:
+        what: the model, for the message.
+        missing: bytes to fetch.
+        folder: where to.
+
+    Raises:
+        NotEnoughDisk: says what is needed and what is there.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < missing + SPARE_BYTES:
+        raise NotEnoughDisk(
+            f"{what} needs {readable(missing + SPARE_BYTES)} of free disk at {folder} "
+            f"({readable(missing)} to fetch, {readable(SPARE_BYTES)} to spare); there are "
+            f"{readable(free)}."
+        )
+
+
 def folder_size(folder: Path) -> int:
     """Bytes of all files below ``folder``."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def use(folder: Path) -> None:
+    """Read models, in this process, from another copy of a model store.
+
+    Raises:
+        LoadError: there is no such folder.
+    """
+    from bentoml._internal.configuration.containers import BentoMLContainer
+    from bentoml._internal.models import ModelStore
+
+    if not folder.is_dir():
+        raise LoadError(f"the model store {folder} does not exist.")
+    BentoMLContainer.model_store.set(ModelStore(folder))
 
 
 def store_folder() -> Path:

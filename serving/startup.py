@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.families import check_served
-from engine.precision import Placement, UnsupportedPrecision
+from engine.precision import Placement, UnsupportedPrecision, place
+from models.bucket import fetch
 from models.budget import check_budget
 from models.catalog import ModelEntry
 from models.errors import ModelError, NotEnoughMemory
-from models.store import resolve
+from models.store import resolve, use
 from models.weights import weight_bytes
 from settings import Settings
 
@@ -45,6 +47,38 @@ def _sentence(mistake: ErrorDetails) -> str:
         # About two settings that contradict each other: it names them.
         return message
     return f"SD_{str(mistake['loc'][0]).upper()}={mistake['input']}: {message}"
+
+
+def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:
+    """Where the models are to run, when all is checked that can be checked without loading them.
+
+    With ``build_only`` nothing is checked, as that is about another machine.
+
+    Raises:
+        UnsupportedPrecision, ModelError, UnusableCompiler: says in a sentence what to do.
+    """
+    if settings.build_only:
+        return Placement(settings.device, settings.precision)
+    here = place(settings.device, settings.precision)
+    if settings.model_source is not None:
+        bring_models(settings.model_source, entries, here)
+    check(entries, here, settings.compile)
+    check_screening(settings, entries)
+    check_memory(entries, here, settings.model_memory, settings.pinned_models)
+    return here
+
+
+def bring_models(source: str, entries: Sequence[ModelEntry], placement: Placement) -> None:
+    """Make the models of ``SD_MODEL_SOURCE`` available in this process.
+
+    Raises:
+        ModelError: says what is missing, or why it cannot be had.
+    """
+    if source.startswith("s3://"):
+        for entry in entries:
+            fetch(source, entry, placement.precision)
+    else:
+        use(Path(source))
 
 
 def check(entries: Sequence[ModelEntry], placement: Placement, compiler: str) -> None:

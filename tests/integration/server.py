@@ -33,7 +33,14 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SE
 
 
 class Server:
-    """A started server.
+    """A started server: of the checkout, or of a Bento.
+
+    Args:
+        folder: for its log and its BentoML home.
+        target: what ``bentoml serve`` is given.
+        home: the BentoML home, if it exists already.
+        code: the folder whose ``configuration.yaml`` counts.
+        environment: its settings.
 
     Attributes:
         url: where it listens, without a trailing slash.
@@ -41,26 +48,35 @@ class Server:
         log: the file that its output goes to.
     """
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        target: str = "service:svc",
+        home: Path | None = None,
+        code: Path = ROOT,
+        **environment: str,
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=WAIT_SECONDS)
         self.log = folder / "server.log"
-        home = folder / "bentoml"
-        home.mkdir()
+        if home is None:
+            home = folder / "bentoml"
+            home.mkdir()
         inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "bentoml", "serve", "service:svc"),
+                    *(sys.executable, "-m", "bentoml", "serve", target),
                     *("--host", "127.0.0.1", "--port", str(self.port)),
                 ],
-                cwd=ROOT,
+                cwd=folder if target != "service:svc" else ROOT,
                 env={
                     **inherited,
-                    "BENTOML_CONFIG": str(ROOT / "configuration.yaml"),
+                    "BENTOML_CONFIG": str(code / "configuration.yaml"),
                     "BENTOML_HOME": str(home),
                     "BENTOML_DO_NOT_TRACK": "True",
                     **environment,
@@ -110,9 +126,9 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[Server]:
-    """Start a server, wait until it is ready, and leave nothing behind."""
-    server = Server(folder, **environment)
+def serving(folder: Path, **options: Any) -> Iterator[Server]:
+    """Start a server (see there), wait until it is ready, and leave nothing behind."""
+    server = Server(folder, **options)
     try:
         wait_until(server.ready, "a server that is ready", START_SECONDS)
         yield server

@@ -1,0 +1,1 @@
+"""Builds Bentos: the code, the chosen models, and what they need to run elsewhere."""

@@ -1,0 +1,144 @@
+"""From a recipe to a Bento in the store: ``bentoml build`` on a copy of the code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import yaml
+
+from api.version import VERSION
+from deployment.bento.recipe import CATALOG, COMPILER_PACKAGES, CUDA_VERSION, Recipe
+
+ROOT = Path(__file__).parents[2]
+BENTOFILE = ROOT / "bentofile.yaml"
+# What settings.py reads beside itself.
+SETTINGS_FILE = "bento.env"
+REQUIREMENTS = "requirements.txt"
+
+
+class BuildFailed(RuntimeError):
+    """BentoML refused; its own words are on stderr."""
+
+
+def build(recipe: Recipe, *, version: str = VERSION, revision: str = "unknown") -> bentoml.Tag:
+    """Build the Bento ``<recipe.name>:<version>``, in the place of an older one of that tag.
+
+    Args:
+        version: of the Bento; by default the project's.
+        revision: the commit of the code, for the labels.
+
+    Raises:
+        ModelError: a model is not here.
+        BuildFailed: BentoML refused.
+    """
+    tag = bentoml.Tag(recipe.name, version)
+    bentofile = described(recipe, version=version, revision=revision)
+    with tempfile.TemporaryDirectory(prefix="bento-") as folder:
+        context = Path(folder)
+        _copy_code(bentofile, context)
+        _write_choices(recipe, bentofile, context)
+        _forget(tag)
+        process = subprocess.run(
+            [sys.executable, "-m", "bentoml", "build", "--version", version, str(context)],
+            cwd=context,
+            env=_environment(),
+            check=False,
+            stdout=sys.stderr,
+        )
+    if process.returncode:
+        raise BuildFailed(f"bentoml build ended with exit code {process.returncode}")
+    return tag
+
+
+def described(recipe: Recipe, *, version: str, revision: str) -> dict[str, Any]:
+    """The parsed ``bentofile.yaml`` with what the recipe makes of it."""
+    bentofile: dict[str, Any] = yaml.safe_load(BENTOFILE.read_text(encoding="utf-8"))
+    bentofile["name"] = recipe.name
+    bentofile["labels"] |= {"version": version, "revision": revision, **recipe.labels()}
+    bentofile["models"] = recipe.model_tags()
+    bentofile["include"].append(f"/{SETTINGS_FILE}")
+    if recipe.catalog is not None:
+        bentofile["include"].append(f"/{CATALOG}")
+    if not recipe.embedded:
+        bentofile["exclude"].append("/models/embedded/")
+    bentofile["python"]["requirements_txt"] = REQUIREMENTS
+    # The file of the device has it.
+    del bentofile["python"]["extra_index_url"]
+    docker = bentofile["docker"]
+    docker["env"] |= {
+        "SERVICE_NAME": recipe.name,
+        "SERVICE_VERSION": version,
+        "SERVICE_REVISION": revision,
+    }
+    if recipe.device == "cuda":
+        docker["cuda_version"] = CUDA_VERSION
+        docker["system_packages"] = list(COMPILER_PACKAGES)
+        docker["env"] |= {
+            "NVIDIA_VISIBLE_DEVICES": "all",
+            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+        }
+    return bentofile
+
+
+def flat(requirements: Path) -> str:
+    """A requirements file with those that it names (``-r``) in their places, without comments.
+
+    BentoML does that too, but merges the lines of the files by their numbers.
+    """
+    lines: list[str] = []
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            lines.append(flat(requirements.parent / line.removeprefix("-r ").strip()))
+        elif line and not line.startswith("#"):
+            lines.append(f"{line}\n")
+    return "".join(lines)
+
+
+def _copy_code(bentofile: dict[str, Any], context: Path) -> None:
+    """Copy what the file includes; what it excludes is left to BentoML."""
+    wanted = [name.strip("/") for name in bentofile["include"]]
+    wanted.append(bentofile["docker"]["dockerfile_template"])
+    for name in wanted:
+        source, target = ROOT / name, context / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, target)
+
+
+def _write_choices(recipe: Recipe, bentofile: dict[str, Any], context: Path) -> None:
+    lines = [f"{name}={value}\n" for name, value in recipe.settings().items()]
+    (context / SETTINGS_FILE).write_text("".join(lines), encoding="utf-8")
+    (context / REQUIREMENTS).write_text(
+        "".join(flat(ROOT / name) for name in recipe.requirements), encoding="utf-8"
+    )
+    (context / BENTOFILE.name).write_text(yaml.safe_dump(bentofile, sort_keys=False))
+    if recipe.catalog is not None:
+        shutil.copy(recipe.catalog, context / CATALOG)
+
+
+def _forget(tag: bentoml.Tag) -> None:
+    try:
+        bentoml.bentos.delete(tag)
+    except bentoml.exceptions.NotFound:
+        return
+    print(f"{tag} was there already; it is built anew", file=sys.stderr)
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, but what is served is what the recipe says."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SD_")}
+    return {
+        **inherited,
+        "BENTOML_CONFIG": str(ROOT / "configuration.yaml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "SD_BUILD_ONLY": "true",
+    }
