@@ -29,6 +29,7 @@ with startup.explained():
     catalog = with_pipelines(load_catalog(settings.catalog))
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = startup.placement(settings, entries)
+    wildcards = startup.load_wildcards(settings.wildcards)
 
 runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(
@@ -37,7 +38,7 @@ backend = RunnerBackend(
     partial(served_loras, placement),
 )
 
-native = Native(backend, settings)
+native = Native(backend, settings, wildcards)
 drain = Drain()
 site = create_app(backend, settings, native, swagger_assets="./static_content")
 

@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         description="What of NudeNet's labels counts, comma-separated",
     )
 
+    wildcards: Path | None = Field(
+        None,
+        description="Folder of .txt and .yaml files with the wildcards of prompt templates, read "
+        "at the start",
+    )
     max_prompt_chars: int = Field(2_000, ge=1, le=100_000)
     min_side: int = Field(64, ge=8, description="Pixels")
     max_side: int = Field(2_048, ge=64, description="Pixels")

@@ -11,7 +11,9 @@ from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, SCHEDULER_MAX_ST
 from api.lineup import Choice, Lineup
 from api.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
+from engine.expansion import expand
 from engine.request import GenerationRequest, OutputFormat
+from engine.wildcards import NO_WILDCARDS, Wildcards
 from models.finetuned import AUTO
 from settings import Settings
 
@@ -22,15 +24,22 @@ class Admission:
     Args:
         settings: the limits.
         lineup: what is served.
+        wildcards: what templates may name.
     """
 
-    def __init__(self, settings: Settings, lineup: Lineup) -> None:
+    def __init__(
+        self, settings: Settings, lineup: Lineup, wildcards: Wildcards = NO_WILDCARDS
+    ) -> None:
         self._settings = settings
         self._lineup = lineup
+        self._wildcards = wildcards
         self._constraints = constraints(settings)
 
     def txt2img(self, body: Txt2ImgBody, request_id: str) -> GenerationRequest:
-        """Build the request for pictures from text. Raises ``RequestError``."""
+        """Build the request for pictures from text. Raises ``RequestError``.
+
+        Blocking where the prompt is to be expanded: then run it in a thread.
+        """
         choice = self._check(body)
         width, height = self._drawn_size(body, choice.model, ("width", "height"))
         return self._request(body, choice, request_id, width, height)
@@ -195,10 +204,12 @@ class Admission:
         seed = body.seed
         if seed is None or seed == RANDOM_SEED:
             seed = secrets.randbelow(_last_seed(body) + 1)
+        prompts = self._expanded(body, seed) if body.expand_prompt else ()
         return GenerationRequest(
             request_id=request_id,
             model=model.name,
-            prompt=body.prompt,
+            prompt=prompts[0] if prompts else body.prompt,
+            prompts=prompts,
             negative_prompt=body.negative_prompt or "",
             width=width,
             height=height,
@@ -213,6 +224,23 @@ class Admission:
             deadline=self._settings.deadline,
             wants_previews=bool(body.previews),
         )
+
+    def _expanded(self, body: Txt2ImgBody, seed: int) -> tuple[str, ...]:
+        """The prompt of each picture. Raises ``RequestError``."""
+        limit = self._settings.max_prompt_chars
+        prompts = tuple(
+            expand(body.prompt, seed + index, self._wildcards)
+            for index in range(body.num_images or 1)
+        )
+        longest = max(map(len, prompts))
+        if longest > limit:
+            raise RequestError(
+                ErrorCode.OUT_OF_RANGE,
+                f"prompt must be at most {limit} characters long once it is expanded, "
+                f"got {longest}",
+                field="prompt",
+            )
+        return prompts
 
 
 def _last_seed(body: Txt2ImgBody) -> int:

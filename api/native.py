@@ -25,6 +25,7 @@ from api.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
 from engine.events import Event, Failed, Image
 from engine.request import GenerationRequest
+from engine.wildcards import NO_WILDCARDS, Wildcards
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,11 +40,14 @@ class Native:
     Args:
         backend: where the pictures are made.
         settings: the limits.
+        wildcards: what templates may name.
     """
 
-    def __init__(self, backend: Backend, settings: Settings) -> None:
+    def __init__(
+        self, backend: Backend, settings: Settings, wildcards: Wildcards = NO_WILDCARDS
+    ) -> None:
         self._backend = backend
-        self._admission = Admission(settings, Lineup(backend, settings))
+        self._admission = Admission(settings, Lineup(backend, settings), wildcards)
         self._decoders = anyio.CapacityLimiter(_PARALLEL_DECODERS)
 
     async def txt2img(self, request: Request) -> Response:
@@ -100,7 +104,12 @@ class Native:
         if media_type and not re.fullmatch(r"application/(json|[\w.-]+\+json)", media_type):
             raise _unsupported("application/json", media_type)
         body = Txt2ImgBody.parse(await request.body())
-        return self._admission.txt2img(body, request_id.current.get())
+        name = request_id.current.get()
+        if not body.expand_prompt:
+            return self._admission.txt2img(body, name)
+        return await anyio.to_thread.run_sync(
+            self._admission.txt2img, body, name, limiter=self._decoders
+        )
 
     async def _admit_dreambooth(self, request: Request) -> GenerationRequest:
         if await request.body():

@@ -48,7 +48,7 @@ data: {"index": 0, "step": 1, "total": 20}
 
 event: image
 data: {"index":0,"data":"iVBORw0KG...","media_type":"image/png","width":64,"height":64,"seed":42,\
-"warnings":[],"screening":[]}
+"prompt":"a red apple","warnings":[],"screening":[]}
 
 """
 _RETRY_AFTER = {
@@ -166,6 +166,7 @@ class Documentation:
         model = self._models[0]
         defaults: dict[str, Any] = {
             "negative_prompt": "",
+            "expand_prompt": False,
             "num_inference_steps": model.defaults.num_inference_steps,
             "guidance_scale": model.defaults.guidance_scale,
             "scheduler": model.defaults.scheduler,

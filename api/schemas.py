@@ -62,6 +62,13 @@ class Txt2ImgBody(Body):
         examples=["a red apple on a blue background"],
     )
     negative_prompt: str | None = Field(None, description="What to avoid", examples=["blurry"])
+    expand_prompt: bool | None = Field(
+        None,
+        description="Whether `prompt` is a template: `a {red|green} apple`, `{2$$a|b|c}`, "
+        "`__wildcard__`. The choices follow from the seed, those of the picture with index i from "
+        "`seed` + i",
+        examples=[False],
+    )
     width: int | None = Field(None, description="Pixels, a multiple of the model's `multiple_of`")
     height: int | None = Field(None, description="Pixels, a multiple of the model's `multiple_of`")
     num_inference_steps: int | None = Field(
@@ -183,6 +190,7 @@ class GeneratedImage(BaseModel):
     width: int
     height: int
     seed: int = Field(description="The seed that gives this picture alone")
+    prompt: str = Field(description="What was drawn")
     warnings: tuple[str, ...] = Field(description="What was not followed to the letter")
     screening: tuple[str, ...] = Field(
         description="The screening checks that found something in the picture"
@@ -198,6 +206,7 @@ class GeneratedImage(BaseModel):
             width=image.width,
             height=image.height,
             seed=image.seed,
+            prompt=image.prompt,
             warnings=image.warnings,
             screening=image.findings,
         )

@@ -74,6 +74,7 @@ class Delivery:
             job.index,
             warnings,
             findings,
+            prompt=request.prompt,
         )
         self._done(job, image)
 

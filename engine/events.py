@@ -42,7 +42,7 @@ class Image:
 
     ``warnings`` are sentences for the client about what of its request was not followed to the
     letter; ``findings`` are the names of the screening checks that found something in the picture;
-    ``last`` marks the end of the request.
+    ``last`` marks the end of the request; ``prompt`` is what was drawn.
     """
 
     data: bytes
@@ -54,6 +54,7 @@ class Image:
     warnings: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     last: bool = True
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

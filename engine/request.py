@@ -44,6 +44,7 @@ class GenerationRequest:
         request_id: name of the request in logs and answers.
         model: catalog name of a served model.
         prompt: what to draw, at most 2,000 characters.
+        prompts: where the pictures' prompts differ: one for each, the first of them ``prompt``.
         negative_prompt: what to avoid; empty for nothing.
         width: pixels, a multiple of the model's ``multiple_of``.
         height: pixels, likewise.
@@ -70,6 +71,7 @@ class GenerationRequest:
     request_id: str
     model: str
     prompt: str
+    prompts: tuple[str, ...] = ()
     negative_prompt: str = ""
     width: int
     height: int

@@ -29,8 +29,7 @@ class Submission:
         self._missing = set(range(request.num_images))
         self._ended = False
         self.jobs = tuple(
-            Job(replace(request, seed=request.seed + index, num_images=1), index, self._report)
-            for index in range(request.num_images)
+            Job(_single(request, index), index, self._report) for index in range(request.num_images)
         )
 
     def cancel(self) -> None:
@@ -59,3 +58,10 @@ class Submission:
         if isinstance(event, Failed):
             # Half of what was asked for is of no use.
             self.cancel()
+
+
+def _single(request: GenerationRequest, index: int) -> GenerationRequest:
+    """What gives the picture ``index`` of a request alone."""
+    prompt = request.prompts[index] if request.prompts else request.prompt
+    seed = request.seed + index
+    return replace(request, prompt=prompt, prompts=(), seed=seed, num_images=1)

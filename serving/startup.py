@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from engine.families import check_served
 from engine.precision import Placement, UnsupportedPrecision, place
+from engine.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
 from models.bucket import fetch
 from models.budget import check_budget
 from models.catalog import ModelEntry
@@ -37,7 +38,13 @@ def explained() -> Iterator[None]:
     except ValidationError as error:
         mistakes = "; ".join(_sentence(mistake) for mistake in error.errors(include_url=False))
         raise SystemExit(f"cannot start: {mistakes}") from None
-    except (ModelError, UnsupportedPrecision, UnusableCompiler, UnusableScreening) as error:
+    except (
+        ModelError,
+        UnsupportedPrecision,
+        UnusableCompiler,
+        UnusableScreening,
+        UnusableWildcards,
+    ) as error:
         raise SystemExit(f"cannot start: {error}") from None
 
 
@@ -145,6 +152,20 @@ def check_screening(settings: Settings, entries: Sequence[ModelEntry]) -> None:
             f"pictures of {entry.name} are to be screened (nsfw: {action}), which needs packages "
             "that are not installed; run: pip install -r requirements-nsfw.txt"
         )
+
+
+def load_wildcards(folder: Path | None) -> Wildcards:
+    """Read the wildcards of prompt templates; none without a folder.
+
+    Raises:
+        UnusableWildcards: says in a sentence what is wrong with which file.
+    """
+    if folder is None:
+        return NO_WILDCARDS
+    try:
+        return Wildcards.load(folder)
+    except UnusableWildcards as error:
+        raise UnusableWildcards(f"SD_WILDCARDS={folder}: {error}") from None
 
 
 def _check_openvino(placement: Placement) -> None:

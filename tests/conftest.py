@@ -49,7 +49,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
     With one number of threads, so that a picture made again is the same to the last bit.
     """
-    with serving(tmp_path_factory.mktemp("server"), SD_THREADS="1") as server:
+    wildcards = tmp_path_factory.mktemp("wildcards")
+    (wildcards / "colour.txt").write_text("red\nyellow\nblue\n", encoding="utf-8")
+    folder = tmp_path_factory.mktemp("server")
+    with serving(folder, SD_THREADS="1", SD_WILDCARDS=str(wildcards)) as server:
         yield server
 
 

@@ -25,6 +25,7 @@ from tests.conftest import ROOT
         ("SD_MAX_QUEUE", "4", "max_images (8) must not exceed max_queue (4)"),
         ("SD_MODEL_MEMORY", "5MB", "SD_MODEL_MEMORY is too small: embedded takes 22.5 MB, and"),
         ("SD_CATALOG", "missing.yaml", "missing.yaml: cannot be read: No such file or directory."),
+        ("SD_WILDCARDS", "nowhere", "SD_WILDCARDS=nowhere: nowhere is no folder"),
         ("SD_DEVICE", "tpu", "SD_DEVICE=tpu: Input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )

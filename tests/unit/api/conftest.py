@@ -100,7 +100,9 @@ class ColourBackend:
         for index in indices:
             seed = request.seed + index
             last = index == 0
-            yield Image(data, media_type, *size, seed, index, self.warnings, self.findings, last)
+            prompt = request.prompts[index] if request.prompts else request.prompt
+            notes = (self.warnings, self.findings)
+            yield Image(data, media_type, *size, seed, index, *notes, last, prompt)
 
     async def ready(self) -> bool:
         return True

@@ -6,12 +6,14 @@ from typing import Any
 
 import PIL.Image
 import pytest
+from dynamicprompts.wildcards.values import WildcardValues
 
 from api.admission import Admission
 from api.lineup import Lineup
 from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
 from engine.errors import ErrorCode, RequestError
 from engine.request import OutputFormat
+from engine.wildcards import Wildcards
 from models.catalog import SCHEDULERS
 from settings import Settings
 from tests import uploads
@@ -250,3 +252,44 @@ def test_broken_masks_are_refused(admission: Admission, name: str) -> None:
 def test_the_body_is_checked_before_the_picture_is_decoded(admission: Admission) -> None:
     with pytest.raises(RequestError, match="scheduler"):
         admission.img2img(Img2ImgBody(prompt="x", scheduler="?"), b"no picture", "r")
+
+
+def test_a_template_is_expanded_for_each_picture(admission: Admission) -> None:
+    template = "a {red|green|blue} {2$$apple|pear|plum}"
+    body = Txt2ImgBody(prompt=template, expand_prompt=True, num_images=8, seed=40)
+    request = admission.txt2img(body, "r")
+
+    assert len(set(request.prompts)) > 1
+    assert request.prompt == request.prompts[0]
+    for index, prompt in enumerate(request.prompts):
+        alone = admission.img2img(
+            Img2ImgBody(prompt=template, expand_prompt=True, seed=40 + index), PICTURE, "r"
+        )
+        assert alone.prompts == (prompt,) == (alone.prompt,)
+
+
+@pytest.mark.parametrize("expand", [None, False])
+def test_braces_are_text_unless_asked_otherwise(admission: Admission, expand: bool | None) -> None:
+    body = Txt2ImgBody(prompt="a {red|green} __apple__ {", expand_prompt=expand)
+    request = admission.txt2img(body, "r")
+
+    assert request.prompt == "a {red|green} __apple__ {"
+    assert request.prompts == ()
+
+
+def test_the_negative_prompt_is_not_expanded(admission: Admission) -> None:
+    body = Txt2ImgBody(prompt="{a|a}", negative_prompt="{b|c}", expand_prompt=True)
+    assert admission.txt2img(body, "r").negative_prompt == "{b|c}"
+
+
+def test_what_a_template_becomes_is_limited_too(settings: Settings, backend: ColourBackend) -> None:
+    wildcards = Wildcards({"long": WildcardValues.from_items(["x" * 1_001])})
+    admission = Admission(settings, Lineup(backend, settings), wildcards)
+    admission.txt2img(Txt2ImgBody(prompt="__long__", expand_prompt=True), "r")
+
+    with pytest.raises(RequestError) as refused:
+        admission.txt2img(Txt2ImgBody(prompt="__long____long__", expand_prompt=True), "r")
+    assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "prompt")
+    assert refused.value.message == (
+        "prompt must be at most 2000 characters long once it is expanded, got 2002"
+    )

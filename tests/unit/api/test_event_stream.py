@@ -125,6 +125,7 @@ def test_from_the_queue_to_the_picture(client: TestClient, backend: ColourBacken
         "width": 64,
         "height": 72,
         "seed": 7,
+        "prompt": "x",
         "warnings": [],
         "screening": [],
     }

@@ -138,6 +138,7 @@ def test_several_pictures_are_json_in_the_order_of_their_seeds(client: TestClien
             "width": 128,
             "height": 128,
             "seed": 7 + index,
+            "prompt": "x",
             "warnings": [],
             "screening": [],
         }

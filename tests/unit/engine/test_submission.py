@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.batch import BatchLimits
+from engine.blocking import draw
 from engine.engine import Engine
 from engine.errors import ErrorCode, RequestError
 from engine.events import Event, Failed, Image, Progress, Queued
@@ -141,3 +142,15 @@ def test_a_listener_that_fails_takes_nobody_along(engine: Engine) -> None:
 
     engine.submit(make_request(num_inference_steps=2), fail)
     Client(engine, make_request(num_inference_steps=3)).image()
+
+
+def test_pictures_may_have_prompts_of_their_own(engine: Engine) -> None:
+    prompts = ("a red apple", "a yellow banana on a white background")
+    together = make_request(prompt=prompts[0], prompts=prompts, num_images=2, num_inference_steps=4)
+    images = draw(engine, together)
+    assert tuple(image.prompt for image in images) == prompts
+    for image, prompt in zip(images, prompts, strict=True):
+        request = make_request(prompt=prompt, seed=image.seed, num_inference_steps=4)
+        (alone,) = draw(engine, request)
+        assert alone.prompt == prompt
+        assert pixels(image) == pytest.approx(pixels(alone), abs=1)

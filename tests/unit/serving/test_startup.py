@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.precision import Placement
+from engine.wildcards import NO_WILDCARDS
 from models.catalog import load_catalog
 from serving import startup
 from settings import Settings
@@ -146,3 +147,16 @@ def test_an_unknown_label_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as ended, startup.explained():
         Settings()
     assert "SD_NSFW_LABELS=KNEE_EXPOSED: Input should be 'FEMALE_G" in str(ended.value)
+
+
+def test_wildcards_are_read_at_the_start(tmp_path: Path) -> None:
+    assert startup.load_wildcards(None) is NO_WILDCARDS
+    (tmp_path / "colour.txt").write_text("red\n")
+    assert startup.load_wildcards(tmp_path).get("colour").string_values == ["red"]
+
+
+def test_unusable_wildcards_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.load_wildcards(tmp_path / "none")
+    folder = tmp_path / "none"
+    assert str(ended.value) == f"cannot start: SD_WILDCARDS={folder}: {folder} is no folder"
