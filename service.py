@@ -29,7 +29,7 @@ with startup.explained():
     catalog = with_pipelines(load_catalog(settings.catalog))
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = startup.placement(settings, entries)
-    wildcards = startup.load_wildcards(settings.wildcards)
+    wildcards = startup.load_wildcards(settings)
 
 runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(

@@ -154,13 +154,14 @@ def check_screening(settings: Settings, entries: Sequence[ModelEntry]) -> None:
         )
 
 
-def load_wildcards(folder: Path | None) -> Wildcards:
-    """Read the wildcards of prompt templates; none without a folder.
+def load_wildcards(settings: Settings) -> Wildcards:
+    """Read the wildcards of prompt templates; none without a folder, or with ``build_only``.
 
     Raises:
         UnusableWildcards: says in a sentence what is wrong with which file.
     """
-    if folder is None:
+    folder = settings.wildcards
+    if folder is None or settings.build_only:
         return NO_WILDCARDS
     try:
         return Wildcards.load(folder)

@@ -150,13 +150,14 @@ def test_an_unknown_label_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wildcards_are_read_at_the_start(tmp_path: Path) -> None:
-    assert startup.load_wildcards(None) is NO_WILDCARDS
+    assert startup.load_wildcards(Settings()) is NO_WILDCARDS
     (tmp_path / "colour.txt").write_text("red\n")
-    assert startup.load_wildcards(tmp_path).get("colour").string_values == ["red"]
+    wildcards = startup.load_wildcards(Settings(wildcards=tmp_path))
+    assert wildcards.get("colour").string_values == ["red"]
 
 
 def test_unusable_wildcards_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended, startup.explained():
-        startup.load_wildcards(tmp_path / "none")
+        startup.load_wildcards(Settings(wildcards=tmp_path / "none"))
     folder = tmp_path / "none"
     assert str(ended.value) == f"cannot start: SD_WILDCARDS={folder}: {folder} is no folder"
