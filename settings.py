@@ -170,3 +170,8 @@ class Settings(BaseSettings):
             "nsfw": self.screen_nsfw,
         }
         return actions | entry.screening
+
+    @property
+    def offers_loras(self) -> bool:
+        """A compiled denoiser takes none: what they add is computed beside its layers."""
+        return self.compile == "none"

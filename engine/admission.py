@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 
 from engine.batch import BatchLimits
 from engine.families.base import Family
 from engine.job import Job
+from engine.lora import Adapter
 from engine.observer import Observer, Phase
 from engine.pace import Pace
 from engine.threads import ThreadTuner
@@ -60,13 +61,19 @@ class Admission:
                 taken[_group(job)] += 2 if job.request.guidance_scale > 1 else 1
         return chosen
 
-    def prepare(self, family: Family, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
-        """Give every job its state; returns those that failed, and why."""
+    def prepare(
+        self, family: Family, adapters: Mapping[str, Adapter], batch: Sequence[Job]
+    ) -> list[tuple[Job, BaseException]]:
+        """Give every job its state; returns those that failed, and why.
+
+        Args:
+            adapters: by tag, those of all jobs of the batch.
+        """
         started = monotonic()
         for job in batch:
             job.admitted_at = started
             self._observer.phase(Phase.QUEUE, started - job.submitted_at)
-        failed = self._prepare(family, batch)
+        failed = self._prepare(family, adapters, batch)
         now = monotonic()
         if pixels := _picture_pixels(batch):
             self._picture_pace.record(pixels, now - started)
@@ -77,12 +84,16 @@ class Admission:
             self._observer.phase(Phase.PREPARE, now - started)
         return failed
 
-    def _prepare(self, family: Family, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
+    def _prepare(
+        self, family: Family, adapters: Mapping[str, Adapter], batch: Sequence[Job]
+    ) -> list[tuple[Job, BaseException]]:
         requests = [job.request for job in batch]
         pixels = _picture_pixels(batch)
         kind = ("prepare", batch[0].request.model, pixels > 0)
         try:
-            states = self._threads.run(kind, pixels or len(batch), lambda: family.prepare(requests))
+            states = self._threads.run(
+                kind, pixels or len(batch), lambda: family.prepare(requests, adapters)
+            )
         except Exception as error:
             if len(batch) == 1:
                 return [(batch[0], error)]
@@ -91,7 +102,7 @@ class Admission:
                 job.state = state
             return []
         # One of them is to blame; the others shall not suffer for it.
-        return [failure for job in batch for failure in self._prepare(family, [job])]
+        return [failure for job in batch for failure in self._prepare(family, adapters, [job])]
 
     def _estimate(self, job: Job) -> float:
         """Seconds that preparing a job is expected to take; none yet known is long."""

@@ -83,6 +83,7 @@ class Denoiser:
                 size=(batch[0].request.width, batch[0].request.height),
                 jobs=tuple(job.name for job in batch),
                 job_rows=tuple(job.denoising.rows for job in batch),
+                lora_sets=len({state.loras.uses for state in states if state.loras.uses}),
                 rows=padded,
                 started=started,
                 seconds=monotonic() - started,

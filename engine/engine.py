@@ -19,12 +19,14 @@ from engine.errors import ErrorCode, RequestError
 from engine.events import Event, Failed, Image
 from engine.families.base import Family
 from engine.job import Job
+from engine.lora import Adapter
 from engine.observer import Fate, Observer, Phase, Silent
 from engine.pace import Pace
 from engine.request import GenerationRequest
 from engine.residency import Residency
 from engine.screening import Screen
 from engine.submission import Submission
+from engine.supplies import Supplies
 from engine.threads import ThreadTuner, Way
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Engine:
 
     Args:
         models: the models, in memory or not.
+        loras: likewise the LoRAs by their tags; None if the models cannot take any.
         limits: bounds of one denoiser pass.
         max_queue: jobs accepted and not yet finished, >= 1.
         threads: how many CPU threads do the work; default: whatever torch is set to.
@@ -51,8 +54,9 @@ class Engine:
 
     def __init__(
         self,
-        models: Residency,
+        models: Residency[Family],
         *,
+        loras: Residency[Adapter] | None = None,
         limits: BatchLimits | None = None,
         max_queue: int = 64,
         threads: ThreadTuner | None = None,
@@ -62,7 +66,7 @@ class Engine:
         limits = limits or BatchLimits()
         threads = threads or ThreadTuner([Way(torch.get_num_threads())])
         self._observer: Observer = observer or Silent()
-        self._models = models
+        self._supplies = Supplies(models, loras)
         self._max_queue = max_queue
         self._admission = Admission(threads, self._observer, singly=limits.invariant)
         self._denoiser = Denoiser(limits, threads, self._observer)
@@ -91,14 +95,13 @@ class Engine:
         """Accept a request; its events go to ``emit``, ending as ``engine.events`` says.
 
         Raises:
-            RequestError: ``not_found`` for a model that is not served, ``invalid_request`` for
-                previews of pictures that screening might hold back, ``busy`` when the queue has no
-                room for all its pictures, ``not_ready`` after ``close``.
+            RequestError: ``not_found`` for a model or a LoRA that is not served,
+                ``out_of_range`` or ``invalid_request`` for LoRAs that do not fit into memory
+                together, or into the model, ``invalid_request`` for previews of pictures that
+                screening might hold back, ``busy`` when the queue has no room for all its
+                pictures, ``not_ready`` after ``close``.
         """
-        if request.model not in self._models:
-            raise RequestError(
-                ErrorCode.NOT_FOUND, f"model: {request.model!r} is not loaded", field="model"
-            )
+        self._supplies.check(request)
         screen = self._screens.get(request.model)
         if request.wants_previews and screen is not None and screen.withholds:
             raise RequestError(
@@ -144,7 +147,7 @@ class Engine:
         self._thread.join()
         self._delivery.close()
         self._denoiser.close()
-        self._models.close()
+        self._supplies.close()
 
     def _loop(self) -> None:
         with torch.inference_mode():
@@ -172,12 +175,16 @@ class Engine:
             self._news = False
             return not self._aborted and bool(self._waiting or self._in_progress())
 
+    def _queue(self) -> list[Job]:
+        with self._wake:
+            return list(self._waiting)
+
     def _in_progress(self) -> list[Job]:
         return [*self._running, *self._denoised]
 
     def _turn(self) -> None:
         self._drop_lost()
-        self._collect_model()
+        self._supplies.collect()
         chosen = self._choose()
         # One of the two a turn, and none meant to take longer than a step: that is all that a
         # running job ever waits for another one.
@@ -190,56 +197,18 @@ class Engine:
         self._step()
         if not chosen:
             # Not before those who wait for a model that is there have got it.
-            self._request_model()
+            self._bring_supplies()
         self._stalled = bool(self._waiting) and not self._in_progress() and not chosen
         self._observer.depth(len(self._waiting), len(self._running))
 
     def _drop_lost(self) -> None:
-        with self._wake:
-            lost = {
-                job
-                for job in [*self._in_progress(), *self._waiting]
-                if job.cancelled or job.overdue
-            }
-            self._waiting = deque(job for job in self._waiting if job not in lost)
-        self._evict((job, _loss(job)) for job in lost)
+        jobs = [*self._in_progress(), *self._queue()]
+        self._evict((job, job.loss) for job in jobs if job.lost)
 
-    def _collect_model(self) -> None:
-        """Take over a model that was being loaded."""
-        failure = self._models.collect()
-        if failure is None:
-            return
-        name, error = failure
-        logger.error("%s could not be loaded", name, exc_info=error)
-
-    def _request_model(self) -> None:
-        """See to it that the model of whoever waits longest for one gets into memory."""
-        for name in self._waiting_models():
-            if self._has(name):
-                continue
-            if retry_after := self._models.retry_after(name):
-                self._refuse(name, retry_after)
-                continue
-            busy = {job.request.model for job in self._in_progress()}
-            self._models.request(name, busy, self._wake_up)
-            return
-
-    def _refuse(self, model: str, retry_after: float) -> None:
-        """Fail those who wait for a model that could not be loaded."""
-        refusal = RequestError(
-            ErrorCode.NOT_READY, f"model: {model} could not be loaded", retry_after=retry_after
-        )
-        with self._wake:
-            waiting = [job for job in self._waiting if job.request.model == model]
-            self._waiting = deque(job for job in self._waiting if job.request.model != model)
-        self._evict((job, refusal) for job in waiting)
-
-    def _waiting_models(self) -> dict[str, None]:
-        with self._wake:
-            return dict.fromkeys(job.request.model for job in self._waiting)
-
-    def _has(self, model: str) -> bool:
-        return self._models.get(model) is not None
+    def _bring_supplies(self) -> None:
+        """See to it that whoever waits longest for a model or a LoRA gets it."""
+        refused = self._supplies.bring(self._queue(), self._in_progress(), self._wake_up)
+        self._evict(refused)
 
     def _wake_up(self) -> None:
         with self._wake:
@@ -252,11 +221,9 @@ class Engine:
 
     def _choose(self) -> list[Job]:
         """Which waiting jobs to admit now."""
-        models = {name for name in self._waiting_models() if self._has(name)}
-        with self._wake:
-            waiting = [job for job in self._waiting if job.request.model in models]
+        ready = [job for job in self._queue() if self._supplies.ready(job)]
         limits, seconds = self._denoiser.limits, self._time_for_others()
-        return self._admission.choose(waiting, self._running, limits, seconds)
+        return self._admission.choose(ready, self._running, limits, seconds)
 
     def _time_for_others(self) -> float | None:
         """Seconds that running jobs may have to wait for other work; None if there are none."""
@@ -266,8 +233,8 @@ class Engine:
         with self._wake:
             self._waiting = deque(job for job in self._waiting if job not in chosen)
         self._running += chosen
-        family = self._models.use(chosen[0].request.model)
-        self._evict(self._admission.prepare(family, chosen))
+        family, adapters = self._supplies.family(chosen[0]), self._supplies.adapters(chosen)
+        self._evict(self._admission.prepare(family, adapters, chosen))
 
     def _step(self) -> None:
         """Take one denoiser step for the jobs whose turn it is."""
@@ -276,7 +243,7 @@ class Engine:
             return
         started = monotonic()
         lead = kind(batch[0])
-        family = self._models.use(batch[0].request.model)
+        family = self._supplies.family(batch[0])
         failed = self._denoiser.step(family, batch)
         self._turns.took(lead, monotonic() - started)
         self._evict(failed)
@@ -303,7 +270,7 @@ class Engine:
     def _decode(self) -> None:
         """Decode the finished jobs of one shape, as many as a step's time allows."""
         batch = self._decoder.choose(self._denoised, self._denoiser.limits, self._time_for_others())
-        family = self._models.use(batch[0].request.model)
+        family = self._supplies.family(batch[0])
         results = self._decoder.decode(family, batch)
         for job, result in results:
             if isinstance(result, BaseException):
@@ -316,6 +283,8 @@ class Engine:
     def _evict(self, failed: Iterable[tuple[Job, BaseException]]) -> None:
         """Fail jobs, wherever they are."""
         reasons = dict(failed)
+        with self._wake:
+            self._waiting = deque(job for job in self._waiting if job not in reasons)
         self._running = [job for job in self._running if job not in reasons]
         self._denoised = [job for job in self._denoised if job not in reasons]
         logged: BaseException | None = None
@@ -327,8 +296,8 @@ class Engine:
 
     def _deliver(self, job: Job, result: Image | BaseException) -> None:
         """Hand a picture over; runs in the threads of the delivery."""
-        if job.cancelled or job.overdue:
-            self._fail(job, _loss(job))
+        if job.lost:
+            self._fail(job, job.loss)
         elif isinstance(result, BaseException):
             self._fail(job, result)
         else:
@@ -365,13 +334,3 @@ class Engine:
         except Exception:
             logger.exception("the end of a job could not be measured")
         job.report(event)
-
-
-def _loss(job: Job) -> RequestError:
-    """Why nobody waits for this job any more."""
-    if job.cancelled:
-        return RequestError(ErrorCode.CANCELLED, "the request was cancelled")
-    return RequestError(
-        ErrorCode.DEADLINE_EXCEEDED,
-        f"the picture was not done within {job.request.deadline:g} seconds",
-    )

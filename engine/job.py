@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
+from engine.errors import ErrorCode, RequestError
 from engine.events import Event
 from engine.request import GenerationRequest
 from engine.state import DenoisingState
@@ -67,6 +68,21 @@ class Job:
     @property
     def overdue(self) -> bool:
         return monotonic() - self.submitted_at > self.request.deadline
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.cancelled or self.overdue
+
+    @property
+    def loss(self) -> RequestError:
+        """Why a lost job was lost."""
+        if self.cancelled:
+            return RequestError(ErrorCode.CANCELLED, "the request was cancelled")
+        return RequestError(
+            ErrorCode.DEADLINE_EXCEEDED,
+            f"the picture was not done within {self.request.deadline:g} seconds",
+        )
 
     @property
     def denoising(self) -> DenoisingState:

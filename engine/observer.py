@@ -29,6 +29,13 @@ class Fate(StrEnum):
     PADDING = "padding"  # of nobody: added to reach a bucket
 
 
+class Stock(StrEnum):
+    """What is brought into memory and makes room there."""
+
+    MODEL = "model"
+    LORA = "lora"
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One denoiser pass.
@@ -38,6 +45,7 @@ class Pass:
         size: width and height of its pictures in pixels.
         jobs: the name of each job that took part (request id and picture index).
         job_rows: how many rows each of them had.
+        lora_sets: how many different sets of LoRAs its rows had.
         rows: rows of the batch, padding included.
         started: ``time.monotonic()``.
         seconds: how long it took, with the schedulers' steps.
@@ -47,6 +55,7 @@ class Pass:
     size: tuple[int, int]
     jobs: tuple[str, ...]
     job_rows: tuple[int, ...]
+    lora_sets: int
     rows: int
     started: float
     seconds: float
@@ -67,8 +76,12 @@ class Observer(Protocol):
         """``row_steps`` rows of passes (one row in one pass counts one) turned out to be ..."""
         ...
 
-    def resident(self, model: str, loaded: bool, seconds: float) -> None:
-        """A model was loaded within ``seconds``, or dropped (``loaded`` is false)."""
+    def loaded(self, stock: Stock, name: str, seconds: float, total: int) -> None:
+        """A model or a LoRA was loaded within ``seconds``; all of them now take ``total`` bytes."""
+        ...
+
+    def dropped(self, stock: Stock, name: str, total: int) -> None:
+        """A model or a LoRA made room; what is left takes ``total`` bytes."""
         ...
 
     def phase(self, phase: Phase, seconds: float) -> None:
@@ -93,7 +106,9 @@ class Silent:
 
     def spent(self, fate: Fate, row_steps: int) -> None: ...
 
-    def resident(self, model: str, loaded: bool, seconds: float) -> None: ...
+    def loaded(self, stock: Stock, name: str, seconds: float, total: int) -> None: ...
+
+    def dropped(self, stock: Stock, name: str, total: int) -> None: ...
 
     def phase(self, phase: Phase, seconds: float) -> None: ...
 

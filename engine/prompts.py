@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from compel import EmbeddingsProvider, SplitLongTextMode  # type: ignore[import-untyped]
+
+from engine.lora import NO_LORAS, Layers, LoraHooks, LoraSet
 
 MAX_CHUNKS = 8
 MAX_WEIGHT = 2.0
@@ -93,21 +95,24 @@ class PromptEncoder:
             split_long_text_mode=SplitLongTextMode.PHRASES,
             padding_attention_mask_value=0,
         )
-        self._cache: OrderedDict[str, EncodedPrompt] = OrderedDict()
+        self._lora_hooks = LoraHooks(text_encoder)
+        # By the text, and the LoRAs of the text encoder.
+        self._cache: OrderedDict[tuple[str, Hashable], EncodedPrompt] = OrderedDict()
 
-    def encode(self, texts: Iterable[str]) -> dict[str, EncodedPrompt]:
-        """Each text's embedding, and that of the empty text; the new ones are made in one batch."""
+    def encode(self, texts: Iterable[str], loras: LoraSet = NO_LORAS) -> dict[str, EncodedPrompt]:
+        """Each text's embedding, and that of the empty text; the new ones are made in one batch,
+        with these LoRAs."""
         # Weights are measured against the empty text, and it fills up what is too short.
-        wanted = dict.fromkeys(["", *texts])
-        prompts = {text: self._cache[text] for text in wanted if text in self._cache}
+        wanted = {text: (text, loras.heard) for text in ["", *texts]}
+        prompts = {text: self._cache[key] for text, key in wanted.items() if key in self._cache}
         chunks = {text: self._cut(text) for text in wanted if text not in prompts}
-        for text, embeds in self._run(chunks).items():
+        for text, embeds in self._run(chunks, loras.text_encoder).items():
             empty = prompts[""].embeds if text else embeds
             weighted = _weigh(embeds, chunks[text].weights, empty)
             prompts[text] = EncodedPrompt(weighted, chunks[text].warnings)
-        for text in wanted:
-            self._cache[text] = prompts[text]
-            self._cache.move_to_end(text)
+        for text, key in wanted.items():
+            self._cache[key] = prompts[text]
+            self._cache.move_to_end(key)
         while sum(prompt.embeds.shape[1] for prompt in self._cache.values()) > CACHED_TOKENS:
             self._cache.popitem(last=False)
         return prompts
@@ -141,7 +146,7 @@ class PromptEncoder:
             )
         return _Chunks(ids[:MAX_CHUNKS], weights[:MAX_CHUNKS], mask[:MAX_CHUNKS], tuple(warnings))
 
-    def _run(self, chunks: Mapping[str, _Chunks]) -> dict[str, torch.Tensor]:
+    def _run(self, chunks: Mapping[str, _Chunks], layers: Layers) -> dict[str, torch.Tensor]:
         """The text encoder's last hidden states, ``[1, tokens, dim]`` for each text."""
         if not chunks:
             return {}
@@ -150,14 +155,16 @@ class PromptEncoder:
         mask = torch.cat([each.mask for each in chunks.values()])
         # As in the stock pipeline: CLIP was trained without a mask over the padding.
         masked = getattr(self._text_encoder.config, "use_attention_mask", False)
-        hidden = torch.cat(
-            [
-                self._text_encoder(rows.to(device), seen.to(device) if masked else None)[0]
-                for rows, seen in zip(
-                    torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
-                )
-            ]
-        )
+        self._lora_hooks.cover(layers)
+        with self._lora_hooks.applied([(slice(None), layers)]):
+            hidden = torch.cat(
+                [
+                    self._text_encoder(rows.to(device), seen.to(device) if masked else None)[0]
+                    for rows, seen in zip(
+                        torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
+                    )
+                ]
+            )
         parts = torch.split(hidden, [len(each.ids) for each in chunks.values()])
         # Copies, as a part would keep the whole batch in memory.
         return {

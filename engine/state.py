@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from engine.lora import NO_LORAS, LoraSet
+
 
 @dataclass(slots=True, eq=False)
 class Repaint:
@@ -41,6 +43,7 @@ class DenoisingState:
         conditioning: ``[1, channels, height, width]`` that the denoiser sees beside the latents,
             for denoisers made so (inpainting UNets).
         repaint: inpainting with any other denoiser; None elsewhere.
+        loras: what is added to the denoiser for this job.
         warnings: what was done otherwise than asked, in sentences for the client.
         sample: ``[1, channels, height, width]``: what the denoiser saw last, for previews.
         prediction: the same shape: and what it made of that.
@@ -55,6 +58,7 @@ class DenoisingState:
     step_kwargs: dict[str, Any] = field(default_factory=dict)
     conditioning: torch.Tensor | None = None
     repaint: Repaint | None = None
+    loras: LoraSet = NO_LORAS
     warnings: tuple[str, ...] = ()
     sample: torch.Tensor | None = None
     prediction: torch.Tensor | None = None

@@ -20,15 +20,16 @@ from engine.errors import ErrorCode, RequestError
 from engine.families.base import Family
 from engine.families.load import load_family
 from engine.nudity import Nudity
-from engine.observer import Observer
+from engine.observer import Observer, Stock
 from engine.precision import Placement
 from engine.request import GenerationRequest
-from engine.residency import ModelSource, Residency
+from engine.residency import Residency, Source
 from engine.screening import Check, Screen
 from engine.threads import ThreadTuner, Way
 from models.catalog import ModelEntry
 from models.store import resolve
 from models.weights import weight_bytes
+from runners.loras import StoredLoras
 from runners.metrics import PrometheusObserver
 from settings import Settings
 
@@ -60,8 +61,17 @@ def build_engine(
     )
     names = residency.load_all()
     loaded = [entry for entry in entries if entry.name in names]
+    loras = None
+    if settings.offers_loras:
+        loras = Residency(
+            StoredLoras(placement.precision),
+            budget=settings.lora_memory,
+            stock=Stock.LORA,
+            observer=observer,
+        )
     engine = Engine(
         residency,
+        loras=loras,
         limits=batch_limits(settings, placement, residency, loaded[0]),
         max_queue=settings.max_queue,
         threads=thread_tuner(settings, placement),
@@ -87,9 +97,9 @@ def screens(
     }
 
 
-def model_source(settings: Settings, entry: ModelEntry, placement: Placement) -> ModelSource:
+def model_source(settings: Settings, entry: ModelEntry, placement: Placement) -> Source[Family]:
     """How to load a model, and the memory that it takes."""
-    return ModelSource(
+    return Source(
         partial(_load, settings, entry, placement),
         memory=weight_bytes(resolve(entry, placement.precision), placement.precision),
         pinned=entry.name in settings.pinned_models,
@@ -112,7 +122,7 @@ def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> Family
 
 
 def batch_limits(
-    settings: Settings, placement: Placement, residency: Residency, entry: ModelEntry
+    settings: Settings, placement: Placement, residency: Residency[Family], entry: ModelEntry
 ) -> BatchLimits:
     """The bounds of a pass: as set, else measured with a loaded model, else the defaults."""
     limits = BatchLimits(

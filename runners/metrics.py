@@ -14,7 +14,7 @@ import psutil
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.multiprocess import mark_process_dead
 
-from engine.observer import Fate, Pass, Phase
+from engine.observer import Fate, Pass, Phase, Stock
 from models.screening import CHECKS, Action, CheckName
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -43,6 +43,11 @@ class PrometheusObserver:
             "Rows of a denoiser pass: two a job with guidance, and padding",
             buckets=_SIZES,
         )
+        self._lora_sets = Histogram(
+            "sd_step_lora_sets",
+            "Different sets of LoRAs in a denoiser pass; 0: no LoRA",
+            buckets=(0, *_SIZES),
+        )
         self._step = Histogram("sd_step_seconds", "Seconds of a denoiser pass", buckets=_SECONDS)
         self._row_steps = Counter(
             "sd_row_steps",
@@ -58,6 +63,22 @@ class PrometheusObserver:
         self._loads = Histogram(
             "sd_model_load_seconds", "Seconds it took to load a model", ["model"], buckets=_SECONDS
         )
+        # Not by name: LoRAs come and go, and each training makes another one.
+        self._lora_loads = Histogram(
+            "sd_lora_load_seconds", "Seconds it took to load a LoRA", buckets=_SECONDS
+        )
+        self._resident_bytes = Gauge(
+            "sd_resident_bytes",
+            "Bytes that the weights in memory take: of models, and of LoRAs",
+            ["stock"],
+            multiprocess_mode="livesum",
+        )
+        self._evictions = Counter(
+            "sd_evictions", "Models and LoRAs that made room in memory for others", ["stock"]
+        )
+        for stock in Stock:
+            self._resident_bytes.labels(stock.value)
+            self._evictions.labels(stock.value)
         self._phases = Histogram(
             "sd_job_phase_seconds", "Seconds a job spent in a phase", ["phase"], buckets=_SECONDS
         )
@@ -77,15 +98,25 @@ class PrometheusObserver:
     def denoised(self, done: Pass) -> None:
         self._batch_jobs.observe(len(done.jobs))
         self._batch_rows.observe(done.rows)
+        self._lora_sets.observe(done.lora_sets)
         self._step.observe(done.seconds)
 
     def spent(self, fate: Fate, row_steps: int) -> None:
         self._row_steps.labels(fate.value).inc(row_steps)
 
-    def resident(self, model: str, loaded: bool, seconds: float) -> None:
-        self._resident.labels(model).set(loaded)
-        if loaded:
-            self._loads.labels(model).observe(seconds)
+    def loaded(self, stock: Stock, name: str, seconds: float, total: int) -> None:
+        self._resident_bytes.labels(stock.value).set(total)
+        if stock is Stock.MODEL:
+            self._resident.labels(name).set(1)
+            self._loads.labels(name).observe(seconds)
+        else:
+            self._lora_loads.observe(seconds)
+
+    def dropped(self, stock: Stock, name: str, total: int) -> None:
+        self._resident_bytes.labels(stock.value).set(total)
+        self._evictions.labels(stock.value).inc()
+        if stock is Stock.MODEL:
+            self._resident.labels(name).set(0)
 
     def phase(self, phase: Phase, seconds: float) -> None:
         self._phases.labels(phase.value).observe(seconds)

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import PIL.Image
 import torch
 
+from engine.lora import Adapter
 from engine.request import GenerationRequest
 from engine.state import DenoisingState
 
+NO_ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType({})
+
 
 class Family(Protocol):
-    """A loaded model. Every call comes from the engine's thread, inside ``inference_mode``; a call
-    of ``forward``, with other states, may come from another thread at the same time."""
+    """A loaded model. But for ``load_adapter``, every call comes from the engine's thread, inside
+    ``inference_mode``; a call of ``forward``, with other states, may come from another thread at
+    the same time."""
 
     @property
     def memory(self) -> int:
         """Bytes of the weights."""
         ...
 
-    def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:
+    def load_adapter(self, folder: Path) -> Adapter:
+        """Read a LoRA for this model. May be called from a thread of its own, at any time.
+
+        Args:
+            folder: has a ``models.lora.LORA_FILE``.
+
+        Raises:
+            models.errors.ModelError: it cannot be used with this model.
+        """
+        ...
+
+    def prepare(
+        self, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+    ) -> list[DenoisingState]:
         """Encode prompts and pictures, draw the noise, lay out the schedules.
+
+        ``adapters`` has those of the requests' LoRAs, by tag. No other call is in progress.
 
         The text encoder and the image encoder see what is new to them in one batch each (pictures
         of one size together). ``num_images`` is not looked at: one state per request. What raises

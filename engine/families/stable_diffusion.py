@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import PIL.Image
@@ -16,11 +17,16 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from engine.errors import ErrorCode, RequestError
 from engine.families.autoencoder import VAE_PIXELS, Autoencoder, Picture
+from engine.families.base import NO_ADAPTERS
+from engine.lora import Adapter, LoraSet
+from engine.lora_loading import load_adapter
+from engine.lora_passes import LoraPasses
 from engine.prompts import PromptEncoder, level
 from engine.request import GenerationRequest
 from engine.samplers import SAMPLERS
 from engine.state import DenoisingState, Repaint
 from models.catalog import Task
+from models.lora import LORA_FILE
 
 Compiler: TypeAlias = Callable[[Any], Any]
 
@@ -66,6 +72,8 @@ class StableDiffusion:
         )
         self._unet = compiler(pipeline.unet.to(memory_format=torch.channels_last))
         self._autoencoder = Autoencoder(pipeline.vae, vae_pixels)
+        self._loras = LoraPasses(self._unet, singly=invariant)
+        self._text_encoder = pipeline.text_encoder
         self._prompts = PromptEncoder(pipeline.tokenizer, pipeline.text_encoder, singly=invariant)
         # For its methods, which look at the scheduler only: a compiled UNet's original is to go.
         self._schedule = StableDiffusionImg2ImgPipeline(
@@ -92,7 +100,18 @@ class StableDiffusion:
         """Bytes of the weights."""
         return self._memory
 
-    def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:
+    def load_adapter(self, folder: Path) -> Adapter:
+        return load_adapter(
+            folder / LORA_FILE,
+            self._unet,
+            self._text_encoder,
+            device=self._unet.device,
+            dtype=self._unet.dtype,
+        )
+
+    def prepare(
+        self, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+    ) -> list[DenoisingState]:
         for request in requests:
             if self._sees_mask and request.mask is None:
                 raise RequestError(
@@ -100,32 +119,44 @@ class StableDiffusion:
                     f"mask: {request.model} can only inpaint, so it needs a picture and a mask",
                     field="mask",
                 )
-        prompts = self._embed(requests)
+        loras = self._loras.sets([request.loras for request in requests], adapters)
+        prompts = self._embed(requests, loras)
         posteriors = self._autoencoder.encode(
             picture for request in requests for picture in self._pictures(request)
         )
         return [
-            self._start(request, embeds, warnings, posteriors)
-            for request, (embeds, warnings) in zip(requests, prompts, strict=True)
+            self._start(request, lora_set, embeds, warnings, posteriors)
+            for request, lora_set, (embeds, warnings) in zip(requests, loras, prompts, strict=True)
         ]
 
     def _embed(
-        self, requests: Sequence[GenerationRequest]
+        self, requests: Sequence[GenerationRequest], loras: Sequence[LoraSet]
     ) -> list[tuple[torch.Tensor, tuple[str, ...]]]:
         """Each request's embeddings ``[rows, tokens, dim]``, and what is to be said of them."""
         fields = [_prompts(request) for request in requests]
-        prompts = self._prompts.encode(text for texts in fields for text in texts.values())
-        return [
-            (
-                level([prompts[text].embeds for text in texts.values()], prompts[""].embeds),
-                tuple(
-                    f"{field} {warning}"
-                    for field, text in texts.items()
-                    for warning in prompts[text].warnings
+        encoded = {
+            heard: self._prompts.encode(
+                (
+                    text
+                    for texts, each in zip(fields, loras, strict=True)
+                    if each.heard == heard
+                    for text in texts.values()
                 ),
+                lora_set,
             )
-            for texts in fields
-        ]
+            for heard, lora_set in {each.heard: each for each in loras}.items()
+        }
+        embedded = []
+        for texts, lora_set in zip(fields, loras, strict=True):
+            prompts = encoded[lora_set.heard]
+            embeds = level([prompts[text].embeds for text in texts.values()], prompts[""].embeds)
+            warnings = tuple(
+                f"{field} {warning}"
+                for field, text in texts.items()
+                for warning in prompts[text].warnings
+            )
+            embedded.append((embeds, warnings))
+        return embedded
 
     def _pictures(self, request: GenerationRequest) -> list[Picture]:
         """What the stock pipelines encode for this request and look at, in their order."""
@@ -141,6 +172,7 @@ class StableDiffusion:
     def _start(
         self,
         request: GenerationRequest,
+        loras: LoraSet,
         embeds: torch.Tensor,
         warnings: tuple[str, ...],
         posteriors: Mapping[Picture, DiagonalGaussianDistribution],
@@ -195,6 +227,7 @@ class StableDiffusion:
             step_kwargs=self._schedule.prepare_extra_step_kwargs(generator, eta=0.0),
             conditioning=conditioning,
             repaint=repaint,
+            loras=loras,
             warnings=warnings,
         )
 
@@ -215,13 +248,17 @@ class StableDiffusion:
             samples += samples[:1] * padding
             timesteps += timesteps[:1] * padding
             embeds.append(embeds[0][:1].expand(padding, -1, -1))
-        predictions = self._unet(
-            torch.cat(samples),
-            # Not waiting for the copy: the device is to be kept fed.
-            torch.tensor(timesteps, dtype=torch.float32).to(self._unet.device, non_blocking=True),
-            encoder_hidden_states=torch.cat(embeds),
-            return_dict=False,
-        )[0]
+        # Not waiting for the copy: the device is to be kept fed.
+        times = torch.tensor(timesteps, dtype=torch.float32).to(
+            self._unet.device, non_blocking=True
+        )
+        with self._loras.applied(states):
+            predictions = self._unet(
+                torch.cat(samples),
+                times,
+                encoder_hidden_states=torch.cat(embeds),
+                return_dict=False,
+            )[0]
         used = predictions[: sum(state.rows for state in states)]
         for state, part in zip(states, used.split([state.rows for state in states]), strict=True):
             state.prediction = _guide(part, state.guidance_scale)

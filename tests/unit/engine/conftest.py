@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -15,8 +15,10 @@ import torch
 
 from engine.engine import Engine
 from engine.events import Event, Failed, Image, ends
+from engine.families.base import NO_ADAPTERS
 from engine.families.stable_diffusion import StableDiffusion
-from engine.observer import Fate, Pass, Phase
+from engine.lora import Adapter
+from engine.observer import Fate, Pass, Phase, Stock
 from engine.request import GenerationRequest
 from engine.residency import Residency
 from engine.state import DenoisingState
@@ -32,6 +34,7 @@ class Recorder:
     passes: list[Pass] = field(default_factory=list)
     fates: Counter[Fate] = field(default_factory=Counter)
     loads: list[tuple[str, bool]] = field(default_factory=list)
+    memory: dict[Stock, int] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
     depths: list[tuple[int, int]] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
@@ -54,9 +57,14 @@ class Recorder:
     def spent(self, fate: Fate, row_steps: int) -> None:
         self.fates[fate] += row_steps
 
-    def resident(self, model: str, loaded: bool, seconds: float) -> None:
+    def loaded(self, stock: Stock, name: str, seconds: float, total: int) -> None:
         assert seconds >= 0
-        self.loads.append((model, loaded))
+        self.loads.append((name, True))
+        self.memory[stock] = total
+
+    def dropped(self, stock: Stock, name: str, total: int) -> None:
+        self.loads.append((name, False))
+        self.memory[stock] = total
 
     def phase(self, phase: Phase, seconds: float) -> None:
         assert seconds >= 0
@@ -110,10 +118,13 @@ class Gate:
         self.broken = False
         self.calls: list[str] = []
         self.preview = family.preview
+        self.load_adapter = family.load_adapter
 
-    def prepare(self, requests: Sequence[GenerationRequest]) -> list[DenoisingState]:
+    def prepare(
+        self, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+    ) -> list[DenoisingState]:
         self.calls.append(f"prepare {len(requests)}")
-        return self._family.prepare(requests)
+        return self._family.prepare(requests, adapters)
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
         self.calls.append(f"decode {len(states)}")

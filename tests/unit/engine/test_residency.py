@@ -13,7 +13,7 @@ from engine.engine import Engine
 from engine.errors import ErrorCode
 from engine.families.load import load_family
 from engine.precision import Placement
-from engine.residency import ModelSource, Residency
+from engine.residency import Residency, Source
 from models.catalog import load_catalog
 from models.errors import NotEnoughMemory
 from tests.conftest import make_request
@@ -26,15 +26,15 @@ class Weights:
     """Stands for a loaded model where only its presence matters."""
 
 
-def source(memory: int, pinned: bool = False) -> ModelSource:
-    return ModelSource(Weights, memory, pinned)  # type: ignore[arg-type]
+def source(memory: int, pinned: bool = False) -> Source[Weights]:
+    return Source(Weights, memory, pinned)
 
 
-def bring(residency: Residency, name: str, busy: tuple[str, ...] = ()) -> None:
+def bring(residency: Residency[Weights], name: str) -> None:
     loaded = threading.Event()
-    residency.request(name, busy, loaded.set)
+    residency.request(name, loaded.set)
     assert loaded.wait(10)
-    assert residency.collect() is None
+    residency.collect()
 
 
 def test_the_model_used_longest_ago_makes_room(recorder: Recorder) -> None:
@@ -63,7 +63,7 @@ def test_pinned_models_come_first_and_stay() -> None:
 def test_a_busy_model_takes_no_new_jobs_and_leaves_when_it_is_idle() -> None:
     residency = Residency({"a": source(4), "b": source(4)}, budget=4)
     residency.load_all()
-    residency.request("b", {"a"}, pytest.fail)
+    residency.request("b", pytest.fail, busy={"a"})
     assert residency.get("a") is None, "it took new jobs"
     assert residency.use("a") is not None, "its jobs lost their model"
     bring(residency, "b")
@@ -76,7 +76,7 @@ def test_no_more_models_leave_than_have_to() -> None:
     residency.load_all()
     for used in ("a", "b", "a", "b"):
         residency.use(used)
-        residency.request("c", {"a", "b"}, pytest.fail)
+        residency.request("c", pytest.fail, busy={"a", "b"})
     assert [residency.get(name) is None for name in "ab"].count(True) == 1
     residency.close()
 
@@ -84,8 +84,8 @@ def test_no_more_models_leave_than_have_to() -> None:
 def test_a_model_stays_if_whoever_wanted_its_place_has_gone() -> None:
     residency = Residency({"a": source(4), "b": source(4)}, budget=4)
     residency.load_all()
-    residency.request("b", {"a"}, pytest.fail)
-    residency.request("a", {"a"}, pytest.fail)
+    residency.request("b", pytest.fail, busy={"a"})
+    residency.request("a", pytest.fail, busy={"a"})
     assert residency.get("a") is not None
     residency.close()
 
@@ -101,13 +101,13 @@ def test_a_model_stays_if_whoever_wanted_its_place_has_gone() -> None:
         ),
     ],
 )
-def test_what_can_never_fit_is_refused(sources: dict[str, ModelSource], message: str) -> None:
+def test_what_can_never_fit_is_refused(sources: dict[str, Source[Weights]], message: str) -> None:
     with pytest.raises(NotEnoughMemory, match=message):
-        Residency(sources, budget=8 * GB)
+        Residency(sources, budget=8 * GB).load_all()
 
 
 @pytest.fixture
-def two_models(recorder: Recorder) -> tuple[Residency, list[weakref.ref[Any]]]:
+def two_models(recorder: Recorder) -> tuple[Residency[Any], list[weakref.ref[Any]]]:
     """The embedded model under two names, with room for one, and every copy ever loaded."""
     entry = load_catalog().get("embedded")
     copies: list[weakref.ref[Any]] = []
@@ -118,7 +118,7 @@ def two_models(recorder: Recorder) -> tuple[Residency, list[weakref.ref[Any]]]:
         return family
 
     models = Residency(
-        {"embedded": ModelSource(load, 4), "other": ModelSource(load, 4)},
+        {"embedded": Source(load, 4), "other": Source(load, 4)},
         budget=4,
         observer=recorder,
     )
@@ -127,7 +127,7 @@ def two_models(recorder: Recorder) -> tuple[Residency, list[weakref.ref[Any]]]:
 
 
 def test_models_take_turns_and_give_their_memory_back(
-    two_models: tuple[Residency, list[weakref.ref[Any]]], recorder: Recorder
+    two_models: tuple[Residency[Any], list[weakref.ref[Any]]], recorder: Recorder
 ) -> None:
     models, copies = two_models
     engine = Engine(models, observer=recorder)
@@ -155,8 +155,8 @@ def test_a_model_that_cannot_be_loaded_fails_those_who_want_it_only(
     entry = load_catalog().get("embedded")
     models = Residency(
         {
-            "embedded": ModelSource(lambda: load_family(entry, Placement("cpu", "fp32")), 4),
-            "broken": ModelSource(broken, 4),
+            "embedded": Source(lambda: load_family(entry, Placement("cpu", "fp32")), 4),
+            "broken": Source(broken, 4),
         },
         budget=4,
         observer=recorder,
@@ -182,7 +182,7 @@ def test_a_job_that_waits_for_a_model_can_be_cancelled_and_overdue() -> None:
         assert go_on.wait(60)
         return load_family(entry, Placement("cpu", "fp32"))
 
-    engine = Engine(Residency({"embedded": ModelSource(slow)}))
+    engine = Engine(Residency({"embedded": Source(slow)}))
     cancelled = Client(engine, make_request())
     overdue = Client(engine, make_request(deadline=0.2))
     patient = Client(engine, make_request(num_inference_steps=2))

@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 WORKER = """
-from engine.observer import Fate, Pass, Phase
+from engine.observer import Fate, Pass, Phase, Stock
 from runners.metrics import PrometheusObserver
 observer = PrometheusObserver()
 observer.depth(waiting={waiting}, running=1)
-observer.denoised(Pass("embedded", (64, 64), ("a#0", "a#1", "b#0"), (2, 2, 1), 6, 0.0, 0.02))
+observer.denoised(Pass("embedded", (64, 64), ("a#0", "a#1", "b#0"), (2, 2, 1), 2, 6, 0.0, 0.02))
 observer.spent(Fate.USEFUL, 5)
 observer.spent(Fate.PADDING, 1)
-observer.resident("embedded", True, 0.7)
+observer.loaded(Stock.MODEL, "embedded", 0.7, 2000)
+observer.loaded(Stock.LORA, "dog:1", 0.2, 300)
+observer.dropped(Stock.LORA, "dog:1", 100)
 observer.phase(Phase.DENOISE, 0.4)
 observer.found("blank", "reject")
 observer.finished("ok")
@@ -55,6 +57,13 @@ def test_a_killed_worker_leaves_its_counts_and_takes_its_queue_along(tmp_path: P
     assert 'sd_row_steps_total{fate="padding"} 2.0' in report
     assert 'sd_model_resident{model="embedded"} 1.0' in report
     assert 'sd_model_load_seconds_count{model="embedded"} 2.0' in report
+    assert 'sd_resident_bytes{stock="model"} 2000.0' in report
+    assert 'sd_resident_bytes{stock="lora"} 100.0' in report
+    assert 'sd_evictions_total{stock="lora"} 2.0' in report
+    assert 'sd_evictions_total{stock="model"} 0.0' in report
+    assert "sd_lora_load_seconds_sum 0.4" in report
+    assert 'sd_step_lora_sets_bucket{le="1.0"} 0.0' in report
+    assert "sd_step_lora_sets_sum 4.0" in report
     assert 'sd_job_phase_seconds_sum{phase="denoise"} 0.8' in report
     assert 'sd_screening_findings_total{action="reject",check="blank"} 2.0' in report
     assert 'sd_screening_findings_total{action="flag",check="nsfw"} 0.0' in report

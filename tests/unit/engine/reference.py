@@ -1,0 +1,111 @@
+"""What diffusers itself makes of a request, to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import (
+    StableDiffusionImg2ImgPipeline,
+)
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import (
+    StableDiffusionInpaintPipeline,
+)
+
+from engine.families.base import NO_ADAPTERS
+from engine.families.stable_diffusion import StableDiffusion
+from engine.lora import Adapter
+from engine.request import GenerationRequest
+from engine.samplers import SAMPLERS
+from engine.state import DenoisingState
+from tests.conftest import make_request
+
+# Two thirds are painted anew; the edge does not fall on a latent pixel.
+MASK = np.where(np.arange(64)[:, None] + np.arange(64) > 51, 255, 0).astype(np.uint8).tobytes()
+
+
+def in_channels_last(pipeline: Any) -> Any:
+    """The layout that the family chooses: the kernels of another one round otherwise, by 1e-5."""
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.vae.to(memory_format=torch.channels_last)
+    return pipeline
+
+
+def request_for(scheduler: str, task: str, photo: bytes, **changes: Any) -> GenerationRequest:
+    if task != "txt2img":
+        changes = {"init_image": photo, "strength": 0.75, **changes}
+    if task == "inpaint":
+        changes["mask"] = MASK
+    # Enough for every solver to use its history.
+    changes = {"num_inference_steps": 5, "negative_prompt": "a cat", **changes}
+    return make_request(scheduler=scheduler, **changes)
+
+
+def stock(pipeline: Any, request: GenerationRequest, output_type: str) -> Any:
+    """What diffusers itself makes of the request, alone."""
+    scheduler = SAMPLERS[request.scheduler].create(pipeline.scheduler.config)
+    size = (request.width, request.height)
+    arguments: dict[str, Any] = {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        "generator": torch.Generator("cpu").manual_seed(request.seed),
+        "output_type": output_type,
+    }
+    kind: type[Any] = StableDiffusionPipeline
+    if request.init_image is None:
+        arguments |= {"width": request.width, "height": request.height}
+    else:
+        kind = StableDiffusionImg2ImgPipeline
+        image = PIL.Image.frombytes("RGB", size, request.init_image)
+        arguments |= {"image": image, "strength": request.strength}
+    if request.mask is not None:
+        kind = StableDiffusionInpaintPipeline
+        arguments |= {
+            "mask_image": PIL.Image.frombytes("L", size, request.mask),
+            "width": request.width,
+            "height": request.height,
+        }
+    components = {**pipeline.components, "scheduler": scheduler}
+    pipe = kind(**components, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(**arguments).images
+
+
+def denoise(
+    family: StableDiffusion,
+    requests: Sequence[GenerationRequest],
+    adapters: Mapping[str, Adapter] = NO_ADAPTERS,
+) -> list[DenoisingState]:
+    """Run the requests in shared passes; each leaves when it is finished."""
+    with torch.inference_mode():
+        states = family.prepare(requests, adapters)
+        while running := [state for state in states if not state.finished]:
+            rows = sum(state.rows for state in running)
+            for state, prediction in zip(running, family.forward(running, rows), strict=True):
+                state.advance(prediction)
+    return states
+
+
+def assert_same_latents(
+    family: StableDiffusion,
+    request: GenerationRequest,
+    pipeline: Any,
+    adapters: Mapping[str, Adapter] = NO_ADAPTERS,
+) -> None:
+    expected = stock(pipeline, request, "latent")
+    (state,) = denoise(family, [request], adapters)
+    difference = (state.latents - expected).abs().max() / expected.abs().max()
+    assert difference <= 1e-5
+
+
+def assert_same_picture(family: StableDiffusion, state: DenoisingState, expected: Any) -> None:
+    with torch.inference_mode():
+        (picture,) = family.decode([state])
+    difference = np.asarray(picture).astype(int) - np.asarray(expected).astype(int)
+    assert np.abs(difference).max() <= 1
