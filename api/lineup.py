@@ -157,7 +157,7 @@ class Lineup:
 
     @property
     def _compiled(self) -> bool:
-        return self._settings.compile != "none"
+        return not self._settings.offers_loras
 
     def _usable(self) -> list[ServedLora]:
         names = {model.name for model in self.models}

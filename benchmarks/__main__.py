@@ -16,6 +16,7 @@ from benchmarks.contestant import CONTESTANTS, ROOT
 from benchmarks.report import write_report
 from benchmarks.rounds import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
+from runners import environment
 
 # What the bars are about; more does not fit into five minutes.
 QUICK_AGENDA = {
@@ -69,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
 
     variants = commands.add_parser("variants", help="this service with other settings")
     variants.set_defaults(run=_variants)
+
+    loras = commands.add_parser("loras", help="what LoRAs cost in passes that they share")
+    loras.add_argument("--rounds", type=int, default=40)
+    loras.add_argument("--threads", type=int, default=1)
+    loras.set_defaults(run=_loras)
     return parser
 
 
@@ -138,6 +144,14 @@ def _variants(options: argparse.Namespace) -> int:
     from benchmarks.variants import compare_variants
 
     compare_variants()
+    return 0
+
+
+def _loras(options: argparse.Namespace) -> int:
+    environment.prepare()
+    from benchmarks.loras import compare_loras
+
+    compare_loras(options.rounds, options.threads)
     return 0
 
 

@@ -11,7 +11,6 @@ from engine.lora import Adapter
 from engine.observer import Stock
 from engine.request import GenerationRequest, LoraUse
 from engine.residency import Residency
-from models.store import readable
 
 
 class Supplies:
@@ -52,8 +51,8 @@ class Supplies:
         if self._loras.budget is not None and memory > self._loras.budget:
             raise RequestError(
                 ErrorCode.OUT_OF_RANGE,
-                f"loras must take at most {readable(self._loras.budget)} of memory together, "
-                f"these take {readable(memory)}",
+                f"loras must take at most {self._loras.budget} bytes of memory together, these "
+                f"take {memory}",
                 field="loras",
             )
 

@@ -1,0 +1,207 @@
+"""Jobs that wait for LoRAs, on a memory budget."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.engine import Engine
+from engine.errors import ErrorCode, RequestError
+from engine.families.stable_diffusion import StableDiffusion
+from engine.lora import Adapter
+from engine.observer import Stock
+from engine.request import GenerationRequest, LoraUse
+from engine.residency import Residency, Source
+from tests.conftest import make_request
+from tests.unit.engine.conftest import Client, Gate, Recorder
+from tests.unit.engine.lora_files import write_diffusers
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, pipeline: Any) -> Path:
+    return write_diffusers(tmp_path_factory.mktemp("lora"), pipeline)
+
+
+class Loras:
+    """LoRAs ``a:1`` to ``d:1``, of four bytes each for the budget; the last one is broken."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.loads: list[str] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.sources = {f"{name}:1": Source(self._loader(name), 4) for name in "abcd"}
+
+    def _loader(self, name: str) -> Any:
+        def load(family: StableDiffusion) -> Adapter:
+            self.loads.append(name)
+            assert self.go_on.wait(60)
+            if name == "d":
+                raise OSError("secret path /weights")
+            return family.load_adapter(self._folder)
+
+        return load
+
+    def residency(self, budget: int, recorder: Recorder) -> Residency[Adapter]:
+        return Residency(self.sources, budget=budget, stock=Stock.LORA, observer=recorder)
+
+
+@pytest.fixture
+def loras(folder: Path) -> Loras:
+    return Loras(folder)
+
+
+@pytest.fixture
+def engine(family: StableDiffusion, loras: Loras, recorder: Recorder) -> Iterator[Engine]:
+    """With room for two LoRAs."""
+    engine = Engine(
+        Residency.preloaded({"embedded": family}),
+        loras=loras.residency(8, recorder),
+        observer=recorder,
+    )
+    yield engine
+    loras.go_on.set()
+    engine.close()
+
+
+def request(*names: str, **changes: Any) -> GenerationRequest:
+    uses = tuple(LoraUse(f"{name}:1") for name in names)
+    return make_request(**{"num_inference_steps": 3, "loras": uses, **changes})
+
+
+def test_a_lora_is_loaded_once_and_changes_the_picture(
+    engine: Engine, loras: Loras, recorder: Recorder
+) -> None:
+    plain = Client(engine, request()).image().data
+    tuned = [Client(engine, request("a", seed=seed)) for seed in (7, 8, 7)]
+    pictures = [client.image().data for client in tuned]
+    assert plain not in pictures
+    assert pictures[0] != pictures[1]
+    assert loras.loads == ["a"]
+    assert recorder.memory[Stock.LORA] == 4
+
+
+def test_different_loras_share_a_pass(engine: Engine, loras: Loras, recorder: Recorder) -> None:
+    Client(engine, request("a", "b")).image()
+    recorder.passes.clear()
+    blocker = Client(engine, request(num_inference_steps=40))
+    clients = [Client(engine, request(*names, num_images=2)) for names in ("a", "b", "", "ab")]
+    for client in [*clients, blocker]:
+        client.image()
+    assert max(done.lora_sets for done in recorder.passes) == 3
+    assert max(recorder.batches) == 9
+
+
+def test_sets_that_do_not_fit_together_take_turns(
+    engine: Engine, loras: Loras, recorder: Recorder
+) -> None:
+    clients = [
+        Client(engine, request(*names, seed=seed))
+        for seed, names in enumerate(["ab", "bc", "ca", "a", "ab", "", "bc", "ca"])
+    ]
+    for client in clients:
+        client.image()
+    assert recorder.memory[Stock.LORA] <= 8
+    assert recorder.outcomes == {"ok": 8}
+
+
+def test_a_lora_in_use_stays_until_its_job_is_done(
+    gate: Gate, loras: Loras, recorder: Recorder
+) -> None:
+    engine = Engine(
+        Residency.preloaded({"embedded": gate}),
+        loras=loras.residency(4, recorder),
+        observer=recorder,
+    )
+    first = Client(engine, request("a", num_inference_steps=10))
+    assert gate.entered.wait(60)
+    second = Client(engine, request("b"))
+    gate.open.set()
+    first.image()
+    second.image()
+    engine.close()
+    assert recorder.loads == [("a:1", True), ("a:1", False), ("b:1", True)]
+    assert recorder.batches == [1] * 13
+
+
+def test_others_go_on_while_a_lora_is_loaded(engine: Engine, loras: Loras) -> None:
+    loras.go_on.clear()
+    waiting = Client(engine, request("a"))
+    Client(engine, request()).image()
+    cancelled = Client(engine, request("a"))
+    cancelled.submission.cancel()
+    assert cancelled.failed().code is ErrorCode.CANCELLED
+    overdue = Client(engine, request("b", deadline=0.2))
+    assert overdue.failed().code is ErrorCode.DEADLINE_EXCEEDED
+    assert len(waiting.events) == 1
+    loras.go_on.set()
+    waiting.image()
+
+
+def test_one_that_cannot_be_loaded_fails_those_who_want_it_only(
+    engine: Engine, loras: Loras
+) -> None:
+    for _ in range(2):
+        broken = Client(engine, request("a", "d"))
+        healthy = Client(engine, request("a"))
+        failed = broken.failed()
+        assert failed.code is ErrorCode.NOT_READY
+        assert failed.message == "loras: d could not be loaded"
+        assert failed.retry_after is not None
+        assert 1 < failed.retry_after <= 60
+        healthy.image()
+    assert loras.loads.count("d") == 1
+
+
+def refusal(engine: Engine, wanted: GenerationRequest) -> RequestError:
+    with pytest.raises(RequestError) as refused:
+        engine.submit(wanted, lambda event: None)
+    assert refused.value.field == "loras"
+    return refused.value
+
+
+def test_what_could_never_be_had_is_refused_at_once(
+    engine: Engine, family: StableDiffusion
+) -> None:
+    assert refusal(engine, request("z")).code is ErrorCode.NOT_FOUND
+    too_large = refusal(engine, request("a", "b", "c"))
+    assert too_large.code is ErrorCode.OUT_OF_RANGE
+    assert too_large.message == (
+        "loras must take at most 8 bytes of memory together, these take 12"
+    )
+    compiled = Engine(Residency.preloaded({"embedded": family}))
+    assert refusal(compiled, request("a")).code is ErrorCode.INVALID_REQUEST
+    compiled.close()
+
+
+def test_one_that_was_removed_is_not_found_and_a_new_one_is(engine: Engine, loras: Loras) -> None:
+    loras.go_on.clear()
+    first = Client(engine, request("a"))
+    removed = Client(engine, request("b"))
+    source = loras.sources.pop("b:1")
+    loras.sources["e:1"] = source
+    loras.go_on.set()
+    first.image()
+    assert removed.failed().code is ErrorCode.NOT_FOUND
+    Client(engine, request("e")).image()
+
+
+def test_a_model_that_comes_back_has_its_loras(
+    pipeline: Any, loras: Loras, recorder: Recorder
+) -> None:
+    def load() -> Any:
+        return StableDiffusion(type(pipeline)(**pipeline.components, requires_safety_checker=False))
+
+    models = Residency({name: Source(load, 4) for name in ("embedded", "other")}, budget=4)
+    engine = Engine(models, loras=loras.residency(8, recorder), observer=recorder)
+    before = Client(engine, request("a")).image().data
+    Client(engine, request(model="other")).image()
+    assert Client(engine, request("a")).image().data == before
+    assert loras.loads == ["a"]
+    engine.close()
