@@ -66,11 +66,9 @@ def compare_loras(rounds: int, threads: int) -> None:
     print(f"{describe()}; {threads} threads, rank {RANK}, 8 rows, {rounds} rounds\n")
     print("| LoRAs of four jobs | one pass, ms | against no LoRA | kept apart, ms |")
     print("|---|---:|---:|---:|")
-    for name, (together, apart) in seconds.items():
-        print(
-            f"| {name} | {1e3 * median(together):.1f} | {median(together) / plain:.2f} x "
-            f"| {1e3 * median(apart):.1f} |"
-        )
+    for name, measured in seconds.items():
+        shared, separate = (median(each) for each in measured)
+        print(f"| {name} | {1e3 * shared:.1f} | {shared / plain:.2f} x | {1e3 * separate:.1f} |")
 
 
 def _adapter(unet: Any) -> Adapter:
