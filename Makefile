@@ -5,11 +5,14 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
+BENTOCTL := .venv-bentoctl
+CONFIG ?= deployment/bentoctl/deployment_config.yaml
+FOLDER ?= runs/ec2
 
 export BENTOML_CONFIG := configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve bento test lint format types evaluate bench tune soak lock clean
+.PHONY: serve bento bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test lint format types evaluate bench tune soak lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -21,8 +24,20 @@ bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
 		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \
 		$(if $(MODEL_SOURCE),--model-source "$(MODEL_SOURCE)") $(if $(VERSION),--version "$(VERSION)")
 
-test: $(VENV)/.development  ## the whole test suite
+test: $(VENV)/.development $(BENTOCTL)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest
+
+bentoctl-tools: $(BENTOCTL)/.installed  ## an environment for bentoctl
+
+# bentoctl itself ends with 0 whatever happens; through these targets a failure is one, with its
+# cause. CONFIG, FOLDER (where the Terraform lives), BENTO (a tag), YES=1 (do not ask)
+
+ec2-generate ec2-build ec2-apply ec2-destroy: $(BENTOCTL)/.installed
+	@mkdir -p "$(FOLDER)"
+	cd "$(FOLDER)" && PATH="$(CURDIR)/$(BENTOCTL)/bin:$$PATH" python \
+		"$(CURDIR)/deployment/bentoctl/operator/bentoctl_repairs.py" $(@:ec2-%=%) -f "$(abspath $(CONFIG))" \
+		$(if $(filter ec2-build,$@),--bento-tag "$(BENTO)") \
+		$(if $(filter ec2-apply ec2-destroy,$@),$(if $(YES),--auto-approve))
 
 lint: $(VENV)/.development  ## style, format, dependency rule
 	$(BIN)/ruff check .
@@ -66,6 +81,11 @@ $(VENV)/.serving: requirements.txt requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.development: requirements-dev.txt requirements-nsfw.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-dev.txt -c requirements.lock
+	@touch $@
+
+$(BENTOCTL)/.installed: requirements-bentoctl.txt
+	$(PYTHON) -m venv $(BENTOCTL)
+	$(BENTOCTL)/bin/pip install --quiet -r requirements-bentoctl.txt
 	@touch $@
 
 $(VENV)/.benchmark: requirements-bench.txt $(VENV)/.serving

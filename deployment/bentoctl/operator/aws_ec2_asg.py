@@ -1,0 +1,139 @@
+"""The operator: EC2 instances in an Auto Scaling group behind a load balancer, by Terraform."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import boto3
+from bentoctl.exceptions import BentoctlException
+
+MODULE = Path(__file__).resolve().parents[2] / "terraform" / "aws-ec2"
+VALUES = "bentoctl.tfvars"
+DOCKERFILE = Path("env", "docker", "Dockerfile")
+# bentoctl's and the operator's own names for what the module calls otherwise.
+RENAMED = {"env": "environment", "image_tag": "image_uri"}
+# Where the instances mount what they fetch from model_source.
+MODELS = "/models"
+KEPT_IMAGES = 10
+
+_IMAGE = re.compile(r'^image_uri = "(.+)"$', re.MULTILINE)
+_HEADER = "# Written by bentoctl; changes get lost. They belong into deployment_config.yaml.\n"
+
+
+def generate(
+    name: str, spec: dict[str, Any], template_type: str, destination_dir: str, values_only: bool
+) -> list[str]:
+    """Copy the Terraform module to the destination, and write its values.
+
+    Args:
+        name: of the deployment.
+        spec: what ``deployment_config.yaml`` says, with ``env``, and ``image_tag`` after a build.
+        values_only: leave the module's files alone.
+
+    Returns:
+        The written files.
+    """
+    if template_type != "terraform":
+        raise BentoctlException(f"template must be terraform, got {template_type}")
+    destination = Path(destination_dir)
+    written = [] if values_only else _copy_module(destination)
+    file = destination / VALUES
+    values = {"deployment_name": name, **_variables(spec)}
+    built = _IMAGE.search(file.read_text(encoding="utf-8")) if file.exists() else None
+    if built is not None:
+        # Without a build only the settings have changed.
+        values.setdefault("image_uri", built[1])
+    lines = [f"{key} = {hcl(value)}\n" for key, value in values.items() if value is not None]
+    file.write_text(_HEADER + "".join(lines), encoding="utf-8")
+    return [*written, str(file)]
+
+
+def _copy_module(destination: Path) -> list[str]:
+    ignored = shutil.ignore_patterns("tests", ".terraform*", "*.tfstate*", "*.tfvars")
+    shutil.copytree(MODULE, destination, ignore=ignored, dirs_exist_ok=True)
+    return [str(destination / file.name) for file in sorted(MODULE.glob("*.tf"))]
+
+
+def _variables(spec: dict[str, Any]) -> dict[str, Any]:
+    values = {RENAMED.get(key, key): value for key, value in spec.items()}
+    if values.get("model_source"):
+        # What the instances mount is a copy of a model store, to be read in place.
+        environment = {"SD_MODEL_SOURCE": MODELS, **(values.get("environment") or {})}
+        values["environment"] = environment
+    return values
+
+
+def hcl(value: Any) -> str:
+    """A value in Terraform's syntax: JSON, but for what it would take for templates."""
+    return json.dumps(value, ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")
+
+
+def create_deployable(
+    bento_path: str,
+    destination_dir: str,
+    bento_metadata: dict[str, Any],
+    overwrite_deployable: bool,
+) -> str:
+    """The folder to build the image in: the Bento as it is, with its models and its Dockerfile."""
+    dockerfile = Path(bento_path, DOCKERFILE)
+    if not dockerfile.is_file():
+        raise BentoctlException(f"{bento_metadata['tag']} has no {DOCKERFILE}")
+    # The Dockerfile copies it, also where the models are in the code, or in S3.
+    Path(bento_path, "models").mkdir(exist_ok=True)
+    return bento_path
+
+
+def create_repository(repository_name: str, operator_spec: dict[str, Any]) -> tuple[str, str, str]:
+    """Make the ECR repository, unless it is there.
+
+    Its tags never move, so that an instance that starts tomorrow runs what was tested today.
+
+    Returns:
+        URL of the repository, user name and password for a push.
+    """
+    ecr = boto3.client("ecr", region_name=operator_spec["region"])
+    try:
+        answer = ecr.describe_repositories(repositoryNames=[repository_name])
+        (repository,) = answer["repositories"]
+    except ecr.exceptions.RepositoryNotFoundException:
+        repository = ecr.create_repository(
+            repositoryName=repository_name,
+            imageTagMutability="IMMUTABLE",
+            imageScanningConfiguration={"scanOnPush": True},
+            encryptionConfiguration={"encryptionType": "AES256"},
+            tags=[{"Key": "Deployment", "Value": repository_name}],
+        )["repository"]
+        ecr.put_lifecycle_policy(
+            repositoryName=repository_name, lifecyclePolicyText=json.dumps(_lifecycle())
+        )
+    token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    user, _, password = base64.b64decode(token).decode().partition(":")
+    return repository["repositoryUri"], user, password
+
+
+def _lifecycle() -> dict[str, Any]:
+    rule = {
+        "rulePriority": 1,
+        "description": f"keep {KEPT_IMAGES} images to roll back to",
+        "selection": {
+            "tagStatus": "any",
+            "countType": "imageCountMoreThan",
+            "countNumber": KEPT_IMAGES,
+        },
+        "action": {"type": "expire"},
+    }
+    return {"rules": [rule]}
+
+
+def delete_repository(repository_name: str, operator_spec: dict[str, Any]) -> None:
+    """Delete the ECR repository with all images, if it is there."""
+    ecr = boto3.client("ecr", region_name=operator_spec["region"])
+    try:
+        ecr.delete_repository(repositoryName=repository_name, force=True)
+    except ecr.exceptions.RepositoryNotFoundException:
+        return

@@ -1,0 +1,180 @@
+"""bentoctl with our operator, as far as it goes without AWS: install, generate, and how it fails.
+
+bentoctl runs in an environment of its own, made by ``make bentoctl-tools``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+TOOLS = Path(os.environ.get("BENTOCTL_TOOLS", ROOT / ".venv-bentoctl")) / "bin"
+FOLDER = ROOT / "deployment" / "bentoctl"
+OPERATOR = FOLDER / "operator"
+MODULE = ROOT / "deployment" / "terraform" / "aws-ec2"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/stable-diffusion:0.1.0"
+
+pytestmark = pytest.mark.skipif(
+    not (TOOLS / "bentoctl").exists(), reason="bentoctl is not there: make bentoctl-tools"
+)
+
+
+class Deployment:
+    """A folder with a deployment's configuration, and a bentoctl with a home of its own."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder / "deployment"
+        self.folder.mkdir()
+        self.home = home
+        self.programs = folder / "programs"
+        self.programs.mkdir()
+        self.configure()
+
+    def configure(self, **spec: Any) -> None:
+        """Write the configuration that we ship, with changes of its ``spec``."""
+        config = yaml.safe_load((FOLDER / "deployment_config.yaml").read_text())
+        config["spec"] |= spec
+        (self.folder / "deployment_config.yaml").write_text(yaml.safe_dump(config))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={
+                "PATH": f"{self.programs}:{TOOLS}:{os.environ['PATH']}",
+                "HOME": str(self.home),
+                "BENTOCTL_HOME": str(self.home),
+                "BENTOML_HOME": str(self.home / "bentoml"),
+                "BENTOML_DO_NOT_TRACK": "True",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def bentoctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run("bentoctl", *arguments)
+
+    @property
+    def values(self) -> str:
+        return (self.folder / "bentoctl.tfvars").read_text()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bentoctl home where our operator is installed."""
+    folder = tmp_path_factory.mktemp("install")
+    deployment = Deployment(folder, folder / "bentoctl")
+    installed = deployment.bentoctl("operator", "install", str(OPERATOR))
+    assert installed.returncode == 0, installed.stderr
+    return deployment.home
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, home: Path) -> Deployment:
+    return Deployment(tmp_path, home)
+
+
+def test_generate_writes_the_module_and_its_values(deployment: Deployment) -> None:
+    deployment.configure(instance_type="g5.xlarge", ami_id="ami-0123456789abcdef0", spot=True)
+    generated = deployment.bentoctl("generate")
+
+    assert generated.returncode == 0, generated.stderr
+    for file in MODULE.glob("*.tf"):
+        assert (deployment.folder / file.name).read_text() == file.read_text()
+    assert not (deployment.folder / "tests").exists()
+    assert deployment.values.splitlines()[1:] == [
+        'deployment_name = "stable-diffusion"',
+        'allowed_cidrs = ["10.0.0.0/8"]',
+        'ami_id = "ami-0123456789abcdef0"',
+        "enable_gpus = true",
+        'instance_type = "g5.xlarge"',
+        "max_size = 2",
+        "min_size = 1",
+        'region = "us-east-1"',
+        "spot = true",
+        'environment = {"SD_LOG_LEVEL": "INFO"}',
+    ]
+
+
+def test_the_image_of_the_last_build_survives_a_change_of_settings(deployment: Deployment) -> None:
+    (deployment.folder / "bentoctl.tfvars").write_text(f'image_uri = "{IMAGE}"\n')
+    deployment.configure(
+        model_source="s3://models/store", secrets={"SD_API_KEYS": "ssm:/keys"}, tags={"a": "${b}"}
+    )
+
+    assert deployment.bentoctl("generate").returncode == 0
+    lines = deployment.values.splitlines()
+    assert f'image_uri = "{IMAGE}"' in lines
+    assert 'tags = {"a": "$${b}"}' in lines
+    assert 'environment = {"SD_MODEL_SOURCE": "/models", "SD_LOG_LEVEL": "INFO"}' in lines
+
+
+def test_a_spec_may_say_what_the_module_understands(deployment: Deployment) -> None:
+    variables = set(re.findall(r'^variable "(\w+)"', (MODULE / "variables.tf").read_text(), re.M))
+    code = "import json, operator_config as o; print(json.dumps(list(o.OPERATOR_SCHEMA)))"
+    deployment.folder = OPERATOR
+    fields = set(json.loads(deployment.run("python", "-B", "-c", code).stdout))
+
+    own = {"deployment_name", "image_uri", "create_repository", "environment"}
+    assert fields == variables - own
+
+
+def test_a_wrong_spec_ends_with_the_causes(deployment: Deployment) -> None:
+    deployment.configure(min_size="many", instance_typ="g5.xlarge", allowed_cidrs=[], region=None)
+    generated = deployment.bentoctl("generate")
+
+    assert generated.returncode == 1
+    for cause in (
+        "min_size:\n- must be of integer type",
+        "instance_typ:\n- unknown field",
+        "allowed_cidrs:\n- min length is 1",
+        "region:\n- null value not allowed",
+    ):
+        assert cause in generated.stderr
+    assert not (deployment.folder / "main.tf").exists()
+
+
+def test_an_apply_without_an_image_is_refused(deployment: Deployment) -> None:
+    (deployment.folder / ".terraform").mkdir()
+    applied = deployment.bentoctl("apply", "--auto-approve")
+
+    assert applied.returncode == 1
+    assert "run bentoctl build first" in applied.stderr
+
+
+@pytest.mark.parametrize("command", ["apply", "output"])
+def test_a_failing_terraform_fails_bentoctl(deployment: Deployment, command: str) -> None:
+    terraform = deployment.programs / "terraform"
+    terraform.write_text(f'#!/bin/sh\n[ "$1" != {command} ] || exit 3\n')
+    terraform.chmod(0o755)
+    (deployment.folder / "bentoctl.tfvars").write_text(f'image_uri = "{IMAGE}"\n')
+    applied = deployment.bentoctl("apply", "--auto-approve")
+
+    assert applied.returncode == 1
+    assert f"terraform {command} ended with exit code 3" in applied.stderr
+
+
+def test_what_fails_before_the_operator_is_there_fails_too(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path, tmp_path / "bentoctl")
+    unknown = deployment.run("python", "-B", str(OPERATOR / "bentoctl_repairs.py"), "generate")
+
+    assert unknown.returncode == 1
+    assert "operator aws-ec2-asg not found" in unknown.stderr
+
+
+def test_a_bento_that_is_not_there_fails_the_build(deployment: Deployment) -> None:
+    built = deployment.bentoctl("build", "--bento-tag", "stable_diffusion_fp16:0.0.0")
+
+    assert built.returncode == 1
+    assert "stable_diffusion_fp16:0.0.0" in built.stderr
