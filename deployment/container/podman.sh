@@ -39,6 +39,7 @@ base_image() {
     local image
     image=$(sed -n 's/^FROM .*"\(python:[^"]*\)".*/\1/p' "${BASH_SOURCE[0]%/*}/Dockerfile.j2")
     podman image exists "localhost/$image" && return
+    rm -rf "$WORK/rootfs"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
         bookworm "$WORK/rootfs" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$WORK/debootstrap.log"
     rm -rf "$WORK"/rootfs/var/cache/apt/archives/*.deb
