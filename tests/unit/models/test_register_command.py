@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from models.__main__ import main
 from models.catalog import BUILT_IN
 from models.lora import LORA_FILE
 from models.registry import finetuned
 from models.store import staging_root
 from tests.loras import save_lora
+from tests.unit.models.conftest import ROOT
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -55,15 +57,9 @@ def test_a_lora_is_registered_listed_and_removed(store: Path, run: Run, lora: Pa
         }
     ]
     status, out, _ = run("list")
-    assert out.splitlines()[-2].split() == [
-        "FINE-TUNED",
-        "KIND",
-        "BASE",
-        "TOKEN",
-        "SIZE",
-        "LICENCE",
-    ]
-    assert out.splitlines()[-1].split()[:4] == ["clay", "lora", "embedded", "unqtkn"]
+    head, line = out.splitlines()[-2:]
+    assert head.split() == ["FINE-TUNED", "KIND", "BASE", "TOKEN", "SIZE", "LICENCE"]
+    assert line.split()[:4] == ["clay", "lora", "embedded", "unqtkn"]
 
     assert run("remove", "clay", "--precision", "fp32")[0] == 1
     status, out, err = run("remove", "clay")
@@ -101,15 +97,24 @@ def test_a_pipeline_is_copied(store: Path, run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_refusals_are_a_sentence(
-    store: Path, run: Run, tmp_path: Path, lora: Path, arguments: tuple[str, ...], message: str
+    store: Path,
+    tmp_path: Path,
+    lora: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
 ) -> None:
+    monkeypatch.chdir(ROOT)
     other = tmp_path / "other.safetensors"
     shapes = {"down": (4, 768), "up": (32, 4)}
     layer = "lora_unet_down_blocks_0_attn2_to_k.lora_{}.weight"
     save_file({layer.format(side): np.zeros(shapes[side], "f") for side in shapes}, other)
     files = {"LORA": str(lora), "OTHER": str(other)}
-    status, out, err = run("register", *(files.get(one, one) for one in arguments))
+    capsys.readouterr()
+    status = main(["register", *(files.get(one, one) for one in arguments)])
 
+    out, err = capsys.readouterr()
     assert (status, out) == (1, "")
     assert err.startswith("error: ")
     assert message in err
