@@ -46,6 +46,7 @@ class Server:
         url: where it listens, without a trailing slash.
         client: an HTTP client for it.
         log: the file that its output goes to.
+        home: its BentoML home, with its model store.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Server:
         if home is None:
             home = folder / "bentoml"
             home.mkdir()
+        self.home = home
         inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
