@@ -97,7 +97,7 @@ def test_its_token_chooses_it(server: Server, clay: Path) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_dreambooth(server: Server, clay: Path, method: str) -> None:
-    query = {"prompt": BODY["prompt"], "img_size": 72}
+    query = {"prompt": str(BODY["prompt"]), "img_size": "72"}
     answer = server.client.request(method, "/dreambooth", params=query)
 
     assert answer.status_code == 200

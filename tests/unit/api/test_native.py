@@ -9,6 +9,7 @@ from typing import Any
 import PIL.Image
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from api.native import Native
@@ -249,10 +250,21 @@ def test_prompts_of_odd_characters(client: TestClient, prompt: str, file_format:
     assert client.post("/txt2img", json=body).status_code == 200
 
 
-def test_a_client_that_leaves_cancels_its_job(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("name", "body", "query"),
+    [("txt2img", b'{"prompt": "x"}', b""), ("dreambooth", b"", b"prompt=x")],
+)
+def test_a_client_that_leaves_cancels_its_job(
+    settings: Settings, name: str, body: bytes, query: bytes
+) -> None:
     backend = ColourBackend()
-    body = json.dumps({"prompt": "x"}).encode()
-    scope = {"type": "http", "method": "POST", "path": "/txt2img", "headers": []}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"/{name}",
+        "headers": [],
+        "query_string": query,
+    }
 
     async def leave() -> int:
         backend.hold = asyncio.Event()
@@ -262,7 +274,8 @@ def test_a_client_that_leaves_cancels_its_job(settings: Settings) -> None:
             await asyncio.sleep(0)
             return messages.pop(0)
 
-        response = await Native(backend, settings).txt2img(Request(scope, receive))
+        endpoint = getattr(Native(backend, settings), name)
+        response: Response = await endpoint(Request(scope, receive))
         return response.status_code
 
     assert asyncio.run(leave()) == 499

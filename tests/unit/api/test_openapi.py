@@ -72,6 +72,17 @@ def test_documented_multiples_and_models(document: dict[str, Any]) -> None:
     assert "`auto`" in fields["model"]["description"]
 
 
+def test_documented_loras(document: dict[str, Any], settings: Settings) -> None:
+    loras = body_schema(document, "/inpaint")["properties"]["loras"]
+    assert (loras["type"], loras["maxItems"]) == (["array", "null"], settings.max_loras)
+    assert loras["items"] == {"$ref": "#/components/schemas/LoraBody"}
+
+    lora = document["components"]["schemas"]["LoraBody"]
+    assert lora["required"] == ["name"]
+    scale = lora["properties"]["scale"]
+    assert (scale["minimum"], scale["maximum"], scale["default"]) == (-2, 2, 1)
+
+
 def test_documented_defaults_are_those_of_the_default_model(document: dict[str, Any]) -> None:
     fields = body_schema(document, "/img2img")["properties"]
 
