@@ -131,7 +131,9 @@ class Documentation:
                 "in": "query",
                 "required": name in schema["required"],
                 "description": properties["description"],
-                "schema": {**keywords[name], "examples": properties["examples"]},
+                "schema": keywords[name],
+                # The page suggests this one, and none of the schema's.
+                "example": properties["examples"][0],
             }
             for name, properties in schema["properties"].items()
         ]

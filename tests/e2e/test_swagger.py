@@ -78,6 +78,7 @@ def test_try_it_out(server: Server, browser: WebDriver, tmp_path: Path) -> None:
 
     assert shows_a_picture(browser, try_it_out(browser, "txt2img"))
     assert shows_a_picture(browser, try_it_out(browser, "img2img", upload))
+    assert shows_a_picture(browser, try_it_out(browser, "dreambooth"))
     assert shows_a_picture(browser, try_it_out(browser, "inpaint", upload, upload))
 
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
