@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
+from pathlib import Path
 
 from api.backend import ServedLora, ServedModel
 from engine.precision import Placement
@@ -49,7 +51,7 @@ def served_loras(placement: Placement) -> tuple[ServedLora, ...]:
 
 def _served_lora(model: FineTuned, placement: Placement) -> ServedLora | None:
     try:
-        memory = weight_bytes(model.path / LORA_FILE, placement.precision)
+        memory = _memory(model.path / LORA_FILE, placement.precision)
     except ModelError as error:
         # Removed just now, or damaged by something else: the others are served.
         logger.warning("%s is left out: %s", model.tag, error)
@@ -61,6 +63,12 @@ def _served_lora(model: FineTuned, placement: Placement) -> ServedLora | None:
         memory=memory,
         provenance=model.provenance,
     )
+
+
+@lru_cache(maxsize=4096)
+def _memory(file: Path, precision: str) -> int:
+    """What a LoRA's weights take; its path has its hash, so they are always the same."""
+    return weight_bytes(file, precision)
 
 
 def _fine_tuned(entry: ModelEntry) -> FineTuned | None:

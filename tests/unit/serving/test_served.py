@@ -38,8 +38,9 @@ def test_loras_are_presented_while_they_are_there(store: Path, tmp_path: Path) -
     (half,) = served_loras(Placement("cuda", "fp16"))
     assert half.memory * 2 == lora.memory
 
-    (model.path / LORA_FILE).write_bytes(b"damaged")
-    assert served_loras(Placement("cpu", "fp32")) == ()
+    other = register("wool", "lora", save_lora(tmp_path / "2", seed=1), provenance, catalog)
+    (other.path / LORA_FILE).write_bytes(b"damaged")
+    assert served_loras(Placement("cpu", "fp32")) == (lora,)
     remove("clay")
     assert served_loras(Placement("cpu", "fp32")) == ()
 
