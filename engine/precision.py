@@ -33,25 +33,34 @@ def place(device: str, precision: str) -> Placement:
     Raises:
         UnsupportedPrecision: says in a sentence what is missing and what to set instead.
     """
-    obstacle = _cuda_obstacle()
-    if device == "cuda" and obstacle:
-        raise UnsupportedPrecision(f"SD_DEVICE=cuda, but {obstacle}: set SD_DEVICE=cpu or auto")
+    if device == "cuda" and (reason := _cuda_obstacle()):
+        raise UnsupportedPrecision(f"SD_DEVICE=cuda, but {reason}: set SD_DEVICE=cpu or auto")
     if device == "auto":
-        device = "cpu" if obstacle else "cuda"
+        device = "cpu" if _cuda_obstacle() else "cuda"
     if precision == "auto":
         precision = "fp16" if device == "cuda" else "fp32"
-    if device == "cpu" and precision == "fp16":
+    if reason := obstacle(device, precision):
         raise UnsupportedPrecision(
-            "SD_PRECISION=fp16 needs a CUDA GPU"
-            + (f", but {obstacle}" if obstacle else ", but SD_DEVICE is cpu")
-            + ": set SD_PRECISION=fp32 or auto"
-        )
-    if device == "cpu" and precision == "bf16" and "avx512_bf16" not in _cpu_flags():
-        raise UnsupportedPrecision(
-            "SD_PRECISION=bf16 needs a CUDA GPU or a CPU with AVX-512 BF16, which this one "
-            "lacks: set SD_PRECISION=fp32 or auto"
+            f"SD_PRECISION={precision} {reason}: set SD_PRECISION=fp32 or auto"
         )
     return Placement(device, precision)
+
+
+def obstacle(device: str, precision: str) -> str | None:
+    """Why this machine cannot compute like that, or None if it can.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        precision: fp32, fp16 or bf16.
+    """
+    missing = _cuda_obstacle()
+    if device == "cuda":
+        return missing
+    if precision == "fp16":
+        return f"needs a CUDA GPU, but {missing or 'the device is the CPU'}"
+    if precision == "bf16" and "avx512_bf16" not in _cpu_flags():
+        return "needs a CUDA GPU or a CPU with AVX-512 BF16, which this one lacks"
+    return None
 
 
 def _cuda_obstacle() -> str | None:

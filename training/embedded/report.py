@@ -6,9 +6,18 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from PIL import Image
+
 from training.embedded.evaluate import Accuracy, Evaluation, Report
-from training.embedded.sheet import README_OBJECTS, contact_sheet
 from training.embedded.world import World
+from training.sheet import contact_sheet
+
+README_OBJECTS = (
+    "cat", "fox", "panda", "frog", "rabbit", "penguin",
+    "red apple", "lemon", "strawberry", "watermelon", "bunch of grapes", "cactus",
+    "hamburger", "birthday cake", "mushroom", "red car", "ambulance", "rocket",
+)  # fmt: skip
+"""What the README shows: a choice of subjects, not of seeds."""
 
 _PAGE = """\
 # The embedded model
@@ -109,8 +118,8 @@ def write_report(evaluation: Evaluation, world: World, docs: Path) -> None:
         ("embedded-readme", shown, 6, 144),
     ):
         sheet = contact_sheet(
-            [request for request, _ in chosen],
-            [pixels for _, pixels in chosen],
+            [request.prompt for request, _ in chosen],
+            [Image.fromarray(pixels) for _, pixels in chosen],
             columns=columns,
             side=side,
         )

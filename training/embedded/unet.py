@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from training.embedded.cache import Cache, load_cache
 from training.embedded.loop import Share, load_trained
+from training.timesteps import stratified_timesteps
 
 ARCHITECTURE: dict[str, Any] = {
     "sample_size": 16,
@@ -80,23 +81,19 @@ class UNetLearner:
         """The loss of freshly drawn latents, noise and timesteps."""
         latents, captions = self._cache.draw(share.count, UNCONDITIONAL, share.generator)
         noise = torch.randn(latents.shape, generator=share.generator)
-        timesteps = stratified_timesteps(share, self._scheduler.config.num_train_timesteps)
+        timesteps = stratified_timesteps(
+            self._scheduler.config.num_train_timesteps,
+            offset=share.offset,
+            count=share.count,
+            total=share.total,
+            generator=share.generator,
+        )
         noisy = self._scheduler.add_noise(latents, noise, timesteps)
         target = self._scheduler.get_velocity(latents, noise, timesteps)
         predicted = self.network(
             noisy.to(self._device), timesteps.to(self._device), captions.to(self._device)
         ).sample
         return functional.mse_loss(predicted, target.to(self._device))
-
-
-def stratified_timesteps(share: Share, steps: int) -> Tensor:
-    """One timestep from each of `total` equal intervals, over all workers of an update.
-
-    Shape [count], 0..steps-1. The loss varies much less than with independent draws.
-    """
-    position = torch.arange(share.offset, share.offset + share.count, dtype=torch.float32)
-    position += torch.rand(share.count, generator=share.generator)
-    return (position * steps / share.total).long().clamp_(max=steps - 1)
 
 
 def trained_unet(checkpoint: Path) -> UNet2DConditionModel:

@@ -48,7 +48,7 @@ def test_possible(
     [
         ("cuda", "auto", False, "SD_DEVICE=cuda, but there is no GPU: set SD_DEVICE=cpu or auto"),
         ("auto", "fp16", False, "fp16 needs a CUDA GPU, but there is no GPU"),
-        ("cpu", "fp16", True, "fp16 needs a CUDA GPU, but SD_DEVICE is cpu"),
+        ("cpu", "fp16", True, "fp16 needs a CUDA GPU, but the device is the CPU"),
         ("cpu", "bf16", True, "bf16 needs a CUDA GPU or a CPU with AVX-512 BF16"),
     ],
 )

@@ -10,7 +10,6 @@ from transformers import CLIPTokenizer
 
 from training.embedded.loop import Share
 from training.embedded.text import TextPlan, train_tokenizer
-from training.embedded.unet import stratified_timesteps
 from training.embedded.vae import VAEPlan, new_vae, normalise_latents, random_composites
 from training.embedded.world import load_world
 
@@ -93,11 +92,3 @@ def test_the_text_encoder_learns_from_captions(tokenizer_dir: Path) -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.6 * losses[0]
-
-
-def test_timesteps_cover_all_intervals_whoever_draws_them() -> None:
-    halves = [
-        stratified_timesteps(_share(10, offset=10 * rank, total=20, seed=rank), 1000)
-        for rank in range(2)
-    ]
-    assert (torch.cat(halves) // 50).tolist() == list(range(20))

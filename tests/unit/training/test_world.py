@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from training.embedded.art import ART_DIR, STYLES, sprite_path
-from training.embedded.sheet import README_OBJECTS
+from training.embedded.report import README_OBJECTS
 from training.embedded.world import OBJECTS_FILE, load_world
 
 

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
-
-from training.embedded.pictures import Request
-from training.embedded.scenes import Pixels
-
-README_OBJECTS = (
-    "cat", "fox", "panda", "frog", "rabbit", "penguin",
-    "red apple", "lemon", "strawberry", "watermelon", "bunch of grapes", "cactus",
-    "hamburger", "birthday cake", "mushroom", "red car", "ambulance", "rocket",
-)  # fmt: skip
-"""What the README shows: a choice of subjects, not of seeds."""
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 _INK, _PAPER, _GAP = (40, 40, 40), (255, 255, 255), 10
 
 
 def contact_sheet(
-    requests: Sequence[Request], pictures: Sequence[Pixels], *, columns: int, side: int
+    labels: Sequence[str], pictures: Sequence[Image.Image], *, columns: int, side: int
 ) -> Image.Image:
-    """Pictures enlarged to `side` pixels, each with its prompt below it on up to two lines."""
+    """Pictures fitted into squares of `side` pixels, each with its label on up to two lines."""
     font = ImageFont.load_default(size=max(10, side // 11))
     line = max(10, side // 11) + 3
     cell = (side + _GAP, side + 2 * line + _GAP)
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * cell[0] + _GAP, rows * cell[1] + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for number, (request, pixels) in enumerate(zip(requests, pictures, strict=True)):
+    for number, (label, picture) in enumerate(zip(labels, pictures, strict=True)):
         left = _GAP + number % columns * cell[0]
         top = _GAP + number // columns * cell[1]
-        image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
-        sheet.paste(image, (left, top))
-        for row, words in enumerate(_wrapped(request.prompt, pen, font, side)):
+        sheet.paste(ImageOps.pad(picture, (side, side), color=_PAPER), (left, top))
+        for row, words in enumerate(_wrapped(label, pen, font, side)):
             centre = left + side // 2
             pen.text((centre, top + side + 2 + row * line), words, _INK, font, anchor="ma")
     return sheet

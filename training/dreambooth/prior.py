@@ -1,0 +1,66 @@
+"""Pictures by the base itself, so that training on the subject does not make it forget the rest:
+the prior preservation of DreamBooth (Ruiz et al. 2022, section 3.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelerate import PartialState
+from diffusers import StableDiffusionPipeline
+from dynamicprompts.generators import RandomPromptGenerator
+from PIL import Image
+from tqdm import tqdm
+
+from models.catalog import Defaults
+from training.dreambooth.drawing import draw
+from training.dreambooth.options import Options
+
+
+def class_prompts(options: Options) -> list[str]:
+    """A prompt for each class picture, chosen by the seed from what the template allows."""
+    generator = RandomPromptGenerator(seed=options.seed)
+    return generator.generate(options.class_prompt, options.class_images)
+
+
+def class_pictures(
+    pipeline: StableDiffusionPipeline,
+    options: Options,
+    folder: Path,
+    *,
+    side: int,
+    defaults: Defaults,
+) -> list[Image.Image]:
+    """The picture of each class prompt: out of the folder, or else drawn and put there.
+
+    The processes of a run share the work.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    prompts = class_prompts(options)
+    files = [folder / f"{number:05}.png" for number in range(len(prompts))]
+    state = PartialState()
+    own = range(state.process_index, len(prompts), state.num_processes)
+    missing = [number for number in own if not files[number].exists()]
+    pictures = draw(
+        pipeline,
+        [prompts[number] for number in missing],
+        [options.seed + number for number in missing],
+        side=side,
+        defaults=defaults,
+    )
+    bar = tqdm(
+        zip(missing, pictures, strict=True),
+        desc="class pictures",
+        total=len(missing),
+        disable=not state.is_main_process or not missing,
+    )
+    for number, picture in bar:
+        partial = files[number].with_suffix(".partial")
+        picture.save(partial, format="PNG")
+        partial.replace(files[number])
+    state.wait_for_everyone()
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("RGB")
