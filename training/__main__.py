@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from training.dreambooth.command import add_parser as _add_dreambooth
 from training.embedded.evaluate import evaluate
 from training.embedded.judge import JUDGE_DIR
 from training.embedded.recipe import STAGES, Recipe, default_stages
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     _add_embedded(commands)
     _add_evaluate(commands)
+    _add_dreambooth(commands)
     options = parser.parse_args(given)
     options.command = shlex.join(["python", "-m", "training", *given])
     options.run(options)

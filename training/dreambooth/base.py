@@ -53,7 +53,8 @@ def find_device(options: Options) -> str:
 
 
 def _cuda_has_bf16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Untyped in torch.
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def side_of(entry: ModelEntry, options: Options) -> int:
@@ -66,9 +67,7 @@ def weights_precision(options: Options) -> str:
     return "fp32" if options.full else _PRECISIONS[options.mixed_precision]
 
 
-def load_base(
-    entry: ModelEntry, options: Options, device: torch.device
-) -> StableDiffusionPipeline:
+def load_base(entry: ModelEntry, options: Options, device: torch.device) -> StableDiffusionPipeline:
     """The frozen pipeline of the base. Raises ``ModelError`` if it is not here or broken."""
     precision = weights_precision(options)
     return load_pipeline(

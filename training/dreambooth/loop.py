@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -166,7 +165,11 @@ class _Training:
     def losses(self, step: int, part: int) -> torch.Tensor:
         """The losses of one pass, of the subject and of the class, [2]."""
         options, accelerator = self.options, self.accelerator
-        world, rank, count = accelerator.num_processes, accelerator.process_index, options.batch_size
+        world, rank, count = (
+            accelerator.num_processes,
+            accelerator.process_index,
+            options.batch_size,
+        )
         number = ((step - 1) * options.accumulation + part) * world + rank
         generator = torch.Generator().manual_seed((options.seed << 32) + number)
         drawn = [
@@ -218,9 +221,7 @@ class _Training:
             labels = [prompt for prompt in prompts for _ in range(options.validation_images)]
             seeds = list(range(options.validation_images)) * len(prompts)
             pictures = list(
-                draw(
-                    *(self.pipeline, labels, seeds), side=self.side, defaults=self.entry.defaults
-                )
+                draw(*(self.pipeline, labels, seeds), side=self.side, defaults=self.entry.defaults)
             )
             sheet = contact_sheet(
                 *(labels, pictures), columns=options.validation_images, side=_SHEET_SIDE

@@ -102,8 +102,7 @@ def _lora(layers: dict[Target, tuple[str, ...]], options: Options) -> LoraConfig
 
 def _metadata(module: nn.Module) -> dict[str, Any]:
     """peft's settings, with sets in order: the same training gives the same file."""
-    settings: dict[str, Any] = module.peft_config["default"].to_dict()  # type: ignore[operator, union-attr, index]
+    settings: dict[str, Any] = module.peft_config["default"].to_dict()  # type: ignore[union-attr, index]
     return {
-        name: sorted(value) if isinstance(value, set) else value
-        for name, value in settings.items()
+        name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()
     }

@@ -26,7 +26,8 @@ class Objective:
 
     def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the UNet gets to see, [B, 4, height, width]."""
-        return self._scheduler.add_noise(latents, noise, timesteps)
+        noisy: Tensor = self._scheduler.add_noise(latents, noise, timesteps)
+        return noisy
 
     def losses(
         self, prediction: Tensor, latents: Tensor, noise: Tensor, timesteps: Tensor
@@ -36,10 +37,11 @@ class Objective:
             self._scheduler.get_velocity(latents, noise, timesteps) if self._velocity else noise
         )
         errors = functional.mse_loss(prediction.float(), target.float(), reduction="none")
-        losses = errors.mean(dim=(1, 2, 3))
+        losses: Tensor = errors.mean(dim=(1, 2, 3))
         return losses if self._gamma is None else losses * self._weights(timesteps, self._gamma)
 
     def _weights(self, timesteps: Tensor, gamma: float) -> Tensor:
         snr = compute_snr(self._scheduler, timesteps)
         weights: Tensor = torch.clamp(snr, max=gamma)
-        return weights / (snr + 1 if self._velocity else snr)
+        weights /= snr + 1 if self._velocity else snr
+        return weights

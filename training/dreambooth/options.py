@@ -17,7 +17,7 @@ SCHEDULES: Final[tuple[Schedule, ...]] = get_args(Schedule)
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Everything that decides the result, and where it is made.
 

@@ -1,0 +1,194 @@
+"""The options of `python -m training dreambooth`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from training.dreambooth.options import (
+    CROPS,
+    MIXED_PRECISIONS,
+    SCHEDULES,
+    TARGETS,
+    Options,
+    Target,
+)
+
+RUNS = Path("runs/dreambooth")
+_SEEDS = 2**31
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add all of them, by what they are about."""
+    _subject(parser.add_argument_group("what to teach"))
+    _pictures(parser.add_argument_group("pictures"))
+    _network(parser.add_argument_group("what is trained"))
+    _prior(parser.add_argument_group("prior preservation"))
+    _updates(parser.add_argument_group("how"))
+    _machine(parser.add_argument_group("on what"))
+    _run(parser.add_argument_group("the run"))
+
+
+def parse_options(given: argparse.Namespace) -> Options:
+    """The options out of the command line, with the defaults that follow from others."""
+    values = {name: value for name, value in vars(given).items() if hasattr(Options, name)}
+    values |= {name: getattr(given, name) for name in ("base", "images", "token", "class_name")}
+    values |= {
+        "output": given.output,
+        "work": given.work or RUNS / given.output,
+        "instance_prompt": given.instance_prompt or f"a {given.token} {given.class_name}",
+        "class_prompt": given.class_prompt or f"a {given.class_name}",
+        "validation_prompts": tuple(given.validation_prompt),
+    }
+    return Options(**values)
+
+
+def _subject(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--base", required=True, help="a model of the catalog, such as sd-1.5")
+    add("--images", type=Path, required=True, help="folder with the subject's pictures")
+    add("--token", type=_word, required=True, help="the word that will stand for the subject")
+    add("--class-name", type=_text, required=True, help="what kind of thing it is")
+    add("--output", required=True, help="name of the result in the model store")
+    add("--licence", type=_text, help="of the result; default: the base's")
+    add("--description", default=Options.description)
+    add(
+        "--catalog",
+        type=Path,
+        default=os.environ.get("SD_CATALOG") or None,
+        help="YAML file with catalog entries of your own (default: $SD_CATALOG)",
+    )
+
+
+def _pictures(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--instance-prompt",
+        type=_text,
+        help="of pictures without a text file beside them; default: 'a TOKEN CLASS_NAME'",
+    )
+    add("--resolution", type=_side, help="side in pixels; default: the base's own")
+    add("--crop", choices=CROPS, default=Options.crop, help="where longer sides are cut")
+    add("--crops", type=_whole(1), default=Options.crops, help="random cuts of each picture")
+    add("--flip", action="store_true", help="train on mirrored copies too")
+
+
+def _network(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--full", action="store_true", help="train all weights, not a LoRA")
+    add("--train-text-encoder", action="store_true", help="and not the UNet alone")
+    add("--rank", type=_whole(1, 1024), default=Options.rank, help="of the LoRA")
+    add(
+        "--targets",
+        type=_targets,
+        default=Options.targets,
+        help=f"layers with a LoRA: some of {','.join(TARGETS)}",
+    )
+
+
+def _prior(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--prior-preservation", action="store_true", help="keep what the base knows of the class")
+    add("--class-images", type=_whole(1), default=Options.class_images)
+    add(
+        "--class-prompt",
+        type=_text,
+        help="of the class pictures, such as 'a {cat|dog} on a {red|blue} background'; default: "
+        "'a CLASS_NAME'",
+    )
+    add("--prior-weight", type=_real(0), default=Options.prior_weight)
+
+
+def _updates(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--steps", type=_whole(1), default=Options.steps, help="updates in total, also resumed")
+    add("--batch-size", type=_whole(1), default=Options.batch_size, help="in a pass of a process")
+    add("--accumulation", type=_whole(1), default=Options.accumulation, help="passes an update")
+    add("--learning-rate", type=_real(0), default=Options.learning_rate)
+    add("--schedule", choices=SCHEDULES, default=Options.schedule, help="of the learning rate")
+    add("--warmup", type=_whole(0), default=Options.warmup, help="updates")
+    add("--clip", type=_real(0), default=Options.clip, help="largest norm of the gradient")
+    add("--snr-gamma", type=_real(0), help="min-SNR weights of the loss, usually 5; default: none")
+    add("--seed", type=_whole(0, _SEEDS - 1), default=Options.seed)
+
+
+def _machine(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--device", choices=("auto", "cpu", "cuda"), default=Options.device)
+    add("--mixed-precision", choices=MIXED_PRECISIONS, default=Options.mixed_precision)
+    add("--gradient-checkpointing", action="store_true", help="less memory, more time")
+    add("--ray-workers", type=_whole(1), help="train in so many workers of Ray Train")
+
+
+def _run(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--work", type=Path, help=f"folder of the run; default: {RUNS}/OUTPUT")
+    add("--restart", action="store_true", help="begin anew, not from the last checkpoint")
+    add("--checkpoint-every", type=_whole(1), default=Options.checkpoint_every, help="updates")
+    add(
+        "--validation-every",
+        type=_whole(0),
+        default=Options.validation_every,
+        help="updates between contact sheets; 0: none",
+    )
+    add("--validation-images", type=_whole(1), default=Options.validation_images, help="a prompt")
+    add(
+        "--validation-prompt",
+        type=_text,
+        action="append",
+        default=[],
+        help="may be given several times; default: the instance prompt",
+    )
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            limit = f"{least} or more" if most is None else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"must be {limit}, is {text}")
+        return value
+
+    return number
+
+
+def _real(above: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value) or value <= above:
+            raise argparse.ArgumentTypeError(f"must be a number above {above:g}, is {text}")
+        return value
+
+    return number
+
+
+def _side(text: str) -> int:
+    value = int(text)
+    if not 64 <= value <= 2048 or value % 8:
+        raise argparse.ArgumentTypeError(f"must be a multiple of 8 from 64 to 2048, is {text}")
+    return value
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text.strip()
+
+
+def _word(text: str) -> str:
+    if not text or len(text) > 64 or text.split() != [text]:
+        raise argparse.ArgumentTypeError(f"must be one word of at most 64 letters, is '{text}'")
+    return text
+
+
+def _targets(text: str) -> tuple[Target, ...]:
+    given = text.split(",")
+    unknown = [name for name in given if name not in TARGETS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"unknown {', '.join(unknown)}: choose from {', '.join(TARGETS)}"
+        )
+    return tuple(target for target in TARGETS if target in given)

@@ -1,0 +1,89 @@
+"""`python -m training dreambooth`: checks what it is given, trains, registers the result."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from accelerate import PartialState
+
+from models.catalog import load_catalog
+from models.errors import ModelError
+from models.finetuned import FineTuned
+from models.registry import check_name
+from models.store import readable
+from training.dreambooth.arguments import add_arguments, parse_options
+from training.dreambooth.base import find_base, find_device, side_of
+from training.dreambooth.cluster import train_with_ray
+from training.dreambooth.errors import TrainingError
+from training.dreambooth.loop import train
+from training.dreambooth.options import Options
+from training.dreambooth.pictures import find_examples, read_picture
+from training.dreambooth.result import register_result
+from training.dreambooth.run import RunFolder
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser(
+        "dreambooth",
+        help="teach a model one subject from a few pictures",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Run the sub-command. What goes wrong on purpose ends it with a sentence."""
+    options = parse_options(given)
+    try:
+        check(options)
+        if given.restart:
+            _restart(options)
+        finetuned = dreambooth(options, given.ray_workers)
+    except (TrainingError, ModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue.", file=sys.stderr)
+        sys.exit(130)
+    if finetuned is not None:
+        print(
+            f"{finetuned.tag} is in the model store ({finetuned.kind}, "
+            f"{readable(finetuned.size)}); log and sheets are in {options.work}."
+        )
+
+
+def check(options: Options) -> None:
+    """Refuse what could never work, before anything is loaded.
+
+    Raises:
+        TrainingError: pictures, device or precision.
+        ModelError: the base, or the result's name.
+    """
+    entry = find_base(options)
+    check_name(options.output, load_catalog(options.catalog))
+    find_device(options)
+    for example in find_examples(options.images, options.token, options.instance_prompt):
+        read_picture(example.path, side_of(entry, options))
+
+
+def dreambooth(options: Options, ray_workers: int | None = None) -> FineTuned | None:
+    """Train and register. The other processes of a run get None.
+
+    Raises:
+        TrainingError, ModelError: see `train`.
+    """
+    if ray_workers is not None:
+        train_with_ray(options, ray_workers)
+        return register_result(options)
+    train(options)
+    return register_result(options) if PartialState().is_main_process else None
+
+
+def _restart(options: Options) -> None:
+    state = PartialState(cpu=find_device(options) == "cpu")
+    if state.is_main_process:
+        RunFolder(options.work).clear()
+    state.wait_for_everyone()
