@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from training.dreambooth.base import find_device
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.loop import train
 from training.dreambooth.options import Options
+from training.dreambooth.run import RunFolder
 
 
 def train_with_ray(options: Options, workers: int) -> None:
@@ -21,6 +23,8 @@ def train_with_ray(options: Options, workers: int) -> None:
     Raises:
         TrainingError: Ray is not installed, or the training failed in a worker.
     """
+    # Nothing is reported to anybody.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         from ray.train import RunConfig, ScalingConfig
@@ -37,7 +41,9 @@ def train_with_ray(options: Options, workers: int) -> None:
             "threads": max(1, torch.get_num_threads() // workers),
         },
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=cuda),
-        run_config=RunConfig(name=options.output, storage_path=str(options.work.resolve() / "ray")),
+        run_config=RunConfig(
+            name=options.output, storage_path=str(RunFolder(options.work.resolve()).ray)
+        ),
     )
     try:
         trainer.fit()

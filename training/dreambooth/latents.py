@@ -69,14 +69,15 @@ def encode(
     vae = pipeline.vae
     dtype = vae.dtype
     # In fp16 the encoder's activations may be too large (diffusers: `force_upcast`).
-    vae.float()
+    # Not diffusers' own method, which warns of every conversion.
+    torch.nn.Module.to(vae, dtype=torch.float32)
     means, deviations = [], []
     for start in range(0, len(pictures), _CHUNK):
         batch = pipeline.image_processor.preprocess(list(pictures[start : start + _CHUNK]))
         distribution = vae.encode(batch.to(vae.device)).latent_dist
         means.append(distribution.mean.cpu() * vae.config.scaling_factor)
         deviations.append(distribution.std.cpu() * vae.config.scaling_factor)
-    vae.to(dtype)
+    torch.nn.Module.to(vae, dtype=dtype)
     distinct = list(dict.fromkeys(prompts))
     return Material(
         mean=torch.cat(means),

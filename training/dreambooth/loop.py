@@ -97,7 +97,10 @@ class _Training:
         self.network, self.optimizer = accelerator.prepare(denoiser, optimizer)
         # By updates, not by processes: accelerate would step a prepared one for each of them.
         self.rate = get_scheduler(
-            options.schedule, optimizer, options.warmup, num_training_steps=options.steps
+            "constant_with_warmup" if options.schedule == "constant" else options.schedule,
+            optimizer,
+            num_warmup_steps=options.warmup,
+            num_training_steps=options.steps,
         )
         accelerator.register_for_checkpointing(self.rate)
         self.checkpoints = Checkpoints(accelerator, denoiser, folder.checkpoints)

@@ -10,7 +10,7 @@ from typing import Any
 from training.dreambooth.errors import TrainingError
 
 _RECORD, _LOG = "run.json", "log.jsonl"
-_FOLDERS = ("checkpoints", "class", "sheets", "result")
+_FOLDERS = ("checkpoints", "class", "sheets", "result", "ray")
 
 
 class RunFolder:
@@ -19,7 +19,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log = path / _LOG
-        self.checkpoints, self.class_pictures, self.sheets, self.result = (
+        self.checkpoints, self.class_pictures, self.sheets, self.result, self.ray = (
             path / name for name in _FOLDERS
         )
 
