@@ -48,7 +48,9 @@ def train_with_ray(options: Options, workers: int) -> None:
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise TrainingError(f"Training failed in a worker of Ray Train: {error}") from error
+        # Tracebacks of all workers, which are in the log already; the last line says it.
+        reason = str(error).strip().splitlines()[-1]
+        raise TrainingError(f"Training failed in a worker of Ray Train: {reason}") from error
     finally:
         ray.shutdown()
 

@@ -9,6 +9,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
+from transformers import CLIPTokenizer
+
+from training.dreambooth.chance import chance
+from training.dreambooth.errors import TrainingError
 
 _CHUNK = 8
 
@@ -49,8 +53,8 @@ class Material:
 
     def _row(self, number: int, seed: int) -> int:
         epoch, place = divmod(number, len(self))
-        order = torch.Generator().manual_seed((seed << 32) + epoch)
-        return int(torch.randperm(len(self), generator=order)[place])
+        order = torch.randperm(len(self), generator=chance("order", seed, epoch))
+        return int(order[place])
 
 
 @torch.no_grad()
@@ -65,6 +69,9 @@ def encode(
 
     Args:
         embed: put the prompts through the text encoder too, as it will not change.
+
+    Raises:
+        TrainingError: a prompt is too long for the text encoder.
     """
     vae = pipeline.vae
     dtype = vae.dtype
@@ -90,18 +97,23 @@ def encode(
 def _conditions(
     pipeline: StableDiffusionPipeline, prompts: Sequence[str], *, embed: bool
 ) -> Tensor:
+    tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
     parts = []
     for start in range(0, len(prompts), _CHUNK):
-        ids = pipeline.tokenizer(
-            list(prompts[start : start + _CHUNK]),
-            padding="max_length",
-            max_length=pipeline.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
+        part = list(prompts[start : start + _CHUNK])
+        _check_length(tokenizer, part)
+        ids = tokenizer(
+            part, padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
         ).input_ids
         if embed:
-            encoder = pipeline.text_encoder
-            parts.append(encoder(ids.to(encoder.device)).last_hidden_state.float().cpu())
-        else:
-            parts.append(ids)
+            ids = encoder(ids.to(encoder.device)).last_hidden_state.float().cpu()
+        parts.append(ids)
     return torch.cat(parts)
+
+
+def _check_length(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> None:
+    room = tokenizer.model_max_length - 2
+    for prompt in prompts:
+        length = len(tokenizer.tokenize(prompt))
+        if length > room:
+            raise TrainingError(f"A prompt has {length} tokens, and only {room} fit: '{prompt}'.")

@@ -21,6 +21,7 @@ from training.dreambooth.base import (
     side_of,
     weights_precision,
 )
+from training.dreambooth.chance import chance
 from training.dreambooth.checkpoint import Checkpoints
 from training.dreambooth.drawing import draw
 from training.dreambooth.errors import TrainingError
@@ -174,7 +175,7 @@ class _Training:
             options.batch_size,
         )
         number = ((step - 1) * options.accumulation + part) * world + rank
-        generator = torch.Generator().manual_seed((options.seed << 32) + number)
+        generator = chance("pass", options.seed, number)
         drawn = [
             material.draw(number * count, count, options.seed, generator)
             for material in (self.subject, self.prior)

@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import ImageOps
 
 from models.catalog import Defaults
+from training.dreambooth.chance import chance
 from training.dreambooth.latents import Material, encode
 from training.dreambooth.options import Options
 from training.dreambooth.pictures import cuts, find_examples, read_picture
@@ -23,7 +24,8 @@ def subject_material(pipeline: StableDiffusionPipeline, options: Options, side: 
     pictures, prompts = [], []
     for example in find_examples(options.images, options.token, options.instance_prompt):
         picture = read_picture(example.path, side)
-        for cut in cuts(picture, side, options.crop, options.crops, options.seed):
+        generator = chance("cuts", options.seed, example.path.name)
+        for cut in cuts(picture, side, options.crop, options.crops, generator):
             copies = [cut, ImageOps.mirror(cut)] if options.flip else [cut]
             pictures += copies
             prompts += [example.prompt] * len(copies)

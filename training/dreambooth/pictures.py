@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from training.dreambooth.errors import TrainingError
@@ -47,12 +46,19 @@ def find_examples(folder: Path, token: str, prompt: str) -> tuple[Example, ...]:
     examples = []
     for path in paths:
         own = path.with_suffix(".txt")
-        text = own.read_text(encoding="utf-8").strip() if own.exists() else prompt
+        text = _read_text(own) if own.exists() else prompt
         if token not in text.split():
             source = own if own.exists() else "the instance prompt"
             raise TrainingError(f"{source} does not have the word '{token}' in it: '{text}'.")
         examples.append(Example(path, text))
     return tuple(examples)
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{file} is not a text in UTF-8.") from error
 
 
 def read_picture(path: Path, side: int) -> Image.Image:
@@ -77,19 +83,15 @@ def read_picture(path: Path, side: int) -> Image.Image:
     return Image.alpha_composite(ground, upright).convert("RGB")
 
 
-def cuts(picture: Image.Image, side: int, crop: Crop, count: int, seed: int) -> list[Image.Image]:
+def cuts(
+    picture: Image.Image, side: int, crop: Crop, count: int, generator: torch.Generator
+) -> list[Image.Image]:
     """Squares of ``side`` pixels out of a picture, each as large as the picture allows.
 
     One from the centre, or ``count`` from places drawn by lot.
     """
-    places = [_CENTRE] if crop == "centre" else list(_places(count, seed))
+    places = [_CENTRE] if crop == "centre" else torch.rand(count, 2, generator=generator).tolist()
     return [
-        ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS, centering=place)
+        ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS, centering=tuple(place))
         for place in places
     ]
-
-
-def _places(count: int, seed: int) -> Iterator[tuple[float, float]]:
-    rng = random.Random(seed)  # noqa: S311
-    for _ in range(count):
-        yield rng.random(), rng.random()

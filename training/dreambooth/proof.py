@@ -117,7 +117,7 @@ class Proof:
             prior_preservation=True,
             class_images=400,
             rank=32,
-            steps=500,
+            steps=600,
             batch_size=8,
             learning_rate=1e-3,
             schedule="cosine",
