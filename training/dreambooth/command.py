@@ -19,6 +19,7 @@ from training.dreambooth.errors import TrainingError
 from training.dreambooth.loop import train
 from training.dreambooth.options import Options
 from training.dreambooth.pictures import find_examples, read_picture
+from training.dreambooth.prior import class_prompts
 from training.dreambooth.result import register_result
 from training.dreambooth.run import RunFolder
 
@@ -59,12 +60,14 @@ def check(options: Options) -> None:
     """Refuse what could never work, before anything is loaded.
 
     Raises:
-        TrainingError: pictures, device or precision.
+        TrainingError: pictures, prompts, device or precision.
         ModelError: the base, or the result's name.
     """
     entry = find_base(options)
     check_name(options.output, load_catalog(options.catalog))
     find_device(options)
+    if options.prior_preservation:
+        class_prompts(options)
     for example in find_examples(options.images, options.token, options.instance_prompt):
         read_picture(example.path, side_of(entry, options))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -82,13 +82,17 @@ def save(pipeline: StableDiffusionPipeline, options: Options, folder: Path) -> N
     trained = {"unet": pipeline.unet}
     if options.train_text_encoder:
         trained["text_encoder"] = pipeline.text_encoder
-    layers: dict[str, Any] = {}
-    for name, module in trained.items():
-        layers[f"{name}_lora_layers"] = convert_state_dict_to_diffusers(
-            get_peft_model_state_dict(module)
-        )
-        layers[f"{name}_lora_adapter_metadata"] = _metadata(module)
-    StableDiffusionPipeline.save_lora_weights(folder, **layers)
+    # Without peft's settings, which diffusers finds out from the matrices, as alpha is the rank:
+    # with a second entry in its header, safetensors writes the same file in one of two ways.
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        **{
+            f"{name}_lora_layers": convert_state_dict_to_diffusers(
+                get_peft_model_state_dict(module)
+            )
+            for name, module in trained.items()
+        },
+    )
 
 
 def _lora(layers: dict[Target, tuple[str, ...]], options: Options) -> LoraConfig:
@@ -98,11 +102,3 @@ def _lora(layers: dict[Target, tuple[str, ...]], options: Options) -> LoraConfig
         init_lora_weights="gaussian",
         target_modules=[name for target in options.targets for name in layers[target]],
     )
-
-
-def _metadata(module: nn.Module) -> dict[str, Any]:
-    """peft's settings, with sets in order: the same training gives the same file."""
-    settings: dict[str, Any] = module.peft_config["default"].to_dict()  # type: ignore[union-attr, index]
-    return {
-        name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()
-    }

@@ -7,19 +7,29 @@ from pathlib import Path
 
 from accelerate import PartialState
 from diffusers import StableDiffusionPipeline
-from dynamicprompts.generators import RandomPromptGenerator
 from PIL import Image
 from tqdm import tqdm
 
+from engine.errors import RequestError
+from engine.expansion import expand
+from engine.wildcards import Wildcards
 from models.catalog import Defaults
 from training.dreambooth.drawing import draw
+from training.dreambooth.errors import TrainingError
 from training.dreambooth.options import Options
 
 
 def class_prompts(options: Options) -> list[str]:
-    """A prompt for each class picture, chosen by the seed from what the template allows."""
-    generator = RandomPromptGenerator(seed=options.seed)
-    return generator.generate(options.class_prompt, options.class_images)
+    """A prompt for each class picture, as the template allows: picture ``i`` by ``seed + i``.
+
+    Raises:
+        TrainingError: it is no template.
+    """
+    seeds = range(options.seed, options.seed + options.class_images)
+    try:
+        return [expand(options.class_prompt, seed, Wildcards({})) for seed in seeds]
+    except RequestError as error:
+        raise TrainingError(f"--class-prompt '{options.class_prompt}': {error}.") from error
 
 
 def class_pictures(
