@@ -66,7 +66,7 @@ tune: $(VENV)/.benchmark  ## find the settings that suit the contestants of the 
 soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory grow?
 	$(BIN)/python -m benchmarks.soak
 
-lock: $(VENV)/.development $(VENV)/.benchmark  ## write down what is installed, after a change of a requirement
+lock: $(VENV)/.development $(VENV)/.benchmark $(VENV)/.ray  ## write down what is installed, after a change of a requirement
 	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
 
 clean:  ## remove the virtual environment
@@ -86,6 +86,10 @@ $(VENV)/.development: requirements-dev.txt requirements-nsfw.txt $(VENV)/.servin
 $(BENTOCTL)/.installed: requirements-bentoctl.txt
 	$(PYTHON) -m venv $(BENTOCTL)
 	$(BENTOCTL)/bin/pip install --quiet -r requirements-bentoctl.txt
+	@touch $@
+
+$(VENV)/.ray: requirements-ray.txt $(VENV)/.serving
+	$(BIN)/pip install --quiet -r requirements-ray.txt -c requirements.lock
 	@touch $@
 
 $(VENV)/.benchmark: requirements-bench.txt $(VENV)/.serving

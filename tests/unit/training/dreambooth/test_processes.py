@@ -74,7 +74,9 @@ def test_accelerate_launch(
     results["accelerate"] = _tag(said)
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.skipif(
+    not all(map(find_spec, ("ray", "pandas", "pyarrow"))), reason="Ray Train is not installed"
+)
 @pytest.mark.skipif(not _has_namespaces(), reason="no network namespace can be made here")
 def test_ray_train_gives_the_same_model(
     make_options: MakeOptions, tmp_path: Path, results: dict[str, str]

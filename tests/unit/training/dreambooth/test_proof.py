@@ -1,0 +1,71 @@
+"""The proof on the embedded model: how it is set up, and at reduced size whether it holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.expansion import expand
+from engine.wildcards import Wildcards
+from tests.conftest import ROOT
+from training.dreambooth.proof import SUBJECTS, Proof, grounds, prove, template
+from training.embedded.world import load_world
+
+REPORT = json.loads((ROOT / "docs" / "dreambooth.json").read_text())
+
+
+def test_the_subjects_are_new_and_their_backgrounds_are_divided() -> None:
+    world = load_world()
+    subjects = {subject.name: subject for subject in world.subjects}
+    for name in SUBJECTS:
+        assert not subjects[name].drawn
+        given, unseen = grounds(world, subjects[name])
+        assert len(given) == 5
+        assert set(given) | set(unseen) == set(world.colours)
+        assert not set(given) & set(unseen)
+        assert subjects[name].held_out in unseen
+
+
+def test_class_pictures_show_what_the_model_knows_and_nothing_else() -> None:
+    world = load_world()
+    prompts = {expand(template(world), seed, Wildcards({})) for seed in range(300)}
+    nouns = {subject.name for subject in world.drawn}
+    for prompt in prompts:
+        noun, ground = prompt.removesuffix(" background").split(" on ")
+        assert noun.split(" ", 1)[1] in nouns
+        assert ground.split(" ", 1)[1] in world.colours
+    assert len(prompts) > 200
+
+
+def test_the_committed_report_meets_the_bar() -> None:
+    assert [one["subject"] for one in REPORT["subjects"]] == list(SUBJECTS)
+    page = (ROOT / "docs" / "dreambooth.md").read_text(encoding="utf-8")
+    for one in REPORT["subjects"]:
+        assert one["pictures"] == 32
+        assert one["recognised"] >= 0.8
+        assert one["others"] >= REPORT["others_before"] - 0.05
+        assert f"{one['recognised']:.1%}" in page
+        assert f"{one['others']:.1%}" in page
+        assert (ROOT / "docs" / "images" / f"dreambooth-{one['subject']}.png").exists()
+    assert f"{REPORT['others_before']:.1%}" in page
+    assert REPORT["command"] in page
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_new_object_is_learnt_and_the_others_are_kept(tmp_path: Path) -> None:
+    proof = Proof(tmp_path, samples=10, per_object=1, steps=160, class_images=40)
+    proof.others = proof.others[::7]
+    report = prove(proof, ["robot"], "the command")
+    (robot,) = report.subjects
+    assert robot.recognised >= 0.6
+    assert robot.background >= 0.9
+    assert robot.others >= report.others_before - 0.2
+    written = json.loads((tmp_path / "dreambooth.json").read_text())
+    assert written["subjects"][0]["recognised"] == robot.recognised
+    with Image.open(tmp_path / "dreambooth-robot.png") as sheet:
+        assert np.asarray(sheet).std() > 10
