@@ -115,7 +115,7 @@ class Proof:
             instance_prompt=f"a {WORD}",
             class_prompt=template(self.world),
             prior_preservation=True,
-            class_images=400,
+            class_images=300,
             rank=32,
             steps=600,
             batch_size=8,
