@@ -40,7 +40,7 @@ def _run(command: list[str], home: Path) -> str:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=280,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
@@ -60,6 +60,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {}
 
 
+@pytest.mark.timeout(600)
 def test_accelerate_launch(
     make_options: MakeOptions, tmp_path: Path, results: dict[str, str]
 ) -> None:
@@ -78,6 +79,7 @@ def test_accelerate_launch(
     not all(map(find_spec, ("ray", "pandas", "pyarrow"))), reason="Ray Train is not installed"
 )
 @pytest.mark.skipif(not _has_namespaces(), reason="no network namespace can be made here")
+@pytest.mark.timeout(600)
 def test_ray_train_gives_the_same_model(
     make_options: MakeOptions, tmp_path: Path, results: dict[str, str]
 ) -> None:
