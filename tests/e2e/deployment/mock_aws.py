@@ -19,7 +19,8 @@ REGION = "us-east-1"
 ACCOUNT = "123456789012"
 GPU_AMI = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest"
 
-# Service, call, and where in its answer the resources are.
+# Service, call, and where in its answer the resources are. Network interfaces belong to others,
+# with whom AWS deletes them, and moto does not.
 _LISTINGS = [
     ("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"),
     ("autoscaling", "describe_policies", "ScalingPolicies"),
@@ -30,7 +31,6 @@ _LISTINGS = [
     ("ec2", "describe_internet_gateways", "InternetGateways"),
     ("ec2", "describe_launch_templates", "LaunchTemplates"),
     ("ec2", "describe_nat_gateways", "NatGateways"),
-    ("ec2", "describe_network_interfaces", "NetworkInterfaces"),
     ("ec2", "describe_route_tables", "RouteTables"),
     ("ec2", "describe_security_groups", "SecurityGroups"),
     ("ec2", "describe_subnets", "Subnets"),

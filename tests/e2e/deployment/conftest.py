@@ -1,0 +1,59 @@
+"""A mock of AWS, and plans of the Terraform module against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.deployment.tools import MockAws, Module, mock_aws
+
+REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+MINIMAL: dict[str, Any] = {
+    "deployment_name": "pictures",
+    "region": "us-east-1",
+    "image_uri": f"{REGISTRY}/stable-diffusion:0.1.0",
+    "allowed_cidrs": ["203.0.113.0/24"],
+}
+FULL: dict[str, Any] = {
+    **MINIMAL,
+    "create_repository": True,
+    "environment": {"SD_MODELS": "mine", "SD_CATALOG": "/models/catalog.yaml"},
+    "secrets": {
+        "SD_API_KEYS": "ssm:/pictures/api-keys",
+        "HF_TOKEN": "secretsmanager:pictures/hub",
+    },
+    "model_source": "s3://models/pictures/sd",
+    "schedule": {"stop": "0 20 * * 1-5", "start": "0 6 * * 1-5"},
+    "spot": True,
+    "on_demand_base": 1,
+    "alternative_instance_types": ["g5.xlarge"],
+    "alarm_email": "ops@example.com",
+    "start_timeout_seconds": 300,
+    "tags": {"CostCenter": "4711"},
+}
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockAws]:
+    with mock_aws(tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="session")
+def module(aws: MockAws, tmp_path_factory: pytest.TempPathFactory) -> Module:
+    return Module(tmp_path_factory.mktemp("terraform"), aws.environment)
+
+
+@pytest.fixture(scope="session")
+def minimal(module: Module) -> Path:
+    """A plan with what there is no default for."""
+    return module.plan("minimal", MINIMAL)
+
+
+@pytest.fixture(scope="session")
+def full(module: Module) -> Path:
+    """A plan with most of what there is."""
+    return module.plan("full", FULL)

@@ -1,0 +1,300 @@
+"""An instance's programs, run as they come out of a plan, with stand-ins for what they call.
+
+A stand-in notes how it was called. Folders of the system are replaced by folders of the test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.deployment.tools import cloud_config, instance_files
+
+FOLDERS = (
+    "/etc/stable-diffusion",
+    "/etc/systemd",
+    "/opt/aws",
+    "/opt/dlami",
+    "/opt/stable-diffusion",
+    "/var/lib/cloud",
+    "/var/lib/stable-diffusion",
+)
+AGENT = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
+REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+IMAGE = f"{REGISTRY}/stable-diffusion:0.1.0"
+INSTANCE = "i-0123456789abcdef0"
+
+# Fails if its call begins with $FAILS, so many times; answers as the real one would.
+STAND_IN = r"""#!/bin/bash
+call="${0##*/} $*"
+echo "$call" >>"$CALLS"
+if [[ -n $FAILS && $call == $FAILS* ]] && (($(grep -cF -- "$FAILS" "$CALLS") <= TIMES)); then
+    echo "${SAYS:-out of order}" >&2
+    exit 1
+fi
+case "$call" in
+    "aws ecr get-login-password"*) echo token ;;
+    "aws s3 sync"*) [[ -n $NO_MODELS ]] || touch "${*: -1}/catalog.yaml" ;;
+    "aws ssm get-parameter"*) echo key-from-parameter-store ;;
+    "aws secretsmanager get-secret-value"*) echo key-from-secrets-manager ;;
+    "docker login"*) cat >"$CALLS.password" ;;
+    "docker run"*) env >"$CALLS.environment" ;;
+    "systemctl show"*) echo "${RESTARTS:-0}" ;;
+    "curl"*"api/token"*) echo metadata-token ;;
+    "curl"*"target-lifecycle-state") grep -q ^sleep "$CALLS" && echo "$STATE" || echo InService ;;
+    "curl"*"spot/instance-action") [[ -n $SPOT ]] && echo "$SPOT" || exit 22 ;;
+    "mountpoint"*) [[ -n $INSTANCE_STORE ]] ;;
+esac
+"""
+
+
+class Instance:
+    """A scratch root with the files of a plan, and stand-ins for the programs of the system."""
+
+    def __init__(self, root: Path, plan: Path) -> None:
+        self.root = root
+        self._calls = root / "calls"
+        self._stand_ins = root / "bin"
+        self._stand_ins.mkdir()
+        names = ["aws", "curl", "dnf", "docker", "mountpoint", "nvidia-smi", "sleep", "systemctl"]
+        for name in names:
+            self._stand_in(self._stand_ins / name)
+        self.agent = self.path(AGENT)
+        self.agent.parent.mkdir(parents=True)
+        self._stand_in(self.agent)
+        for name, content in instance_files(plan).items():
+            file = self.path(name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(self._moved(content))
+            file.chmod(0o755)
+        instance = self.path("/var/lib/cloud/data/instance-id")
+        instance.parent.mkdir(parents=True)
+        instance.write_text(f"{INSTANCE}\n")
+
+    def path(self, name: str) -> Path:
+        return Path(self._moved(name))
+
+    def _moved(self, text: str) -> str:
+        return re.sub("|".join(FOLDERS), lambda folder: f"{self.root}{folder[0]}", text)
+
+    @staticmethod
+    def _stand_in(file: Path) -> None:
+        file.write_text(STAND_IN)
+        file.chmod(0o755)
+
+    def run(self, program: str, **behaviour: str) -> subprocess.CompletedProcess[str]:
+        """Run ``boot``, ``run`` or ``drain``; ``behaviour`` are variables of the stand-ins."""
+        self._calls.write_text("")
+        defaults = {"FAILS": "", "TIMES": "1000", "SPOT": "", "INSTANCE_STORE": "", "NO_MODELS": ""}
+        return subprocess.run(
+            [str(self.path(f"/opt/stable-diffusion/{program}"))],
+            env={
+                **defaults,
+                **behaviour,
+                "CALLS": str(self._calls),
+                "PATH": f"{self._stand_ins}:{os.defpath}",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def calls(self, beginning: str = "") -> list[str]:
+        """How the stand-ins were called by the last run, in order."""
+        calls = self._calls.read_text().replace(str(self.root), "").splitlines()
+        return [call for call in calls if call.startswith(beginning)]
+
+    def note(self, kind: str) -> str:
+        return self._calls.with_name(f"calls.{kind}").read_text()
+
+    def reported(self) -> list[str]:
+        """What the Auto Scaling group was told."""
+        return [
+            call.split()[-1] for call in self.calls("aws autoscaling complete-lifecycle-action")
+        ]
+
+
+@pytest.fixture
+def instance(tmp_path: Path, full: Path) -> Instance:
+    return Instance(tmp_path, full)
+
+
+def test_cloud_init_runs_the_boot_program(full: Path) -> None:
+    assert cloud_config(full)["runcmd"] == [["/opt/stable-diffusion/boot"]]
+    permissions = {file["path"]: file["permissions"] for file in cloud_config(full)["write_files"]}
+    assert permissions["/opt/stable-diffusion/boot"] == "0755"
+    assert permissions["/etc/stable-diffusion/container.env"] == "0600"
+
+
+def test_boot_starts_the_service(instance: Instance) -> None:
+    done = instance.run("boot")
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = [
+        "amazon-cloudwatch-agent-ctl -a fetch-config",
+        "nvidia-smi",
+        "systemctl enable --now docker",
+        f"docker login --username AWS --password-stdin {REGISTRY}",
+        f"docker pull --quiet {IMAGE}",
+        f"docker logout {REGISTRY}",
+        "aws s3 sync",
+        "systemctl daemon-reload",
+        "systemctl enable --now stable-diffusion stable-diffusion-drain",
+        "curl",
+        "aws autoscaling complete-lifecycle-action",
+    ]
+    calls = instance.calls()
+    at = [next(n for n, call in enumerate(calls) if call.startswith(step)) for step in steps]
+    assert at == sorted(at)
+    assert instance.reported() == ["CONTINUE"]
+    assert instance.note("password") == "token\n"
+    assert "http://127.0.0.1:3000/readyz" in instance.calls("curl")[0]
+    assert not instance.calls("dnf"), "all of it is there"
+
+
+def test_boot_can_be_run_again(instance: Instance) -> None:
+    assert instance.run("boot").returncode == 0
+    again = instance.run(
+        "boot",
+        FAILS="aws autoscaling",
+        SAYS="ValidationError: No active Lifecycle Action found with instance ID",
+    )
+    assert again.returncode == 0, again.stdout
+
+
+def test_boot_installs_what_is_missing(instance: Instance) -> None:
+    instance.agent.unlink()
+    done = instance.run("boot")
+    assert instance.calls("dnf") == ["dnf install --assumeyes --quiet amazon-cloudwatch-agent"]
+    assert done.returncode != 0, "the stand-in for dnf installs nothing"
+
+
+def test_models_come_from_the_bucket(instance: Instance) -> None:
+    assert instance.run("boot").returncode == 0
+    (sync,) = instance.calls("aws s3 sync")
+    assert sync.endswith(" s3://models/pictures/sd/ /var/lib/stable-diffusion/models/")
+    assert instance.path("/var/lib/stable-diffusion/models/catalog.yaml").exists()
+
+
+def test_models_go_to_the_instance_store_where_there_is_one(instance: Instance) -> None:
+    assert instance.run("boot", INSTANCE_STORE="yes").returncode == 0
+    assert instance.path("/opt/dlami/nvme/models/catalog.yaml").exists()
+    assert instance.path("/var/lib/stable-diffusion/models/catalog.yaml").exists()
+
+
+def test_what_fails_for_a_moment_is_tried_again(instance: Instance) -> None:
+    done = instance.run("boot", FAILS="docker pull", TIMES="2")
+    assert done.returncode == 0, done.stdout
+    assert len(instance.calls("docker pull")) == 3
+    assert instance.calls("sleep") == ["sleep 5", "sleep 10"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "step"),
+    [
+        ({"FAILS": "amazon-cloudwatch-agent-ctl"}, "start the CloudWatch agent"),
+        ({"FAILS": "nvidia-smi"}, "see a GPU"),
+        ({"FAILS": "systemctl enable --now docker"}, "start docker"),
+        ({"FAILS": "aws ecr"}, "log in to"),
+        ({"FAILS": "docker login"}, "log in to"),
+        ({"FAILS": "docker pull"}, "pull"),
+        ({"FAILS": "aws s3 sync"}, "copy the models"),
+        ({"NO_MODELS": "yes"}, "copy the models"),
+        ({"FAILS": "systemctl daemon-reload"}, "start the service"),
+        ({"FAILS": "systemctl enable --now stable-diffusion"}, "start the service"),
+        ({"FAILS": "curl"}, "become ready"),
+        ({"FAILS": "curl", "RESTARTS": "5"}, "become ready"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value.values()),
+)
+def test_a_step_that_fails_asks_for_another_instance(
+    instance: Instance, behaviour: dict[str, str], step: str
+) -> None:
+    done = instance.run("boot", **behaviour)
+    assert done.returncode != 0
+    assert f"FAILED to {step}" in done.stdout
+    assert instance.reported() == ["ABANDON"]
+
+
+def test_a_service_that_ends_again_and_again_is_not_waited_for(instance: Instance) -> None:
+    done = instance.run("boot", FAILS="curl", RESTARTS="5")
+    assert "the service has ended 5 times" in done.stdout
+    assert len(instance.calls("curl")) == 1
+
+
+def test_a_group_that_cannot_be_told_is_a_failure_too(instance: Instance) -> None:
+    done = instance.run("boot", FAILS="aws autoscaling")
+    assert done.returncode != 0
+    assert "FAILED to report to the Auto Scaling group" in done.stdout
+    assert set(instance.reported()) == {"CONTINUE", "ABANDON"}
+
+
+def options(instance: Instance) -> str:
+    (call,) = instance.calls("docker run")
+    return call
+
+
+def test_the_container(instance: Instance) -> None:
+    assert instance.run("run").returncode == 0
+    call = options(instance)
+    assert call.endswith(f"{IMAGE} serve --timeout-keep-alive 375")
+    for option in [
+        "--gpus all",
+        "--read-only",
+        "--cap-drop ALL",
+        "--security-opt no-new-privileges",
+        "--publish 3000:3000",
+        "--stop-timeout 150",
+        "--volume /var/lib/stable-diffusion/models:/models:ro",
+        "--log-opt awslogs-group=/stable-diffusion/pictures",
+        f"--log-opt awslogs-stream={INSTANCE}/service",
+    ]:
+        assert f" {option} " in call
+
+
+def test_settings_of_the_service(instance: Instance) -> None:
+    settings = instance.path("/etc/stable-diffusion/container.env").read_text().splitlines()
+    assert sorted(settings) == [
+        "SD_CATALOG=/models/catalog.yaml",
+        "SD_DEADLINE=300",
+        "SD_DRAIN=120",
+        "SD_LOG_FORMAT=json",
+        "SD_MODELS=mine",
+    ]
+
+
+def test_secrets_are_in_the_environment_and_nowhere_else(instance: Instance) -> None:
+    assert instance.run("run").returncode == 0
+    environment = instance.note("environment").splitlines()
+    assert "SD_API_KEYS=key-from-parameter-store" in environment
+    assert "HF_TOKEN=key-from-secrets-manager" in environment
+    assert "--env SD_API_KEYS" in options(instance)
+    assert "--env HF_TOKEN" in options(instance)
+    assert "key-from" not in "".join(instance.calls())
+    for name in ("deployment.env", "container.env"):
+        assert "key-from" not in instance.path(f"/etc/stable-diffusion/{name}").read_text()
+
+
+@pytest.mark.parametrize("store", ["aws ssm", "aws secretsmanager"])
+def test_without_a_secret_there_is_no_container(instance: Instance, store: str) -> None:
+    assert instance.run("run", FAILS=store).returncode != 0
+    assert not instance.calls("docker")
+
+
+def test_drains_when_the_group_ends_the_instance(instance: Instance) -> None:
+    done = instance.run("drain", STATE="Terminated")
+    assert done.returncode == 0, done.stderr
+    assert instance.calls("sleep"), "it has waited for its end"
+    last = instance.calls()[-2:]
+    assert last[0] == "systemctl stop stable-diffusion"
+    assert "--lifecycle-hook-name drained" in last[1]
+    assert instance.reported() == ["CONTINUE"]
+
+
+def test_drains_when_a_spot_instance_is_interrupted(instance: Instance) -> None:
+    done = instance.run("drain", SPOT='{"action": "terminate"}', FAILS="aws autoscaling")
+    assert done.returncode == 0, done.stderr
+    assert instance.calls("systemctl") == ["systemctl stop stable-diffusion"]

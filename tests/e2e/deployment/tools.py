@@ -1,0 +1,192 @@
+"""The deployment's tools, and where they are.
+
+Terraform is looked for in the PATH. Its AWS provider comes from a folder with a mirror of
+providers (as ``terraform providers mirror`` writes it): ``TF_PLUGIN_DIR``, or the first of
+``/opt/*``, ``/usr/local/share/terraform/*`` and ``~/.terraform.d/*`` that is one; else from
+Terraform's registry. The others are in ``.venv-deploy`` (``make deploy-tools``).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.integration.server import wait_until
+
+SOURCE = ROOT / "deployment" / "terraform" / "aws-ec2"
+TOOLS = ROOT / ".venv-deploy" / "bin"
+_MIRRORS = (Path("/opt"), Path("/usr/local/share/terraform"), Path.home() / ".terraform.d")
+_PROVIDER = "registry.terraform.io/hashicorp/aws"
+
+
+def terraform() -> str:
+    """The path of the program; skips the test where there is none."""
+    found = shutil.which("terraform")
+    if found is None:
+        pytest.skip("terraform is not installed")
+    return found
+
+
+def tool(name: str) -> str:
+    """The path of a program of requirements-deploy.txt; skips the test where there is none."""
+    path = TOOLS / name
+    if not path.exists():
+        pytest.skip("the deployment's tools are not installed; run: make deploy-tools")
+    return str(path)
+
+
+def mirror() -> str | None:
+    """A folder with a mirror of providers."""
+    if named := os.environ.get("TF_PLUGIN_DIR"):
+        return named
+    found = (provider for parent in _MIRRORS for provider in parent.glob(f"*/{_PROVIDER}"))
+    return next((str(provider.parents[2]) for provider in found), None)
+
+
+class MockAws:
+    """A running mock of AWS.
+
+    Attributes:
+        url: where it listens.
+        environment: lets Terraform and the AWS tools talk to it and to nothing else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "mock",
+            "AWS_SECRET_ACCESS_KEY": "mock",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        self._program = str(Path(__file__).with_name("mock_aws.py"))
+        self._said = folder / "mock_aws.out"
+        with self._said.open("wb") as said, (folder / "mock_aws.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [tool("python"), self._program, "serve", str(port)],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=log,
+            )
+
+    def ready(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError("the mock of AWS has exited")
+        return self._said.read_text().startswith("ready")
+
+    def refreshes(self) -> list[dict[str, Any]]:
+        """The instance refreshes that were asked for."""
+        return [json.loads(line) for line in self._said.read_text().splitlines()[1:]]
+
+    def inventory(self) -> dict[str, int]:
+        """How many resources there are, by kind."""
+        done = subprocess.run(
+            [tool("python"), self._program, "inventory", self.url],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        counts: dict[str, int] = json.loads(done.stdout)
+        return counts
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def mock_aws(folder: Path) -> Iterator[MockAws]:
+    aws = MockAws(folder)
+    try:
+        wait_until(aws.ready, "the mock of AWS")
+        yield aws
+    finally:
+        aws.stop()
+
+
+class Module:
+    """A copy of the Terraform module, initialised, with a state of its own."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder / "aws-ec2"
+        shutil.copytree(
+            SOURCE, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
+        )
+        kept = {name: value for name, value in os.environ.items() if name[:3] not in ("AWS", "TF_")}
+        self._environment = {
+            **kept,
+            **environment,
+            "TF_IN_AUTOMATION": "1",
+            "CHECKPOINT_DISABLE": "1",
+        }
+        providers = mirror()
+        origin = [f"-plugin-dir={providers}"] if providers else []
+        done = self.run("init", "-input=false", "-backend=false", *origin, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no AWS provider for terraform; set TF_PLUGIN_DIR. {done.stderr[-500:]}")
+
+    def run(self, command: str, *arguments: str, check: bool = True) -> Any:
+        """Run ``terraform COMMAND``; with ``check``, a failure fails the test with what it said."""
+        done = subprocess.run(
+            [terraform(), command, *arguments, "-no-color"],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"terraform {command}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
+        return done
+
+    def plan(self, name: str, variables: Mapping[str, Any]) -> Path:
+        """Plan with ``variables``, into a file; ``NAME.json`` is the same for reading."""
+        values = self.folder / f"{name}.tfvars.json"
+        values.write_text(json.dumps(variables))
+        file = self.folder / f"{name}.plan"
+        self.run("plan", "-input=false", "-lock=false", f"-var-file={values}", f"-out={file}")
+        file.with_suffix(".json").write_text(self.run("show", "-json", str(file)).stdout)
+        return file
+
+
+def planned(plan: Path, address: str) -> dict[str, Any]:
+    """What ``plan`` will make of the resource at ``address``, as far as it is known."""
+    root = json.loads(plan.with_suffix(".json").read_text())["planned_values"]["root_module"]
+    values: dict[str, Any] = next(
+        resource["values"] for resource in root["resources"] if resource["address"] == address
+    )
+    return values
+
+
+def cloud_config(plan: Path) -> dict[str, Any]:
+    """The user data of an instance: ``write_files`` and ``runcmd``."""
+    user_data = base64.b64decode(planned(plan, "aws_launch_template.this")["user_data"]).decode()
+    assert user_data.startswith("#cloud-config\n")
+    parsed: dict[str, Any] = yaml.safe_load(user_data)
+    return parsed
+
+
+def instance_files(plan: Path) -> dict[str, str]:
+    """The files that cloud-init writes, by their path."""
+    return {file["path"]: file["content"] for file in cloud_config(plan)["write_files"]}
