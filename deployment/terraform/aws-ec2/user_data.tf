@@ -23,6 +23,7 @@ locals {
 
   container_environment = merge(
     { SD_LOG_FORMAT = "json" },
+    var.model_source == null ? {} : { SD_MODEL_SOURCE = "/models" },
     var.environment,
     { SD_DEADLINE = var.deadline_seconds, SD_DRAIN = var.drain_seconds },
   )

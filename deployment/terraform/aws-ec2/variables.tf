@@ -96,7 +96,7 @@ variable "secrets_kms_key_arn" {
 }
 
 variable "model_source" {
-  description = "s3://BUCKET/PREFIX whose files are copied to the instance at boot and are /models in the container; null: the image has its models."
+  description = "s3://BUCKET/PREFIX whose files are copied to the instance at boot and are /models in the container, its SD_MODEL_SOURCE; null: the image has its models."
   type        = string
   default     = null
 

@@ -20,7 +20,7 @@ MINIMAL: dict[str, Any] = {
 FULL: dict[str, Any] = {
     **MINIMAL,
     "create_repository": True,
-    "environment": {"SD_MODELS": "mine", "SD_CATALOG": "/models/catalog.yaml"},
+    "environment": {"SD_MODELS": "sd-1.5", "SD_PRECISION": "fp16"},
     "secrets": {
         "SD_API_KEYS": "ssm:/pictures/api-keys",
         "HF_TOKEN": "secretsmanager:pictures/hub",

@@ -92,27 +92,17 @@ def inventory(url: str) -> dict[str, int]:
     session = boto3.Session(
         aws_access_key_id="mock", aws_secret_access_key="mock", region_name=REGION
     )
+    counts = {}
+    for service, call, key in _LISTINGS:
+        answer = getattr(session.client(service, endpoint_url=url), call)()
+        counts[f"{service} {key}"] = sum(_there(resource) for resource in answer[key])
+    return counts
 
-    def resources(service: str, call: str, key: str) -> list[Any]:
-        return [
-            resource
-            for page in session.client(service, endpoint_url=url).get_paginator(call).paginate()
-            for resource in page[key]
-        ]
 
-    def there(resource: Any) -> bool:
-        if isinstance(resource, str):
-            return True
-        states = [resource.get("State")]
-        states += [instance["State"]["Name"] for instance in resource.get("Instances", [])]
-        return not any(state in _GONE for state in states if isinstance(state, str))
-
-    return {
-        f"{service} {key}": sum(there(resource) for resource in resources(service, call, key))
-        if session.client(service, endpoint_url=url).can_paginate(call)
-        else len(getattr(session.client(service, endpoint_url=url), call)()[key])
-        for service, call, key in _LISTINGS
-    }
+def _there(resource: dict[str, Any]) -> bool:
+    if "ReservationId" in resource:
+        return any(instance["State"]["Name"] not in _GONE for instance in resource["Instances"])
+    return resource.get("State") not in _GONE
 
 
 if __name__ == "__main__":

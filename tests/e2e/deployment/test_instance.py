@@ -38,7 +38,7 @@ if [[ -n $FAILS && $call == $FAILS* ]] && (($(grep -cF -- "$FAILS" "$CALLS") <= 
 fi
 case "$call" in
     "aws ecr get-login-password"*) echo token ;;
-    "aws s3 sync"*) [[ -n $NO_MODELS ]] || touch "${*: -1}/catalog.yaml" ;;
+    "aws s3 sync"*) [[ -n $NO_MODELS ]] || touch "${*: -1}/sd-1.5-fp16" ;;
     "aws ssm get-parameter"*) echo key-from-parameter-store ;;
     "aws secretsmanager get-secret-value"*) echo key-from-secrets-manager ;;
     "docker login"*) cat >"$CALLS.password" ;;
@@ -176,13 +176,13 @@ def test_models_come_from_the_bucket(instance: Instance) -> None:
     assert instance.run("boot").returncode == 0
     (sync,) = instance.calls("aws s3 sync")
     assert sync.endswith(" s3://models/pictures/sd/ /var/lib/stable-diffusion/models/")
-    assert instance.path("/var/lib/stable-diffusion/models/catalog.yaml").exists()
+    assert instance.path("/var/lib/stable-diffusion/models/sd-1.5-fp16").exists()
 
 
 def test_models_go_to_the_instance_store_where_there_is_one(instance: Instance) -> None:
     assert instance.run("boot", INSTANCE_STORE="yes").returncode == 0
-    assert instance.path("/opt/dlami/nvme/models/catalog.yaml").exists()
-    assert instance.path("/var/lib/stable-diffusion/models/catalog.yaml").exists()
+    assert instance.path("/opt/dlami/nvme/models/sd-1.5-fp16").exists()
+    assert instance.path("/var/lib/stable-diffusion/models/sd-1.5-fp16").exists()
 
 
 def test_what_fails_for_a_moment_is_tried_again(instance: Instance) -> None:
@@ -258,11 +258,12 @@ def test_the_container(instance: Instance) -> None:
 def test_settings_of_the_service(instance: Instance) -> None:
     settings = instance.path("/etc/stable-diffusion/container.env").read_text().splitlines()
     assert sorted(settings) == [
-        "SD_CATALOG=/models/catalog.yaml",
         "SD_DEADLINE=300",
         "SD_DRAIN=120",
         "SD_LOG_FORMAT=json",
-        "SD_MODELS=mine",
+        "SD_MODELS=sd-1.5",
+        "SD_MODEL_SOURCE=/models",
+        "SD_PRECISION=fp16",
     ]
 
 
