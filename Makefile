@@ -5,14 +5,16 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
+# Environments of their own: they clash with the service's requirements, and with each other.
 BENTOCTL := .venv-bentoctl
+DEPLOY_VENV := .venv-deploy
 CONFIG ?= deployment/bentoctl/deployment_config.yaml
 FOLDER ?= runs/ec2
 
 export BENTOML_CONFIG := configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve bento bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test lint format types evaluate bench tune soak lock clean
+.PHONY: serve bento bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test deploy-tools lint format types evaluate bench tune soak lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -24,8 +26,10 @@ bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
 		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \
 		$(if $(MODEL_SOURCE),--model-source "$(MODEL_SOURCE)") $(if $(VERSION),--version "$(VERSION)")
 
-test: $(VENV)/.development $(BENTOCTL)/.installed  ## the whole test suite
+test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest
+
+deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 
 bentoctl-tools: $(BENTOCTL)/.installed  ## an environment for bentoctl
 
@@ -69,8 +73,8 @@ soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory
 lock: $(VENV)/.development $(VENV)/.benchmark $(VENV)/.ray  ## write down what is installed, after a change of a requirement
 	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
 
-clean:  ## remove the virtual environment
-	rm -rf $(VENV)
+clean:  ## remove the virtual environments
+	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -94,4 +98,9 @@ $(VENV)/.ray: requirements-ray.txt $(VENV)/.serving
 
 $(VENV)/.benchmark: requirements-bench.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-bench.txt -c requirements.lock
+	@touch $@
+
+$(DEPLOY_VENV)/.installed: requirements-deploy.txt requirements-deploy.lock
+	$(PYTHON) -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/pip install --quiet -r requirements-deploy.txt -c requirements-deploy.lock
 	@touch $@

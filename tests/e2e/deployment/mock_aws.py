@@ -47,7 +47,7 @@ _LISTINGS = [
     ("sns", "list_topics", "Topics"),
 ]
 # They stay to be seen for a while, and cost nothing.
-_GONE = {"deleted", "terminated"}
+_GONE = ("deleted", "terminated")
 
 
 def serve(port: int) -> None:

@@ -168,7 +168,9 @@ def test_boot_can_be_run_again(instance: Instance) -> None:
 def test_boot_installs_what_is_missing(instance: Instance) -> None:
     instance.agent.unlink()
     done = instance.run("boot")
-    assert instance.calls("dnf") == ["dnf install --assumeyes --quiet amazon-cloudwatch-agent"]
+    (call,) = instance.calls("dnf")
+    assert call.startswith("dnf install")
+    assert call.endswith(" amazon-cloudwatch-agent")
     assert done.returncode != 0, "the stand-in for dnf installs nothing"
 
 

@@ -82,7 +82,8 @@ command -v docker >/dev/null || packages+=(docker)
 [[ -x $agent ]] || packages+=(amazon-cloudwatch-agent)
 if ((${#packages[@]} > 0)); then
     begin "install ${packages[*]}"
-    retry dnf install --assumeyes --quiet "${packages[@]}"
+    # The AMI's other repositories are on the internet, which need not be there.
+    retry dnf install --assumeyes --quiet --repo amazonlinux "${packages[@]}"
 fi
 
 begin "start the CloudWatch agent"
