@@ -28,10 +28,10 @@ from engine.screening import Screen
 from engine.submission import Submission
 from engine.supplies import Supplies
 from engine.threads import ThreadTuner, Way
+from engine.throughput import Throughput
 
 logger = logging.getLogger(__name__)
 
-MAX_RETRY_AFTER = 120.0  # seconds
 STALLED_SECONDS = 0.1
 
 
@@ -86,8 +86,7 @@ class Engine:
         self._news = False  # something to look at has come since the last turn began
         self._closed = False
         self._aborted = False
-        self._seconds_per_job = 1.0
-        self._finished_at = 0.0
+        self._throughput = Throughput()
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
@@ -117,12 +116,11 @@ class Engine:
                     ErrorCode.NOT_READY, "the service is shutting down", retry_after=10
                 )
             if self._unfinished + request.num_images > self._max_queue:
-                wait = min(max(self._seconds_per_job * self._unfinished, 1.0), MAX_RETRY_AFTER)
                 raise RequestError(
                     ErrorCode.BUSY,
                     f"{self._unfinished} pictures are waiting or being made, the limit is "
                     f"{self._max_queue}",
-                    retry_after=round(wait, 1),
+                    retry_after=self._throughput.wait(self._unfinished),
                 )
             self._unfinished += request.num_images
             position = len(self._waiting)
@@ -318,13 +316,8 @@ class Engine:
     def _finish(self, job: Job, outcome: str, event: Image | Failed) -> None:
         with self._wake:
             self._unfinished -= 1
-            now = monotonic()
             if outcome == "ok":
-                # Pictures come at this interval when the engine is busy; a job that had the
-                # engine to itself since the last one says what it took itself.
-                interval = now - max(self._finished_at, job.submitted_at)
-                self._seconds_per_job += 0.2 * (interval - self._seconds_per_job)
-                self._finished_at = now
+                self._throughput.done(job.submitted_at)
         try:
             wasted = job.wasted_row_steps
             self._observer.spent(Fate.WASTED, wasted)
