@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from training.classifier.command import add_parser as _add_classifier
 from training.dreambooth.command import add_parser as _add_dreambooth
 from training.embedded.evaluate import evaluate
 from training.embedded.judge import JUDGE_DIR
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _add_embedded(commands)
     _add_evaluate(commands)
     _add_dreambooth(commands)
+    _add_classifier(commands)
     options = parser.parse_args(given)
     options.command = shlex.join(["python", "-m", "training", *given])
     options.run(options)

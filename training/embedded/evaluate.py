@@ -107,7 +107,7 @@ def evaluate(
         seconds_batch_8=round(seconds_per_picture(pipeline, 8, timing_repeats), 3),
         megabytes=round(size_in_megabytes(model), 2),
         threads=torch.get_num_threads(),
-        machine=_machine(device),
+        machine=machine(device),
         date=datetime.now(UTC).date().isoformat(),
         command=command,
     )
@@ -157,5 +157,6 @@ def _reconstruction_psnr(vae: AutoencoderKL, pixels: list[Pixels]) -> float:
     return float(np.mean([psnr(a, b) for a, b in zip(pixels, copies, strict=True)]))
 
 
-def _machine(device: torch.device) -> str:
+def machine(device: torch.device) -> str:
+    """The name of the processor that computes."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()

@@ -1,0 +1,132 @@
+"""The training run: transformers' Trainer, resumable, and the test at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments, ViTForImageClassification
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import get_last_checkpoint
+
+from training.classifier import network
+from training.classifier.augment import augment
+from training.classifier.examples import Examples
+from training.embedded.dice import seeded
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Where to work and how much."""
+
+    out: Path
+    samples: int
+    """Pictures to learn from in total, also when resuming."""
+    init_from: Path | None = None
+    """A ViT to fine-tune."""
+    batch: int = 64
+    learning_rate: float = 1e-3
+    workers: int = 0
+    """Processes that prepare pictures; 0 for none of their own."""
+    save_every: int = 200
+    """Updates between two checkpoints."""
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def model(self) -> Path:
+        """Where the finished classifier is written."""
+        return self.out / "model"
+
+    def train(self, examples: Examples) -> None:
+        """Train, going on from the last checkpoint in `out`, and write the model."""
+        vit, processor = self._start(examples.labels)
+        trainer = ResumableTrainer(
+            model=vit,
+            args=self._arguments(),
+            train_dataset=Training(examples, processor, self.samples, self.seed),
+        )
+        checkpoints = Path(trainer.args.output_dir)
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        if last is not None and _updates(Path(last)) >= trainer.args.max_steps:
+            # The Trainer returns at once there, with the weights that it was given.
+            vit = network.load_checkpoint(Path(last))
+        else:
+            trainer.train(resume_from_checkpoint=last)
+        network.save(vit.cpu(), processor, self.model)
+
+    def _start(
+        self, labels: tuple[str, ...]
+    ) -> tuple[ViTForImageClassification, ViTImageProcessorPil]:
+        torch.manual_seed(self.seed)
+        if self.init_from is None:
+            return network.new_network(labels), network.new_processor()
+        vit = network.load_network(self.init_from, labels)
+        return vit, network.load_processor(self.init_from)
+
+    def _arguments(self) -> TrainingArguments:
+        return TrainingArguments(
+            output_dir=str(self.out / "checkpoints"),
+            max_steps=-(-self.samples // self.batch),
+            per_device_train_batch_size=self.batch,
+            learning_rate=self.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=0.05,
+            weight_decay=0.05,
+            label_smoothing_factor=0.05,
+            max_grad_norm=1.0,
+            logging_steps=50,
+            save_steps=self.save_every,
+            save_total_limit=2,
+            dataloader_num_workers=self.workers,
+            remove_unused_columns=False,
+            report_to="none",
+            seed=self.seed,
+            use_cpu=self.device == "cpu",
+        )
+
+
+class ResumableTrainer(Trainer):
+    """A Trainer whose checkpoints are read as they are written.
+
+    ``save_pretrained`` writes a ViT's weights under their older names, and the Trainer loads a
+    checkpoint by the module's own: it would go on with layers at random, with no more than a
+    warning. ``from_pretrained`` knows both.
+    """
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        saved = network.load_checkpoint(Path(resume_from_checkpoint))
+        (model or self.model).load_state_dict(saved.state_dict())
+
+
+def _updates(checkpoint: Path) -> int:
+    """How many updates a checkpoint has behind it."""
+    return int(TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).global_step)
+
+
+class Training(Dataset[Item]):
+    """Training pictures as the network takes them: item i is the same in every run."""
+
+    def __init__(
+        self, examples: Examples, processor: ViTImageProcessorPil, samples: int, seed: int
+    ) -> None:
+        self._examples, self._processor = examples, processor
+        self._samples, self._seed = samples, seed
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __getitem__(self, index: int) -> Item:
+        """`pixel_values`, floats of shape [3, height, width], and `labels`, a number."""
+        rng = seeded(self._seed * 1_000_003 + index)
+        example = self._examples.training(index, rng)
+        picture = augment(example.picture, network.side(self._processor), rng)
+        values = self._processor(picture, return_tensors="pt")["pixel_values"][0]
+        return {"pixel_values": values, "labels": example.label}
