@@ -9,12 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.app import create_app, middleware
+from api.classification import Classification
 from api.drain import Drain
 from api.native import Native
-from api.openapi import Documentation, picture_responses
+from api.openapi import Documentation, picture_responses, prediction_responses
 from models.catalog import load_catalog
 from models.registry import with_pipelines
 from runners.backend import RunnerBackend
+from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
 from serving import logs, startup
 from serving.descriptors import ReadyResponse, RequestBody, RequestQuery
@@ -30,6 +32,7 @@ with startup.explained():
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = startup.placement(settings, entries)
     wildcards = startup.load_wildcards(settings)
+    vit = startup.find_classifier(settings)
 
 runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(
@@ -37,18 +40,26 @@ backend = RunnerBackend(
     [served_model(entry, placement, settings) for entry in entries],
     partial(served_loras, placement),
 )
+runners = [runner]
+classification = None
+if vit is not None:
+    classifier_runner = build_classifier_runner(vit)
+    runners.append(classifier_runner)
+    classification = Classification(
+        RunnerClassifier(classifier_runner, vit, settings.deadline), settings
+    )
 
 native = Native(backend, settings, wildcards)
 drain = Drain()
-site = create_app(backend, settings, native, swagger_assets="./static_content")
+site = create_app(backend, settings, native, classification, swagger_assets="./static_content")
 
-svc = bentoml.legacy.Service("stable_diffusion", runners=[runner])
+svc = bentoml.legacy.Service("stable_diffusion", runners=runners)
 for layer in middleware(settings, drain):
     svc.add_asgi_middleware(layer.cls, **layer.kwargs)
 svc.add_asgi_middleware(Front, site=site)
 svc.mount_asgi_app(site)
 
-documentation = Documentation(settings, backend.models)
+documentation = Documentation(settings, backend.models, vit)
 txt2img_body = RequestBody(documentation.txt2img_body(), documentation.schemas())
 img2img_body = RequestBody(documentation.img2img_body(), documentation.schemas())
 inpaint_body = RequestBody(documentation.inpaint_body(), documentation.schemas())
@@ -78,6 +89,12 @@ async def inpaint(request: Request) -> Response:
 async def dreambooth(request: Request) -> Response:
     """A picture by the fine-tuned model whose subject the prompt names."""
     return await native.dreambooth(request)
+
+
+if classification is not None:
+    classify_body = RequestBody(documentation.classify_body(), documentation.schemas())
+    predictions = ReadyResponse(prediction_responses()[200])
+    svc.api(input=classify_body, output=predictions, route="classify")(classification.classify)
 
 
 @svc.on_startup

@@ -106,6 +106,14 @@ class Settings(BaseSettings):
         "whoever shares its passes",
     )
     max_queue: int = Field(64, ge=1, le=100_000, description="Jobs accepted and not yet finished")
+    classifier: str = Field(
+        "embedded",
+        min_length=1,
+        description="Image classifier of POST /classify: embedded, none, or the folder of a ViT",
+    )
+    max_classifications: int = Field(
+        128, ge=1, le=100_000, description="Classifications accepted and not yet finished"
+    )
     deadline: float = Field(300.0, gt=0, le=3600, description="Seconds a request may take")
     drain: float = Field(
         120.0, ge=0, le=3600, description="Seconds that in-flight work gets after SIGTERM"

@@ -12,16 +12,18 @@ from starlette.responses import HTMLResponse
 
 from api import errors, page
 from api.backend import Backend
+from api.classification import Classification
 from api.drain import Drain, DrainGate
 from api.lineup import Choice, Lineup
 from api.middleware import BodyLimit, RequestIdentity
 from api.native import Native
-from api.openapi import Documentation, error_responses, picture_responses
-from api.schemas import FineTuning, ModelInfo, ModelLimits, ModelList
+from api.openapi import Documentation, error_responses, picture_responses, prediction_responses
+from api.schemas import ClassifierInfo, FineTuning, ModelInfo, ModelLimits, ModelList
 from api.version import VERSION
 from engine.errors import ErrorCode, RequestError
 from engine.request import OutputFormat
 from models.catalog import SCHEDULERS
+from models.vit import ViT
 from settings import Settings
 
 _CODES = {status: code for code, status in reversed(errors.STATUS.items())}
@@ -39,7 +41,11 @@ class Application(FastAPI):
 
 
 def create_app(
-    backend: Backend, settings: Settings, native: Native, swagger_assets: str | None = None
+    backend: Backend,
+    settings: Settings,
+    native: Native,
+    classification: Classification | None = None,
+    swagger_assets: str | None = None,
 ) -> FastAPI:
     """Build the application. Its host installs ``middleware()`` around it.
 
@@ -47,6 +53,7 @@ def create_app(
         backend: where the pictures are made.
         settings: the limits.
         native: the façade that answers the endpoints that make pictures.
+        classification: the façade of the classifier, if there is one.
         swagger_assets: URL prefix of swagger-ui's files; without it there is no page at ``/``.
     """
     app = Application(
@@ -59,7 +66,8 @@ def create_app(
         redoc_url=None,
         exception_handlers={HTTPException: _http_error},
     )
-    documentation = Documentation(settings, backend.models)
+    vit = None if classification is None else classification.vit
+    documentation = Documentation(settings, backend.models, vit)
     app.schemas = documentation.schemas()
     lineup = Lineup(backend, settings)
 
@@ -112,6 +120,23 @@ def create_app(
     async def dreambooth(request: Request) -> Response:
         return await native.dreambooth(request)
 
+    if classification is not None:
+
+        @app.post(
+            "/classify",
+            operation_id="classify",
+            tags=["Pictures"],
+            summary="What a picture shows",
+            responses=prediction_responses(),
+            response_class=Response,
+            openapi_extra={
+                "requestBody": documentation.classify_body(),
+                "parameters": documentation.classify_parameters(),
+            },
+        )
+        async def classify(request: Request) -> Response:
+            return await classification.classify(request)
+
     @app.get(
         "/models",
         operation_id="models",
@@ -120,7 +145,7 @@ def create_app(
         responses=error_responses(503),
     )
     async def list_models() -> ModelList:
-        return _model_list(lineup, settings)
+        return _model_list(lineup, vit, settings)
 
     if swagger_assets is not None:
         html = page.swagger(app.title, swagger_assets)
@@ -150,7 +175,7 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     return response
 
 
-def _model_list(lineup: Lineup, settings: Settings) -> ModelList:
+def _model_list(lineup: Lineup, vit: ViT | None, settings: Settings) -> ModelList:
     limits = ModelLimits(
         min_side=settings.min_side,
         max_side=settings.max_side,
@@ -165,6 +190,11 @@ def _model_list(lineup: Lineup, settings: Settings) -> ModelList:
     return ModelList(
         version=VERSION,
         models=[_model_info(lineup, choice) for choice in lineup.choices()],
+        classifier=None
+        if vit is None
+        else ClassifierInfo(
+            name=vit.name, labels=len(vit.labels), width=vit.width, height=vit.height
+        ),
         limits=limits,
         schedulers=list(SCHEDULERS),
         output_formats=[file_format.value for file_format in OutputFormat],

@@ -86,10 +86,12 @@ def nearest(side: float, multiple: int, sides: tuple[int, int]) -> int:
     return multiple * min(max(round(side / multiple), least), most)
 
 
-def to_bytes(picture: PIL.Image.Image, width: int, height: int) -> bytes:
+def to_bytes(
+    picture: PIL.Image.Image, width: int, height: int, resample: int = PIL.Image.Resampling.LANCZOS
+) -> bytes:
     """Resize to exactly ``width`` x ``height`` and return its bytes, row by row. Blocking."""
     if picture.size != (width, height):
-        picture = picture.resize((width, height), PIL.Image.Resampling.LANCZOS)
+        picture = picture.resize((width, height), resample)
     return picture.tobytes()
 
 

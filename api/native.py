@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
 
-import anyio
-import anyio.to_thread
-from python_multipart.multipart import parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from api import accept, answers, errors, event_stream, forms, request_id
+from api import accept, answers, event_stream, request_id
 from api.admission import Admission
+from api.answering import answered
 from api.backend import Backend
 from api.event_stream import EventStream
 from api.lineup import Lineup
-from api.presence import gone, while_there
+from api.presence import while_there
 from api.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.uploads import Uploads, form_body, media_type, unsupported
 from engine.errors import ErrorCode, RequestError
 from engine.events import Event, Failed, Image
 from engine.request import GenerationRequest
 from engine.wildcards import NO_WILDCARDS, Wildcards
 from settings import Settings
 
-logger = logging.getLogger(__name__)
-
-# Each decoder may hold a few copies of a picture of max_input_pixels.
-_PARALLEL_DECODERS: Final = 2
+Admit = Callable[[Request], Awaitable[GenerationRequest]]
 
 
 class Native:
@@ -48,7 +42,7 @@ class Native:
     ) -> None:
         self._backend = backend
         self._admission = Admission(settings, Lineup(backend, settings), wildcards)
-        self._decoders = anyio.CapacityLimiter(_PARALLEL_DECODERS)
+        self._uploads = Uploads()
 
     async def txt2img(self, request: Request) -> Response:
         """JSON in, pictures out."""
@@ -68,48 +62,37 @@ class Native:
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
-    async def _answer(
-        self, request: Request, admit: Callable[[Request], Awaitable[GenerationRequest]]
-    ) -> Response:
-        """Admit and run a request; every failure becomes the native error body."""
-        try:
-            wanted = await admit(request)
-            form = _form(request, wanted)
-            if form == event_stream.MEDIA_TYPE:
-                return await self._stream(request, replace(wanted, wants_progress=True))
-            if wanted.wants_previews:
-                raise RequestError(
-                    ErrorCode.INVALID_REQUEST,
-                    f"previews come in an event stream only: send Accept: "
-                    f"{event_stream.MEDIA_TYPE}, or leave previews out",
-                    field="previews",
-                )
-            images = await while_there(request.receive, self._images(wanted))
-            if form == answers.JSON:
-                return answers.listing(images, wanted)
-            return answers.file(images[0], wanted)
-        except RequestError as error:
-            if error.code is ErrorCode.INTERNAL:
-                logger.error("internal error: %s", error.message)
-            return errors.response(error)
-        except ClientDisconnect:
-            return errors.response(gone())
-        except Exception:
-            logger.exception("internal error")
-            return errors.response(RequestError(ErrorCode.INTERNAL, "unexpected exception"))
+    async def _answer(self, request: Request, admit: Admit) -> Response:
+        return await answered(self._run(request, admit))
+
+    async def _run(self, request: Request, admit: Admit) -> Response:
+        """Admit and run a request. Raises ``RequestError``."""
+        wanted = await admit(request)
+        form = _form(request, wanted)
+        if form == event_stream.MEDIA_TYPE:
+            return await self._stream(request, replace(wanted, wants_progress=True))
+        if wanted.wants_previews:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"previews come in an event stream only: send Accept: "
+                f"{event_stream.MEDIA_TYPE}, or leave previews out",
+                field="previews",
+            )
+        images = await while_there(request.receive, self._images(wanted))
+        if form == answers.JSON:
+            return answers.listing(images, wanted)
+        return answers.file(images[0], wanted)
 
     async def _admit_txt2img(self, request: Request) -> GenerationRequest:
-        media_type = _media_type(request)
+        given = media_type(request)
         # Without a content type it can only be meant as JSON.
-        if media_type and not re.fullmatch(r"application/(json|[\w.-]+\+json)", media_type):
-            raise _unsupported("application/json", media_type)
+        if given and not re.fullmatch(r"application/(json|[\w.-]+\+json)", given):
+            raise unsupported("application/json", given)
         body = Txt2ImgBody.parse(await request.body())
         name = request_id.current.get()
         if not body.expand_prompt:
             return self._admission.txt2img(body, name)
-        return await anyio.to_thread.run_sync(
-            self._admission.txt2img, body, name, limiter=self._decoders
-        )
+        return await self._uploads.run(lambda: self._admission.txt2img(body, name))
 
     async def _admit_dreambooth(self, request: Request) -> GenerationRequest:
         if await request.body():
@@ -141,16 +124,11 @@ class Native:
         admit: Callable[[Mapping[str, bytes], str], GenerationRequest],
     ) -> GenerationRequest:
         """Read a form with the parts ``names`` and admit it in a thread."""
-        media_type = _media_type(request)
-        if media_type != forms.MEDIA_TYPE:
-            raise _unsupported(forms.MEDIA_TYPE, media_type)
-        data = await request.body()
-        content_type = request.headers["content-type"]
-
-        def work() -> GenerationRequest:
-            return admit(forms.read(data, content_type, names), request_id.current.get())
-
-        return await anyio.to_thread.run_sync(work, limiter=self._decoders)
+        body = await form_body(request)
+        name = request_id.current.get()
+        return await self._uploads.process(
+            body, request.headers["content-type"], names, lambda parts: admit(parts, name)
+        )
 
     async def _images(self, wanted: GenerationRequest) -> list[Image]:
         """Run a request; returns its pictures in the order of their index."""
@@ -191,16 +169,3 @@ def _form(request: Request, wanted: GenerationRequest) -> str:
     if wanted.num_images == 1:
         offers.insert(0, wanted.output_format.media_type)
     return accept.best(", ".join(request.headers.getlist("accept")), offers)
-
-
-def _media_type(request: Request) -> str:
-    media_type, _ = parse_options_header(request.headers.get("content-type"))
-    return media_type.decode("latin-1")
-
-
-def _unsupported(expected: str, media_type: str) -> RequestError:
-    return RequestError(
-        ErrorCode.UNSUPPORTED_MEDIA_TYPE,
-        f"Content-Type must be {expected}, got {media_type or 'none'}",
-        field="Content-Type",
-    )

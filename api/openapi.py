@@ -13,19 +13,24 @@ from pydantic_core import core_schema
 from api import event_stream
 from api.answers import JSON, MAX_WARNINGS_CHARS
 from api.backend import ServedModel
+from api.classification import DEFAULT_TOP_K
 from api.errors import DESCRIPTIONS, ErrorBody
-from api.limits import INPAINT_STRENGTH, constraints
+from api.limits import INPAINT_STRENGTH, Range, constraints
 from api.schemas import (
     Body,
+    ClassifyQuery,
     DreamboothQuery,
     GeneratedImages,
     Img2ImgBody,
     InpaintBody,
     LoraBody,
+    Predictions,
+    Query,
     Txt2ImgBody,
 )
 from engine.request import OutputFormat
 from models.finetuned import AUTO
+from models.vit import ViT
 from settings import Settings
 
 _BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody)
@@ -75,9 +80,13 @@ class Documentation:
     Args:
         settings: the limits.
         models: what is served; the first is the default.
+        vit: the image classifier, if there is one.
     """
 
-    def __init__(self, settings: Settings, models: Sequence[ServedModel]) -> None:
+    def __init__(
+        self, settings: Settings, models: Sequence[ServedModel], vit: ViT | None = None
+    ) -> None:
+        self._vit = vit
         self._settings = settings
         self._models = models
         # What every model asks for; one of them may ask for more.
@@ -91,7 +100,8 @@ class Documentation:
     def schemas(self) -> dict[str, Any]:
         """The bodies of requests and answers as named JSON Schemas, for the components."""
         _, answers = models_json_schema(
-            [(GeneratedImages, "serialization")], ref_template=_COMPONENT.format(name="{model}")
+            [(GeneratedImages, "serialization"), (Predictions, "serialization")],
+            ref_template=_COMPONENT.format(name="{model}"),
         )
         bodies = {body.__name__: self._body_schema(body) for body in _BODIES}
         return {**bodies, **answers["$defs"]}
@@ -120,23 +130,21 @@ class Documentation:
 
     def dreambooth_parameters(self) -> list[dict[str, Any]]:
         """The parameters in the URL of ``/dreambooth``."""
-        schema = DreamboothQuery.model_json_schema(schema_generator=_Schema)
         keywords = {
             "prompt": {"type": "string", **self._keywords["prompt"]},
             "img_size": {"type": "integer", **self._keywords["width"]},
         }
-        return [
-            {
-                "name": name,
-                "in": "query",
-                "required": name in schema["required"],
-                "description": properties["description"],
-                "schema": keywords[name],
-                # The page suggests this one, and none of the schema's.
-                "example": properties["examples"][0],
-            }
-            for name, properties in schema["properties"].items()
-        ]
+        return _parameters(DreamboothQuery, keywords)
+
+    def classify_parameters(self) -> list[dict[str, Any]]:
+        """The parameters in the URL of ``/classify``."""
+        labels = 1 if self._vit is None else len(self._vit.labels)
+        top_k = {**Range(1, labels).schema, "default": min(DEFAULT_TOP_K, labels)}
+        return _parameters(ClassifyQuery, {"top_k": {"type": "integer", **top_k}})
+
+    def classify_body(self) -> dict[str, Any]:
+        """The request body of ``/classify``."""
+        return _form(img=self._picture("The picture"))
 
     def txt2img_body(self) -> dict[str, Any]:
         """The request body of ``/txt2img``."""
@@ -189,16 +197,36 @@ class Documentation:
         return defaults
 
 
-def _form(body: type[Body], **pictures: dict[str, Any]) -> dict[str, Any]:
-    """A multipart request body: pictures, and ``data``."""
-    schema = {
+def _parameters(query: type[Query], keywords: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parameters of a URL, each with the keywords of its type and range."""
+    schema = query.model_json_schema(schema_generator=_Schema)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": properties["description"],
+            "schema": keywords[name],
+            # The page suggests this one, and none of the schema's.
+            "example": properties["examples"][0],
+        }
+        for name, properties in schema["properties"].items()
+    ]
+
+
+def _form(body: type[Body] | None = None, **pictures: dict[str, Any]) -> dict[str, Any]:
+    """A multipart request body: pictures, and the JSON of ``body`` as ``data``."""
+    parts = dict(pictures)
+    media: dict[str, Any] = {}
+    if body is not None:
+        parts["data"] = _reference(body)
+        media["encoding"] = {"data": {"contentType": JSON}}
+    media["schema"] = {
         "type": "object",
-        "required": [*pictures, "data"],
+        "required": list(parts),
         "additionalProperties": False,
-        "properties": {**pictures, "data": _reference(body)},
+        "properties": parts,
     }
-    encoding = {"data": {"contentType": "application/json"}}
-    media = {"schema": schema, "encoding": encoding}
     return {"required": True, "content": {"multipart/form-data": media}}
 
 
@@ -248,6 +276,16 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
         "headers": headers,
     }
     return {200: picture, **error_responses(400, 404, 413, 415, 422, 429, 500, 503, 504)}
+
+
+def prediction_responses() -> dict[int | str, dict[str, Any]]:
+    """The answers of the classifier."""
+    answer = {
+        "description": "The likeliest labels",
+        "content": {JSON: {"schema": _reference(Predictions)}},
+        "headers": {"X-Request-Id": _REQUEST_ID},
+    }
+    return {200: answer, **error_responses(400, 413, 415, 422, 429, 500, 503, 504)}
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

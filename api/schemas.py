@@ -115,7 +115,33 @@ class Txt2ImgBody(Body):
         return {**super().known_fields(), "loras": list(LoraBody.model_fields)}
 
 
-class DreamboothQuery(Body):
+class Query(Body):
+    """The parameters of a URL, exactly the documented ones."""
+
+    @classmethod
+    def of(cls, parameters: Sequence[tuple[str, str]]) -> Self:
+        """Read them. Raises ``RequestError``."""
+        values: dict[str, str] = {}
+        for name, value in parameters:
+            if name in values:
+                message = f"{shown(name)} may be given once only"
+                raise RequestError(ErrorCode.INVALID_REQUEST, message, field=name)
+            values[name] = value
+        try:
+            return cls.model_validate_strings(values)
+        except ValidationError as error:
+            raise from_validation(error, cls.known_fields()) from None
+
+
+class ClassifyQuery(Query):
+    """How to answer a classification."""
+
+    top_k: int | None = Field(
+        None, description="How many labels to name, the likeliest first", examples=[5]
+    )
+
+
+class DreamboothQuery(Query):
     """A picture of a subject, in the words of the URL."""
 
     prompt: str = Field(
@@ -129,20 +155,6 @@ class DreamboothQuery(Body):
         "default: the model's own size",
         examples=[64],
     )
-
-    @classmethod
-    def of(cls, parameters: Sequence[tuple[str, str]]) -> Self:
-        """Read the parameters of a URL. Raises ``RequestError``."""
-        values: dict[str, str] = {}
-        for name, value in parameters:
-            if name in values:
-                message = f"{shown(name)} may be given once only"
-                raise RequestError(ErrorCode.INVALID_REQUEST, message, field=name)
-            values[name] = value
-        try:
-            return cls.model_validate_strings(values)
-        except ValidationError as error:
-            raise from_validation(error, cls.known_fields()) from None
 
 
 class Img2ImgBody(Txt2ImgBody):
@@ -228,6 +240,21 @@ class GeneratedImages(BaseModel):
     request_id: str = Field(description="The name of this request in the service's logs")
 
 
+class Prediction(BaseModel):
+    """What a picture may show."""
+
+    label: str
+    score: float = Field(description="Probability; those of all labels add up to 1", ge=0, le=1)
+
+
+class Predictions(BaseModel):
+    """What the classifier takes a picture for."""
+
+    predictions: list[Prediction] = Field(description="The likeliest first")
+    model: str = Field(description="The classifier")
+    request_id: str = Field(description="The name of this request in the service's logs")
+
+
 class FineTuning(BaseModel):
     """How a fine-tuned model came about."""
 
@@ -279,11 +306,21 @@ class ModelLimits(BaseModel):
     max_input_pixels: int = Field(description="width x height of an input picture")
 
 
+class ClassifierInfo(BaseModel):
+    """The image classifier."""
+
+    name: str
+    labels: int = Field(description="How many things it tells apart")
+    width: int = Field(description="Pixels that pictures are resized to")
+    height: int
+
+
 class ModelList(BaseModel):
     """What is being served."""
 
     version: str = Field(description="Of the service")
     models: list[ModelInfo]
+    classifier: ClassifierInfo | None = Field(description="null where none is served")
     limits: ModelLimits
     schedulers: list[str]
     output_formats: list[str]

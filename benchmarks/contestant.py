@@ -148,8 +148,12 @@ def environment(
         for name, value in os.environ.items()
         if not name.startswith(("SD_", "BENCH_", "OMP_", "GOMP_", "ONEDNN_", "BENTOML_", "RAY_"))
     }
-    # With its defaults, but on the device that was asked for.
-    own = {"SD_DEVICE": device} if contestant.is_ours else choice.environment()
+    # With its defaults, but on the device that was asked for, and without what nobody else has.
+    own = (
+        {"SD_DEVICE": device, "SD_CLASSIFIER": "none"}
+        if contestant.is_ours
+        else choice.environment()
+    )
     return {
         **inherited,
         "PYTHONPATH": str(ROOT),

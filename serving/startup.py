@@ -16,8 +16,9 @@ from engine.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
 from models.bucket import fetch
 from models.budget import check_budget
 from models.catalog import ModelEntry
-from models.errors import ModelError, NotEnoughMemory
+from models.errors import LoadError, ModelError, NotEnoughMemory
 from models.store import resolve, use
+from models.vit import ViT, find_vit
 from models.weights import weight_bytes
 from settings import Settings
 
@@ -167,6 +168,23 @@ def load_wildcards(settings: Settings) -> Wildcards:
         return Wildcards.load(folder)
     except UnusableWildcards as error:
         raise UnusableWildcards(f"SD_WILDCARDS={folder}: {error}") from None
+
+
+def find_classifier(settings: Settings) -> ViT | None:
+    """What SD_CLASSIFIER names, or None where nothing is to be served.
+
+    With ``build_only`` the embedded one stands for a folder on another machine.
+
+    Raises:
+        LoadError: says what is wrong with the folder.
+    """
+    choice = settings.classifier
+    if settings.build_only and choice != "none":
+        choice = "embedded"
+    try:
+        return find_vit(choice)
+    except ModelError as error:
+        raise LoadError(f"SD_CLASSIFIER={choice}: {error}") from None
 
 
 def _check_openvino(placement: Placement) -> None:

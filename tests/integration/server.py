@@ -98,12 +98,12 @@ class Server:
         except httpx.TransportError:
             return False
 
-    def runner(self) -> psutil.Process:
-        """The process that the engine runs in."""
+    def runner(self, name: str = "stable_diffusion") -> psutil.Process:
+        """The process of the runner whose name begins so; by default that of the engine."""
         (runner,) = [
             child
             for child in psutil.Process(self.process.pid).children()
-            if "bentoml_cli.worker.runner" in child.cmdline()
+            if _runner_name(child).startswith(name)
         ]
         return runner
 
@@ -125,6 +125,12 @@ class Server:
         """Ask it to stop; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(WAIT_SECONDS)
+
+
+def _runner_name(process: psutil.Process) -> str:
+    """The name of the runner that a process is a worker of; empty where it is none."""
+    arguments = process.cmdline()
+    return arguments[arguments.index("--runner-name") + 1] if "--runner-name" in arguments else ""
 
 
 @contextmanager

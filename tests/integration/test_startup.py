@@ -26,6 +26,7 @@ from tests.conftest import ROOT
         ("SD_MODEL_MEMORY", "5MB", "SD_MODEL_MEMORY is too small: embedded takes 22.5 MB, and"),
         ("SD_CATALOG", "missing.yaml", "missing.yaml: cannot be read: No such file or directory."),
         ("SD_WILDCARDS", "nowhere", "SD_WILDCARDS=nowhere: nowhere is no folder"),
+        ("SD_CLASSIFIER", "docs", "SD_CLASSIFIER=docs: docs is not the folder of an image classif"),
         ("SD_DEVICE", "tpu", "SD_DEVICE=tpu: Input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )

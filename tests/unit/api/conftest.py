@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import PIL.Image
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app, middleware
 from api.backend import ServedLora, ServedModel
+from api.classification import Classification
 from api.drain import Drain
 from api.native import Native
 from engine.encoding import encode
@@ -21,6 +23,7 @@ from engine.events import Event, Failed, Image, Progress, Queued
 from engine.request import GenerationRequest
 from models.catalog import Defaults
 from models.finetuned import Provenance
+from models.vit import ViT
 from settings import Settings
 
 TINY = ServedModel(
@@ -108,6 +111,34 @@ class ColourBackend:
         return True
 
 
+class ShadeClassifier:
+    """Tells dark from bright by the first pixel; ``hold`` makes it wait."""
+
+    def __init__(self) -> None:
+        self.vit = ViT(
+            name="shades",
+            folder=Path("shades"),
+            labels=("dark", "grey", "bright"),
+            width=2,
+            height=1,
+            resample=0,
+            factor=1 / 255,
+            mean=(0, 0, 0),
+            std=(1, 1, 1),
+        )
+        self.hold: asyncio.Event | None = None
+        self.failure: Exception | None = None
+
+    async def scores(self, pixels: bytes) -> Sequence[float]:
+        assert len(pixels) == 6
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.failure is not None:
+            raise self.failure
+        bright = pixels[0] / 255 * 0.8
+        return [0.8 - bright, 0.2, bright]
+
+
 @pytest.fixture
 def backend() -> ColourBackend:
     return ColourBackend()
@@ -124,8 +155,18 @@ def drain() -> Drain:
 
 
 @pytest.fixture
-def app(backend: ColourBackend, settings: Settings, drain: Drain) -> FastAPI:
-    app = create_app(backend, settings, Native(backend, settings), "./static_content")
+def classifier() -> ShadeClassifier:
+    return ShadeClassifier()
+
+
+@pytest.fixture
+def app(
+    backend: ColourBackend, classifier: ShadeClassifier, settings: Settings, drain: Drain
+) -> FastAPI:
+    classification = Classification(classifier, settings)
+    app = create_app(
+        backend, settings, Native(backend, settings), classification, "./static_content"
+    )
     app.user_middleware.extend(middleware(settings, drain))
     return app
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,3 +162,27 @@ def test_unusable_wildcards_are_one_line(tmp_path: Path) -> None:
         startup.load_wildcards(Settings(wildcards=tmp_path / "none"))
     folder = tmp_path / "none"
     assert str(ended.value) == f"cannot start: SD_WILDCARDS={folder}: {folder} is no folder"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "embedded"),
+        ({"classifier": "none"}, None),
+        ({"classifier": "models/classifier"}, "classifier"),
+        ({"classifier": "elsewhere", "build_only": True}, "embedded"),
+        ({"classifier": "none", "build_only": True}, None),
+    ],
+)
+def test_the_classifier_is_found(options: dict[str, Any], name: str | None) -> None:
+    vit = startup.find_classifier(Settings(**options))
+    assert (vit and vit.name) == name
+
+
+def test_a_folder_without_a_classifier_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop, startup.explained():
+        startup.find_classifier(Settings(classifier=str(tmp_path)))
+    assert str(stop.value) == (
+        f"cannot start: SD_CLASSIFIER={tmp_path}: {tmp_path} is not the folder of an image "
+        "classifier: it has no config.json."
+    )
