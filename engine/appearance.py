@@ -47,7 +47,7 @@ class Blank:
 def colourfulness(picture: PIL.Image.Image) -> float:
     """The metric M3 of Hasler and Suesstrunk (2003), https://doi.org/10.1117/12.477378, section 7,
     from 0 (gray) to about 190 (a saturated rainbow)."""
-    red, green, blue = np.moveaxis(_sample(picture), -1, 0)
+    red, green, blue = _sample(picture)
     red_green = red - green
     yellow_blue = (red + green) / 2 - blue
     spread = math.hypot(red_green.std(), yellow_blue.std())
@@ -57,10 +57,11 @@ def colourfulness(picture: PIL.Image.Image) -> float:
 def contrast(picture: PIL.Image.Image) -> float:
     """RMS contrast (Peli 1990, https://doi.org/10.1364/JOSAA.7.002032) over the three channels:
     the root of the mean of their variances, 0 to 127.5."""
-    return math.sqrt(_sample(picture).var(axis=(0, 1)).mean())
+    return math.sqrt(_sample(picture).var(axis=1).mean())
 
 
 def _sample(picture: PIL.Image.Image) -> npt.NDArray[np.float32]:
-    """Pixels of an RGB picture, ``[rows, columns, 3]``, 0 to 255."""
+    """Pixels of an RGB picture, ``[3, pixels]``, 0 to 255."""
     stride = math.ceil(math.sqrt(picture.width * picture.height / _SAMPLED_PIXELS))
-    return np.asarray(picture)[::stride, ::stride].astype(np.float32)
+    pixels = np.asarray(picture)[::stride, ::stride].reshape(-1, 3)
+    return pixels.T.astype(np.float32, order="C")
