@@ -13,8 +13,9 @@ FOLDER ?= runs/ec2
 
 export BENTOML_CONFIG := configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
+export BACKEND SBOM
 
-.PHONY: serve bento bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test deploy-tools lint format types evaluate bench tune soak lock clean
+.PHONY: serve bento container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test deploy-tools lint format types evaluate bench tune soak lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -25,6 +26,17 @@ bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
 	$(BIN)/python -m deployment.bento --models "$(or $(MODEL),embedded)" \
 		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \
 		$(if $(MODEL_SOURCE),--model-source "$(MODEL_SOURCE)") $(if $(VERSION),--version "$(VERSION)")
+
+# BENTO (a tag; default: one is built, see bento), BACKEND=docker|podman, SBOM=file
+container: $(VENV)/.development  ## an image of a Bento: docs/container.md
+	bento="$(or $(BENTO),$$($(MAKE) --silent --no-print-directory bento))" \
+		&& deployment/container/build.sh "$$bento"
+
+container-test: $(VENV)/.serving  ## build and run an image with podman, without a registry (root)
+	deployment/container/proof.sh
+
+release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of materials, checksums
+	$(BIN)/python -m deployment.release
 
 test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest

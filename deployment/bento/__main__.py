@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from api.version import VERSION
-from deployment.bento.build import ROOT, BuildFailed, build
+from deployment.bento.build import BuildFailed, build, revision
 from deployment.bento.recipe import Device, Precision, UnusableRecipe, choose
 from models.catalog import load_catalog
 from models.errors import ModelError
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model_source=options.model_source,
             catalog=options.catalog,
         )
-        tag = build(recipe, version=options.version, revision=_revision())
+        tag = build(recipe, version=options.version, revision=revision())
     except (ModelError, UnusableRecipe, BuildFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -57,16 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", default=VERSION, help="of the Bento (default: %(default)s)")
     return parser
-
-
-def _revision() -> str:
-    """The commit of the code; ``unknown`` outside of a git checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return process.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -87,6 +87,16 @@ def described(recipe: Recipe, *, version: str, revision: str) -> dict[str, Any]:
     return bentofile
 
 
+def revision() -> str:
+    """The commit of the code; ``unknown`` outside of a git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return process.stdout.strip()
+
+
 def flat(requirements: Path) -> str:
     """A requirements file with those that it names (``-r``) in their places, without comments.
 

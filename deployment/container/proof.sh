@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Proves the container where there is neither a registry nor docker: builds a CPU Bento and its image
+# with podman, runs it as on a server (no root, read-only, no capabilities), asks it for pictures,
+# kills it, starts it again, and writes down sizes and times. For podman.sh's variables see there.
+#
+#   PORT    of the service (default: 3000)
+#   KEEP    keep the folder afterwards, with the base image for the next time
+#
+# Usage: deployment/container/proof.sh      (make container-test)
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=deployment/container/podman.sh
+. "$root/deployment/container/podman.sh"
+export BENTOML_HOME=$WORK/bentoml BENTOML_DO_NOT_TRACK=True
+port=${PORT:-3000}
+url=http://127.0.0.1:$port
+python=$root/.venv/bin/python
+container=stable-diffusion-proof
+
+say() { printf '%-48s %s\n' "$1" "${2-}"; }
+seconds() { say "$1" "$((SECONDS - begun)) s"; }
+
+clean() {
+    podman rm --force --volumes "$container" >/dev/null 2>&1 || true
+    [[ -n ${KEEP-} ]] || { podman system reset --force >/dev/null && rm -rf "$WORK"; }
+}
+trap clean EXIT
+
+start() {
+    podman run --detach --name "$container" --network host --env "PORT=$port" \
+        --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges "$image" >/dev/null
+}
+
+# ready: wait until /readyz answers 200; the container has to be alive meanwhile
+ready() {
+    for ((try = 0; try < 600; try++)); do
+        curl --silent --fail --output /dev/null "$url/readyz" && return
+        [[ $(podman inspect --format '{{.State.Running}}' "$container") == true ]] || break
+        sleep 0.5
+    done
+    podman logs "$container" | tail -n 30
+    say "the service does not get ready"
+    return 1
+}
+
+# picture NAME: ask both endpoints with the same seed
+picture() {
+    curl --silent --show-error --fail -X POST "$url/txt2img" -H 'Content-Type: application/json' \
+        -d '{"prompt":"a red apple on a blue background","seed":7}' --output "$WORK/$1-text.png"
+    curl --silent --show-error --fail -X POST "$url/img2img" -F "img=@$WORK/$1-text.png" \
+        -F data='{"prompt":"a green apple on a blue background","seed":7}' --output "$WORK/$1-image.png"
+}
+
+inside() { podman exec "$container" "$@"; }
+
+begun=$SECONDS
+base_image
+seconds "base image"
+
+mkdir -p "$BENTOML_HOME"
+image=$(cd "$root" && "$python" -m deployment.bento 2>"$WORK/bento.log")
+begun=$SECONDS
+BACKEND=podman "$root/deployment/container/build.sh" "$image" >"$WORK/build.log" 2>&1 ||
+    { tail -n 30 "$WORK/build.log" && exit 1; }
+seconds "image built"
+say "image" "$(podman image inspect --format '{{.Size}}' "$image" | numfmt --to=si --suffix=B)"
+
+# What changes with the code is uploaded again, and nothing else.
+begun=$SECONDS
+image=$(cd "$root" && "$python" -m deployment.bento 2>>"$WORK/bento.log")
+podman image inspect --format '{{json .RootFS.Layers}}' "$image" >"$WORK/layers-before"
+BACKEND=podman "$root/deployment/container/build.sh" "$image" >>"$WORK/build.log" 2>&1
+podman image inspect --format '{{json .RootFS.Layers}}' "$image" >"$WORK/layers-after"
+seconds "built again after a change of the code"
+"$python" - "$WORK" <<'END'
+import json, pathlib, sys
+before, after = (json.loads(pathlib.Path(sys.argv[1], f"layers-{name}").read_text())
+                 for name in ("before", "after"))
+kept = sum(one == other for one, other in zip(before, after))
+print(f"{'layers kept, of ' + str(len(after)):<48} {kept}")
+END
+podman history --format '{{.Size}} {{.CreatedBy}}' "$image" |
+    awk '/install.sh/ {print "layer of the packages", $1, $2} /COPY .*src/ {print "layer of code", $1, $2}'
+
+begun=$SECONDS
+start
+ready
+seconds "ready"
+picture first
+[[ $(inside id --user) != 0 ]]
+! inside touch /home/bentoml/bento/written 2>/dev/null || exit 1
+[[ $(inside python -c 'import torch; print(torch.version.cuda)') == None ]]
+say "user, root file system, torch" "$(inside id --user), read-only, $(inside python -c 'import torch; print(torch.__version__)')"
+podman healthcheck run "$container"
+say "health check" "passes"
+curl --silent --fail "$url/models" | "$python" -c 'import json, sys; print("version", json.load(sys.stdin)["version"])'
+
+begun=$SECONDS
+podman kill --signal KILL "$container" >/dev/null
+podman wait "$container" >/dev/null
+podman start "$container" >/dev/null
+ready
+seconds "ready again after SIGKILL"
+picture second
+cmp "$WORK/first-text.png" "$WORK/second-text.png"
+say "the same picture as before" "yes"
+
+begun=$SECONDS
+podman stop --time 130 "$container" >/dev/null
+say "exit code after SIGTERM" "$(podman inspect --format '{{.State.ExitCode}}' "$container")"
+seconds "stopped"

@@ -1,0 +1,165 @@
+"""``python -m deployment.release``: what a release consists of, the same bytes each time.
+
+Times are those of the commit (or of ``SOURCE_DATE_EPOCH``), files are in order, owners and modes
+are plain; so who builds the same commit with the same Python gets the same checksums.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import lzma
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import BinaryIO
+
+import bentoml
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from api.version import VERSION
+from deployment.bento.build import ROOT, build, flat, revision
+from deployment.bento.recipe import Recipe, choose
+from models.catalog import load_catalog
+
+TERRAFORM = ROOT / "deployment" / "terraform" / "aws-ec2"
+CHECKSUMS = "SHA256SUMS"
+# Of Terraform's working folders; its tests stay in the repository.
+_NOT_RELEASED = {".terraform", "tests", ".terraform.lock.hcl"}
+
+
+def release(folder: Path, epoch: int) -> list[Path]:
+    """Write the Bentos of the embedded model, the Terraform module, bills of materials, checksums.
+
+    Args:
+        folder: where to; made if it is not there.
+        epoch: the time of all files, in seconds since 1970.
+
+    Returns:
+        The files; the checksums are the last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for recipe in (choose([load_catalog().get("embedded")], name) for name in ("fp32", "fp16")):
+        files.append(_bento(recipe, folder, epoch))
+        files.append(_bill_of_materials(recipe, folder))
+    files.append(folder / f"terraform-aws-ec2-{VERSION}.tar.gz")
+    with gzip.GzipFile(filename="", fileobj=files[-1].open("wb"), mode="wb", mtime=epoch) as stream:
+        pack(TERRAFORM, stream, epoch, _released)
+    sums = folder / CHECKSUMS
+    digests = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    sums.write_text("".join(digests))
+    return [*files, sums]
+
+
+def pack(
+    folder: Path,
+    stream: BinaryIO | gzip.GzipFile | lzma.LZMAFile,
+    epoch: int,
+    wanted: Callable[[Path], bool] = lambda _: True,
+) -> None:
+    """Write a tar archive of what is in a folder, that depends on its content alone.
+
+    Args:
+        wanted: whether a path, relative to the folder, goes into it.
+    """
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if not wanted(name):
+                continue
+            member = archive.gettarinfo(path, name.as_posix())
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = epoch
+            member.mode = 0o755 if path.is_dir() or path.suffix == ".sh" else 0o644
+            if path.is_file():
+                with path.open("rb") as content:
+                    archive.addfile(member, content)
+            else:
+                archive.addfile(member)
+
+
+def _released(path: Path) -> bool:
+    return not _NOT_RELEASED & set(path.parts)
+
+
+def _bento(recipe: Recipe, folder: Path, epoch: int) -> Path:
+    """What ``bentoml export`` would write, but for the times: ``bentoml import`` takes it."""
+    tag = build(recipe, revision=revision())
+    target = folder / f"{recipe.name}-{VERSION}.bento"
+    with tempfile.TemporaryDirectory() as temporary:
+        staged = Path(temporary, "bento")
+        bentoml.export_bento(tag, str(staged), output_format="folder")
+        description = staged / "bento.yaml"
+        content = yaml.safe_load(description.read_text())
+        content["creation_time"] = datetime.fromtimestamp(epoch, UTC).isoformat()
+        description.write_text(yaml.safe_dump(content, sort_keys=False))
+        with lzma.open(target, "wb") as stream:
+            pack(staged, stream, epoch)
+    return target
+
+
+def _bill_of_materials(recipe: Recipe, folder: Path) -> Path:
+    """The Python packages of a Bento, in CycloneDX: its requirements and what they bring along."""
+    file = folder / f"{recipe.name}-{VERSION}.cdx.json"
+    lines = "".join(flat(ROOT / name) for name in recipe.requirements).splitlines()
+    direct = [Requirement(line) for line in lines if not line.startswith("--")]
+    # Of the two for torch the one of the device, which comes first.
+    pins = {str(canonicalize_name(item.name)): str(item.specifier) for item in reversed(direct)}
+    pinned = [f"{name}{pins.get(name, f'=={version}')}" for name, version in _installed(pins)]
+    command = [sys.executable, "-m", "cyclonedx_py", "requirements", "--output-reproducible"]
+    subprocess.run(
+        [*command, "--pyproject", str(ROOT / "pyproject.toml"), "--output-file", str(file), "-"],
+        input="\n".join(pinned),
+        text=True,
+        check=True,
+    )
+    return file
+
+
+def _installed(names: Iterable[str]) -> list[tuple[str, str]]:
+    """These packages and what they need, with the versions that are installed here."""
+    found: dict[str, str] = {}
+    waiting = list(names)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        found[name] = metadata.version(name)
+        needed = [Requirement(line) for line in metadata.requires(name) or []]
+        waiting += [
+            item.name
+            for item in needed
+            if item.marker is None or item.marker.evaluate({"extra": ""})
+        ]
+    return sorted(found.items())
+
+
+def commit_time() -> int:
+    """``SOURCE_DATE_EPOCH``, or the time of the commit."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given is not None:
+        return int(given)
+    command = ["git", "log", "-1", "--format=%ct"]
+    return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m deployment.release", description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    for file in release(parser.parse_args().out.resolve(), commit_time()):
+        print(file)
+
+
+if __name__ == "__main__":
+    main()
