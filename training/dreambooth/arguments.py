@@ -35,10 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def parse_options(given: argparse.Namespace) -> Options:
     """The options out of the command line, with the defaults that follow from others."""
     values = {name: value for name, value in vars(given).items() if hasattr(Options, name)}
-    values |= {name: getattr(given, name) for name in ("base", "images", "token", "class_name")}
+    values |= {name: getattr(given, name) for name in ("base", "token", "class_name", "output")}
     values |= {
-        "output": given.output,
-        "work": given.work or RUNS / given.output,
+        # Workers of Ray may have another working directory.
+        "images": given.images.resolve(),
+        "work": (given.work or RUNS / given.output).resolve(),
+        "catalog": given.catalog and given.catalog.resolve(),
         "instance_prompt": given.instance_prompt or f"a {given.token} {given.class_name}",
         "class_prompt": given.class_prompt or f"a {given.class_name}",
         "validation_prompts": tuple(given.validation_prompt),
@@ -84,7 +86,7 @@ def _network(group: argparse._ArgumentGroup) -> None:
     add(
         "--targets",
         type=_targets,
-        default=Options.targets,
+        default=",".join(Options.targets),
         help=f"layers with a LoRA: some of {','.join(TARGETS)}",
     )
 

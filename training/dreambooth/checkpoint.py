@@ -51,8 +51,9 @@ class Checkpoints:
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
                 partial.rename(whole)
-                if before is not None:
-                    shutil.rmtree(before)
+                for path in self._all():
+                    if path != whole:
+                        shutil.rmtree(path)
             accelerator.wait_for_everyone()
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -74,7 +75,10 @@ class Checkpoints:
         return self._folder / f"step-{step:07}"
 
     def _latest(self) -> Path | None:
-        return max(self._folder.glob("step-*"), default=None)
+        return max(self._all(), default=None)
+
+    def _all(self) -> list[Path]:
+        return list(self._folder.glob("step-*"))
 
     def _save_weights(self, models: list[Any], weights: list[Any], folder: str) -> None:
         # accelerate writes what is left in this list: nothing of the base.

@@ -41,9 +41,7 @@ def train_with_ray(options: Options, workers: int) -> None:
             "threads": max(1, torch.get_num_threads() // workers),
         },
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=cuda),
-        run_config=RunConfig(
-            name=options.output, storage_path=str(RunFolder(options.work.resolve()).ray)
-        ),
+        run_config=RunConfig(name=options.output, storage_path=str(RunFolder(options.work).ray)),
     )
     try:
         trainer.fit()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import NoReturn
 
+import torch
 from accelerate import PartialState
 
 from models.catalog import load_catalog
@@ -24,12 +26,19 @@ from training.dreambooth.result import register_result
 from training.dreambooth.run import RunFolder
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the defaults of options that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the sub-command."""
     parser = commands.add_parser(
         "dreambooth",
         help="teach a model one subject from a few pictures",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     add_arguments(parser)
     parser.set_defaults(run=run)
@@ -43,9 +52,10 @@ def run(given: argparse.Namespace) -> None:
         if given.restart:
             _restart(options)
         finetuned = dreambooth(options, given.ray_workers)
-    except (TrainingError, ModelError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    except torch.OutOfMemoryError as error:
+        _fail(f"{error} Try --mixed-precision fp16, --gradient-checkpointing or a lower --rank.")
+    except (TrainingError, ModelError, OSError) as error:
+        _fail(str(error))
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
@@ -54,6 +64,11 @@ def run(given: argparse.Namespace) -> None:
             f"{finetuned.tag} is in the model store ({finetuned.kind}, "
             f"{readable(finetuned.size)}); log and sheets are in {options.work}."
         )
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(1)
 
 
 def check(options: Options) -> None:
