@@ -15,7 +15,7 @@ export BENTOML_CONFIG := configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve bento container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test deploy-tools lint format types evaluate bench tune soak lock clean
+.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test deploy-tools lint format types evaluate bench tune soak lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -54,6 +54,9 @@ ec2-generate ec2-build ec2-apply ec2-destroy: $(BENTOCTL)/.installed
 		"$(CURDIR)/deployment/bentoctl/operator/bentoctl_repairs.py" $(@:ec2-%=%) -f "$(abspath $(CONFIG))" \
 		$(if $(filter ec2-build,$@),--bento-tag "$(BENTO)") \
 		$(if $(filter ec2-apply ec2-destroy,$@),$(if $(YES),--auto-approve))
+
+bentoctl-test: $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## all of bentoctl, without AWS (root)
+	deployment/bentoctl/proof.sh
 
 lint: $(VENV)/.development  ## style, format, dependency rule
 	$(BIN)/ruff check .

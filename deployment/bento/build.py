@@ -21,6 +21,8 @@ BENTOFILE = ROOT / "bentofile.yaml"
 # What settings.py reads beside itself.
 SETTINGS_FILE = "bento.env"
 REQUIREMENTS = "requirements.txt"
+# Of all files of a Bento: the first day of 1980, which every archive can hold.
+TIME = 315_532_800
 
 
 class BuildFailed(RuntimeError):
@@ -54,6 +56,7 @@ def build(recipe: Recipe, *, version: str = VERSION, revision: str = "unknown") 
         )
     if process.returncode:
         raise BuildFailed(f"bentoml build ended with exit code {process.returncode}")
+    _level(Path(bentoml.get(tag).path))
     return tag
 
 
@@ -133,6 +136,13 @@ def _write_choices(recipe: Recipe, bentofile: dict[str, Any], context: Path) -> 
     (context / BENTOFILE.name).write_text(yaml.safe_dump(bentofile, sort_keys=False))
     if recipe.catalog is not None:
         shutil.copy(recipe.catalog, context / CATALOG)
+
+
+def _level(bento: Path) -> None:
+    """Give all files one time: podman takes files of another time for changed ones, and would
+    install torch anew, in a layer to be uploaded anew, for each Bento."""
+    for path in bento.rglob("*"):
+        os.utime(path, (TIME, TIME))
 
 
 def _forget(tag: bentoml.Tag) -> None:

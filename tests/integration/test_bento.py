@@ -156,6 +156,11 @@ def test_what_bentoml_says_about_it(home: Path, bento: Path) -> None:
     assert [runner["name"] for runner in described["runners"]] == ["stable_diffusion_fp32"]
 
 
+def test_its_files_have_one_time(bento: Path) -> None:
+    """So that the layer of an image with torch stays the same, whatever the code."""
+    assert len({path.stat().st_mtime for path in bento.rglob("*") if path.is_file()}) == 1
+
+
 def test_without_its_weights_it_is_small(bento: Path) -> None:
     files = [path for path in bento.rglob("*") if path.is_file()]
     small = sum(path.stat().st_size for path in files if path.suffix != ".safetensors")

@@ -17,8 +17,6 @@ VALUES = "bentoctl.tfvars"
 DOCKERFILE = Path("env", "docker", "Dockerfile")
 # bentoctl's and the operator's own names for what the module calls otherwise.
 RENAMED = {"env": "environment", "image_tag": "image_uri"}
-# Where the instances mount what they fetch from model_source.
-MODELS = "/models"
 KEPT_IMAGES = 10
 
 _IMAGE = re.compile(r'^image_uri = "(.+)"$', re.MULTILINE)
@@ -43,7 +41,8 @@ def generate(
     destination = Path(destination_dir)
     written = [] if values_only else _copy_module(destination)
     file = destination / VALUES
-    values = {"deployment_name": name, **_variables(spec)}
+    values = {"deployment_name": name}
+    values |= {RENAMED.get(key, key): value for key, value in spec.items()}
     built = _IMAGE.search(file.read_text(encoding="utf-8")) if file.exists() else None
     if built is not None:
         # Without a build only the settings have changed.
@@ -57,15 +56,6 @@ def _copy_module(destination: Path) -> list[str]:
     ignored = shutil.ignore_patterns("tests", ".terraform*", "*.tfstate*", "*.tfvars")
     shutil.copytree(MODULE, destination, ignore=ignored, dirs_exist_ok=True)
     return [str(destination / file.name) for file in sorted(MODULE.glob("*.tf"))]
-
-
-def _variables(spec: dict[str, Any]) -> dict[str, Any]:
-    values = {RENAMED.get(key, key): value for key, value in spec.items()}
-    if values.get("model_source"):
-        # What the instances mount is a copy of a model store, to be read in place.
-        environment = {"SD_MODEL_SOURCE": MODELS, **(values.get("environment") or {})}
-        values["environment"] = environment
-    return values
 
 
 def hcl(value: Any) -> str:

@@ -109,15 +109,13 @@ def test_generate_writes_the_module_and_its_values(deployment: Deployment) -> No
 
 def test_the_image_of_the_last_build_survives_a_change_of_settings(deployment: Deployment) -> None:
     (deployment.folder / "bentoctl.tfvars").write_text(f'image_uri = "{IMAGE}"\n')
-    deployment.configure(
-        model_source="s3://models/store", secrets={"SD_API_KEYS": "ssm:/keys"}, tags={"a": "${b}"}
-    )
+    deployment.configure(secrets={"SD_API_KEYS": "ssm:/keys"}, tags={"a": "${b}"})
 
     assert deployment.bentoctl("generate").returncode == 0
     lines = deployment.values.splitlines()
     assert f'image_uri = "{IMAGE}"' in lines
     assert 'tags = {"a": "$${b}"}' in lines
-    assert 'environment = {"SD_MODEL_SOURCE": "/models", "SD_LOG_LEVEL": "INFO"}' in lines
+    assert 'secrets = {"SD_API_KEYS": "ssm:/keys"}' in lines
 
 
 def test_a_spec_may_say_what_the_module_understands(deployment: Deployment) -> None:
