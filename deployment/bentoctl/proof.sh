@@ -4,7 +4,7 @@
 #
 # Wants root, Debian's podman, buildah, runc, debootstrap and docker-registry, Terraform with a mirror
 # of the AWS provider (TF_PLUGIN_DIR), `make bentoctl-tools` and `make deploy-tools`. The variables of
-# ../container/podman.sh count, and PORT (default: 3000): this one and the two after it are used.
+# ../container/podman.sh count, and PORT (default: 3000): this one and the next are used.
 #
 # Usage: deployment/bentoctl/proof.sh      (make bentoctl-test)
 set -euo pipefail
@@ -18,6 +18,7 @@ aws=http://127.0.0.1:$port
 tools=$root/.venv-deploy/bin/python
 mock=$root/tests/e2e/deployment/mock_aws.py
 bento=stable_diffusion_fp32:proof
+host=123456789012.dkr.ecr.us-east-1.amazonaws.com
 folder=$WORK/bentoctl
 programs=()
 
@@ -31,8 +32,7 @@ mkdir -p "$folder/deployment" "$folder/registry"
 
 cat >"$folder/registries.conf" <<END
 [[registry]]
-prefix = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
-location = "127.0.0.1:$registry"
+location = "$host"
 insecure = true
 END
 cat >"$folder/registry.yml" <<END
@@ -43,8 +43,9 @@ END
 export CONTAINERS_REGISTRIES_CONF=$folder/registries.conf
 docker-registry serve "$folder/registry.yml" >"$folder/registry.log" 2>&1 &
 programs+=($!)
-# bentoctl pushes through docker's socket, which podman can be.
-podman system service --time 0 "unix://$folder/docker.sock" >"$folder/podman.log" 2>&1 &
+# bentoctl pushes through docker's socket, which podman can be. Where it would ask the registry of AWS,
+# by HTTP as it is called insecure, it is told that the one here is the proxy.
+HTTP_PROXY=http://127.0.0.1:$registry podman system service --time 0 "unix://$folder/docker.sock" >"$folder/podman.log" 2>&1 &
 programs+=($!)
 mkfifo "$folder/hold"
 "$tools" "$mock" serve "$port" <"$folder/hold" >"$folder/aws.log" 2>&1 &
@@ -73,8 +74,8 @@ bentoctl build --bento-tag "$bento"
 grep image_uri bentoctl.tfvars
 bentoctl apply --auto-approve
 during=$("$tools" "$mock" inventory "$aws")
-image=123456789012.dkr.ecr.us-east-1.amazonaws.com/stable-diffusion:${bento#*:}
-podman pull --quiet --tls-verify=false "$image"
+podman rmi --force "$host/stable-diffusion:${bento#*:}" >/dev/null
+HTTP_PROXY=http://127.0.0.1:$registry podman pull --quiet "$host/stable-diffusion:${bento#*:}"
 terraform output
 bentoctl destroy --auto-approve
 after=$("$tools" "$mock" inventory "$aws")

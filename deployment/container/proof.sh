@@ -29,7 +29,8 @@ trap clean EXIT
 
 start() {
     podman run --detach --name "$container" --network host --env "PORT=$port" \
-        --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges "$image" >/dev/null
+        --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges "$image" \
+        >/dev/null 2>>"$WORK/podman.log" # podman says there that it has no systemd for health checks
 }
 
 # ready: wait until /readyz answers 200; the container has to be alive meanwhile
@@ -66,10 +67,10 @@ BACKEND=podman "$root/deployment/container/build.sh" "$image" >"$WORK/build.log"
 seconds "image built"
 say "image" "$(podman image inspect --format '{{.Size}}' "$image" | numfmt --to=si --suffix=B)"
 
-# What changes with the code is uploaded again, and nothing else.
+# What changes with the code is uploaded again, and nothing else. (The version is in it, too.)
 begun=$SECONDS
-image=$(cd "$root" && "$python" -m deployment.bento 2>>"$WORK/bento.log")
 podman image inspect --format '{{json .RootFS.Layers}}' "$image" >"$WORK/layers-before"
+image=$(cd "$root" && "$python" -m deployment.bento --version changed 2>>"$WORK/bento.log")
 BACKEND=podman "$root/deployment/container/build.sh" "$image" >>"$WORK/build.log" 2>&1
 podman image inspect --format '{{json .RootFS.Layers}}' "$image" >"$WORK/layers-after"
 seconds "built again after a change of the code"
@@ -80,9 +81,6 @@ before, after = (json.loads(pathlib.Path(sys.argv[1], f"layers-{name}").read_tex
 kept = sum(one == other for one, other in zip(before, after))
 print(f"{'layers kept, of ' + str(len(after)):<48} {kept}")
 END
-podman history --format '{{.Size}} {{.CreatedBy}}' "$image" |
-    awk '/install.sh/ {print "layer of the packages", $1, $2} /COPY .*src/ {print "layer of code", $1, $2}'
-
 begun=$SECONDS
 start
 ready
@@ -99,7 +97,7 @@ curl --silent --fail "$url/models" | "$python" -c 'import json, sys; print("vers
 begun=$SECONDS
 podman kill --signal KILL "$container" >/dev/null
 podman wait "$container" >/dev/null
-podman start "$container" >/dev/null
+podman start "$container" >/dev/null 2>>"$WORK/podman.log"
 ready
 seconds "ready again after SIGKILL"
 picture second

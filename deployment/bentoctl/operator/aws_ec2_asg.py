@@ -69,13 +69,16 @@ def create_deployable(
     bento_metadata: dict[str, Any],
     overwrite_deployable: bool,
 ) -> str:
-    """The folder to build the image in: the Bento as it is, with its models and its Dockerfile."""
-    dockerfile = Path(bento_path, DOCKERFILE)
-    if not dockerfile.is_file():
+    """The folder to build the image in: the Bento as it is, with its models and its Dockerfile.
+
+    It is a copy, as bentoctl deletes its own before it builds.
+    """
+    folder = Path(shutil.copytree(bento_path, Path(destination_dir, "bento")))
+    if not (folder / DOCKERFILE).is_file():
         raise BentoctlException(f"{bento_metadata['tag']} has no {DOCKERFILE}")
     # The Dockerfile copies it, also where the models are in the code, or in S3.
-    Path(bento_path, "models").mkdir(exist_ok=True)
-    return bento_path
+    (folder / "models").mkdir(exist_ok=True)
+    return str(folder)
 
 
 def create_repository(repository_name: str, operator_spec: dict[str, Any]) -> tuple[str, str, str]:

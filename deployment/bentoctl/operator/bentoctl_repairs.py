@@ -2,7 +2,9 @@
 
 - It ends with exit code 0 whatever happens: its own errors, and a failed Terraform, now end it with
   1 and the cause on stderr.
-- It opens Bentos by a method that BentoML no longer has.
+- It opens Bentos by a method that BentoML no longer has, and its BentoML refuses those that a newer
+  one has built, for fields that it does not know.
+- It tags images in a way that docker understands and podman does not.
 - It applies without an image, and believes an apply that has made nothing.
 
 Run as a program, this file is ``bentoctl`` with all of that from the very first moment, so also for
@@ -17,14 +19,17 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+import attr
+import bentoctl.cli
 import bentoctl.deployment_config
 import bentoctl.docker_utils
 import bentoctl.utils.terraform as terraform
+import docker
 from bentoctl.exceptions import BentoctlException
+from bentoml._internal.bento.build_config import PythonOptions
+from bentoml._internal.utils.cattr import bentoml_cattr
 
 VALUES = Path("bentoctl.tfvars")
-# Without a terminal a question would wait for ever.
-ASKS = {"apply", "plan", "init"}
 
 
 def apply() -> None:
@@ -33,6 +38,8 @@ def apply() -> None:
     terraform.terraform_run = _terraform
     bentoctl.deployment_config.Bento.from_fs = _bento_from_fs
     bentoctl.docker_utils.container.health = _healthy
+    bentoctl.cli.tag_docker_image = _tag_image
+    bentoml_cattr.register_structure_hook(PythonOptions, _python_options)
 
 
 def _fail(error: BentoctlException) -> NoReturn:
@@ -71,6 +78,16 @@ def _bento_from_fs(folder: Any) -> Any:
     return bentoctl.deployment_config.Bento.from_path(folder.getsyspath("/"))
 
 
+def _python_options(fields: dict[str, Any], _: type) -> Any:
+    known = {field.name for field in attr.fields(PythonOptions)}
+    return PythonOptions(**{name: value for name, value in fields.items() if name in known})
+
+
+def _tag_image(image: str, tag: str) -> None:
+    repository, _, version = tag.rpartition(":")
+    docker.from_env().images.get(image).tag(repository, version)
+
+
 def _healthy(backend: str) -> bool:
     """Asked before a build; bentoctl goes on whatever the answer is."""
     if not bentoctl.docker_utils.container.get_backend(backend).health():
@@ -79,7 +96,5 @@ def _healthy(backend: str) -> bool:
 
 
 if __name__ == "__main__":
-    from bentoctl.cli import bentoctl as command_line
-
     apply()
-    command_line()
+    bentoctl.cli.bentoctl()
