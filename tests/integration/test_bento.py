@@ -153,7 +153,7 @@ def test_what_bentoml_says_about_it(home: Path, bento: Path) -> None:
         "model_source": "bento",
     }
     assert [model["tag"] for model in described["models"]] == [STORED]
-    assert [runner["name"] for runner in described["runners"]] == ["stable_diffusion_fp32"]
+    assert "stable_diffusion_fp32" in [runner["name"] for runner in described["runners"]]
 
 
 def test_its_files_have_one_time(bento: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_bento_for_gpus_is_built_where_there_is_none(home: Path) -> None:
 
     described = yaml.safe_load((folder / "bento.yaml").read_text())
     assert described["docker"]["cuda_version"] == "12.6.3"
-    assert [runner["name"] for runner in described["runners"]] == ["stable_diffusion_fp16"]
+    assert "stable_diffusion_fp16" in [runner["name"] for runner in described["runners"]]
     requirements = (folder / "env" / "python" / "requirements.txt").read_text()
     assert "+cu126" in requirements
     assert "+cpu" not in requirements
