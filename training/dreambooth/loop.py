@@ -76,19 +76,16 @@ class _Training:
     def __init__(
         self, accelerator: Accelerator, options: Options, entry: ModelEntry, folder: RunFolder
     ) -> None:
-        self.accelerator, self.options, self.entry, self.folder = (
-            *(accelerator, options),
-            *(entry, folder),
-        )
+        self.accelerator, self.options = accelerator, options
+        self.entry, self.folder = entry, folder
         self.side = side_of(entry, options)
         pipeline = load_base(entry, options, accelerator.device)
         self.pipeline: StableDiffusionPipeline = pipeline
         self.subject = subject_material(pipeline, options, self.side)
         self.prior: Material | None = None
         if options.prior_preservation:
-            self.prior = class_material(
-                *(pipeline, options, folder.class_pictures, self.side, entry.defaults)
-            )
+            pictures = folder.class_pictures
+            self.prior = class_material(pipeline, options, pictures, self.side, entry.defaults)
         schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         self.objective = Objective(schedule, options.snr_gamma)
         set_seed(options.seed)
@@ -199,9 +196,8 @@ class _Training:
         noisy = self.objective.noisy(latents, noise, timesteps)
         device = accelerator.device
         prediction = self.network(noisy.to(device), timesteps.to(device), condition.to(device))
-        each = self.objective.losses(
-            *(prediction, latents.to(device), noise.to(device), timesteps.to(device))
-        )
+        targets = (one.to(device) for one in (latents, noise, timesteps))
+        each = self.objective.losses(prediction, *targets)
         prior = each[count:].mean() if self.prior is not None else each.new_zeros(())
         return torch.stack([each[:count].mean(), prior])
 
@@ -224,12 +220,11 @@ class _Training:
             prompts = options.validation_prompts or (options.instance_prompt,)
             labels = [prompt for prompt in prompts for _ in range(options.validation_images)]
             seeds = list(range(options.validation_images)) * len(prompts)
-            pictures = list(
-                draw(*(self.pipeline, labels, seeds), side=self.side, defaults=self.entry.defaults)
+            pictures = draw(
+                self.pipeline, labels, seeds, side=self.side, defaults=self.entry.defaults
             )
-            sheet = contact_sheet(
-                *(labels, pictures), columns=options.validation_images, side=_SHEET_SIDE
-            )
+            columns = options.validation_images
+            sheet = contact_sheet(labels, list(pictures), columns=columns, side=_SHEET_SIDE)
             self.folder.sheets.mkdir(parents=True, exist_ok=True)
             sheet.save(self.folder.sheets / f"step-{step:07}.png")
             self.network.train()

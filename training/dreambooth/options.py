@@ -16,6 +16,11 @@ MIXED_PRECISIONS: Final[tuple[MixedPrecision, ...]] = get_args(MixedPrecision)
 SCHEDULES: Final[tuple[Schedule, ...]] = get_args(Schedule)
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 
+_WHERE: Final = frozenset({"images", "work", "output", "catalog", "device"})
+_SAID: Final = frozenset({"class_name", "licence", "description"})
+_SHOWN: Final = frozenset({"validation_every", "validation_prompts", "validation_images"})
+_FREE: Final = _WHERE | _SAID | _SHOWN | {"steps", "checkpoint_every", "gradient_checkpointing"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -94,10 +99,5 @@ class Options:
 
         ``steps`` may grow: the same pictures come in the same order, just for longer.
         """
-        free = {
-            *("output", "work", "images", "catalog", "licence", "description", "class_name"),
-            *("steps", "device", "gradient_checkpointing", "checkpoint_every"),
-            *("validation_every", "validation_prompts", "validation_images"),
-        }
-        values = {name: value for name, value in asdict(self).items() if name not in free}
+        values = {name: value for name, value in asdict(self).items() if name not in _FREE}
         return values | {"targets": list(self.targets)}

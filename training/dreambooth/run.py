@@ -32,8 +32,8 @@ class RunFolder:
         for name in sorted(shape.keys() | former.keys()):
             if former.get(name) != shape.get(name):
                 raise TrainingError(
-                    f"{self.path} has a run with another {name.replace('_', ' ')}: "
-                    f"{former.get(name)}, not {shape.get(name)}. Give the same options to go on "
+                    f"{self.path} has a run of another kind ({name.replace('_', ' ')}: "
+                    f"{former.get(name)}, not {shape.get(name)}). Give the same options to go on "
                     "with it, --restart to begin anew, or another --work."
                 )
 

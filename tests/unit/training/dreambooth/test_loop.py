@@ -89,7 +89,7 @@ def test_a_finished_run_can_be_made_longer(make_options: MakeOptions, tmp_path: 
 def test_a_run_of_another_kind_is_not_gone_on_with(make_options: MakeOptions) -> None:
     train(make_options(steps=1))
     before = _weights(make_options())
-    with pytest.raises(TrainingError, match="has a run with another rank: 4, not 8"):
+    with pytest.raises(TrainingError, match=r"has a run of another kind \(rank: 4, not 8\)"):
         train(make_options(rank=8))
     assert _weights(make_options()).keys() == before.keys()
 

@@ -75,6 +75,7 @@ def test_accelerate_launch(
     results["accelerate"] = _tag(said)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all(map(find_spec, ("ray", "pandas", "pyarrow"))), reason="Ray Train is not installed"
 )
