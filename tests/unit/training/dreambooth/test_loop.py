@@ -64,7 +64,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         stderr=subprocess.DEVNULL,
     )
     log = RunFolder(killed.work).log
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not log.exists() or len(log.read_text().splitlines()) < 5:
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -11,8 +11,11 @@ from PIL import Image
 
 from engine.expansion import expand
 from engine.wildcards import Wildcards
+from tests.conftest import ROOT
 from training.dreambooth.proof import SUBJECTS, Proof, grounds, prove, template
 from training.embedded.world import load_world
+
+REPORT = json.loads((ROOT / "docs" / "dreambooth.json").read_text())
 
 
 def test_the_subjects_are_new_and_their_backgrounds_are_divided() -> None:
@@ -36,6 +39,23 @@ def test_class_pictures_show_what_the_model_knows_and_nothing_else() -> None:
         assert noun.split(" ", 1)[1] in nouns
         assert ground.split(" ", 1)[1] in world.colours
     assert len(prompts) > 200
+
+
+def test_the_committed_report_meets_the_bar() -> None:
+    assert {one["subject"] for one in REPORT["subjects"]} <= set(SUBJECTS)
+    assert REPORT["subjects"]
+    page = (ROOT / "docs" / "dreambooth.md").read_text(encoding="utf-8")
+    for one in REPORT["subjects"]:
+        assert one["pictures"] == 32
+        assert one["recognised"] >= 0.8
+        assert one["others"] >= REPORT["others_before"] - 0.05
+        assert f"{one['recognised']:.1%}" in page
+        assert f"{one['others']:.1%}" in page
+        assert (
+            ROOT / "docs" / "images" / f"dreambooth-{one['subject'].replace(' ', '-')}.png"
+        ).exists()
+    assert f"{REPORT['others_before']:.1%}" in page
+    assert REPORT["command"] in page
 
 
 @pytest.mark.slow
