@@ -13,8 +13,6 @@ from api.classification import Classification
 from api.drain import Drain
 from api.native import Native
 from api.openapi import Documentation, picture_responses, prediction_responses
-from models.catalog import load_catalog
-from models.registry import with_pipelines
 from runners.backend import RunnerBackend
 from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
@@ -28,7 +26,7 @@ from settings import Settings
 with startup.explained():
     settings = Settings()
     logs.configure(settings)
-    catalog = with_pipelines(load_catalog(settings.catalog))
+    catalog = startup.load_models(settings)
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = startup.placement(settings, entries)
     wildcards = startup.load_wildcards(settings)

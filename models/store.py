@@ -255,7 +255,7 @@ def folder_size(folder: Path) -> int:
 
 
 def use(folder: Path) -> None:
-    """Read models, in this process, from another copy of a model store.
+    """Read models, also the fine-tuned ones, in this process from another copy of a model store.
 
     Raises:
         LoadError: there is no such folder.
@@ -265,6 +265,7 @@ def use(folder: Path) -> None:
 
     if not folder.is_dir():
         raise LoadError(f"the model store {folder} does not exist.")
+    BentoMLContainer.model_store_dir.set(str(folder))
     BentoMLContainer.model_store.set(ModelStore(folder))
 
 

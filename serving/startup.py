@@ -15,12 +15,16 @@ from engine.precision import Placement, UnsupportedPrecision, place
 from engine.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
 from models.bucket import fetch
 from models.budget import check_budget
-from models.catalog import ModelEntry
+from models.catalog import Catalog, ModelEntry, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
+from models.registry import with_pipelines
 from models.store import resolve, use
 from models.vit import ViT, find_vit
 from models.weights import weight_bytes
 from settings import Settings
+
+# What an SD_MODEL_SOURCE begins with that is no folder.
+BUCKET = "s3://"
 
 
 class UnusableCompiler(ValueError):
@@ -57,6 +61,21 @@ def _sentence(mistake: ErrorDetails) -> str:
     return f"SD_{str(mistake['loc'][0]).upper()}={mistake['input']}: {message}"
 
 
+def load_models(settings: Settings) -> Catalog:
+    """The catalog with the fine-tuned pipelines of the model store.
+
+    That is the folder of ``SD_MODEL_SOURCE``, where it is one, for this process from now on; with
+    ``build_only`` the folder is one of another machine, and BentoML's own store is read.
+
+    Raises:
+        ModelError: says what is wrong with the folder, or with ``SD_CATALOG``.
+    """
+    source = settings.model_source
+    if source is not None and not source.startswith(BUCKET) and not settings.build_only:
+        use(Path(source))
+    return with_pipelines(load_catalog(settings.catalog))
+
+
 def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:
     """Where the models are to run, when all is checked that can be checked without loading them.
 
@@ -68,25 +87,14 @@ def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:
     if settings.build_only:
         return Placement(settings.device, settings.precision)
     here = place(settings.device, settings.precision)
-    if settings.model_source is not None:
-        bring_models(settings.model_source, entries, here)
+    source = settings.model_source
+    if source is not None and source.startswith(BUCKET):
+        for entry in entries:
+            fetch(source, entry, here.precision)
     check(entries, here, settings.compile)
     check_screening(settings, entries)
     check_memory(entries, here, settings.model_memory, settings.pinned_models)
     return here
-
-
-def bring_models(source: str, entries: Sequence[ModelEntry], placement: Placement) -> None:
-    """Make the models of ``SD_MODEL_SOURCE`` available in this process.
-
-    Raises:
-        ModelError: says what is missing, or why it cannot be had.
-    """
-    if source.startswith("s3://"):
-        for entry in entries:
-            fetch(source, entry, placement.precision)
-    else:
-        use(Path(source))
 
 
 def check(entries: Sequence[ModelEntry], placement: Placement, compiler: str) -> None:

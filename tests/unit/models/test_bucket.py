@@ -6,7 +6,6 @@ from pathlib import Path
 
 import bentoml
 import pytest
-from bentoml._internal.configuration.containers import BentoMLContainer
 
 from models.bucket import fetch
 from models.catalog import ModelEntry
@@ -101,15 +100,9 @@ def test_what_is_not_there_is_said(
         fetch(source, entry, "fp32")
 
 
-def test_a_store_elsewhere_is_read_in_place(
-    bucket: Path, monkeypatch: pytest.MonkeyPatch, store: Path
-) -> None:
-    previous = BentoMLContainer.model_store.get()
-    try:
-        use(bucket.parents[1])
-        stored = find(LATEST, "fp32")
-        assert stored is not None
-        assert stored.path == bucket
-    finally:
-        BentoMLContainer.model_store.set(previous)
+def test_a_store_elsewhere_is_read_in_place(bucket: Path, store: Path) -> None:
     assert find(LATEST, "fp32") is None
+    use(bucket.parents[1])
+    stored = find(LATEST, "fp32")
+    assert stored is not None
+    assert stored.path == bucket

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ import pytest
 
 from engine.precision import Placement
 from engine.wildcards import NO_WILDCARDS
+from models import registry
 from models.catalog import load_catalog
+from models.finetuned import Provenance
+from models.store import resolve
 from serving import startup
 from settings import Settings
 
@@ -186,3 +190,30 @@ def test_a_folder_without_a_classifier_is_one_line(tmp_path: Path) -> None:
         f"cannot start: SD_CLASSIFIER={tmp_path}: {tmp_path} is not the folder of an image "
         "classifier: it has no config.json."
     )
+
+
+def test_fine_tuned_models_are_found_in_a_folder_with_a_store(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(resolve(EMBEDDED[0], "fp32"), copy)
+    provenance = Provenance(base="embedded", base_revision="1", licence="mine")
+    pipeline = registry.register("clay", "full", copy, provenance, load_catalog())
+    mounted = tmp_path / "mounted"
+    (store / "models").rename(mounted)
+    (store / "models").mkdir()
+    assert "clay" not in startup.load_models(Settings())
+    monkeypatch.setenv("SD_MODEL_SOURCE", str(mounted))
+
+    entry = startup.load_models(Settings()).get("clay")
+    assert resolve(entry, "fp32") == mounted / "clay" / pipeline.path.name
+    assert [model.name for model in registry.finetuned()] == ["clay"]
+
+
+def test_a_folder_that_is_not_there_is_said(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SD_MODEL_SOURCE", "/nowhere")
+
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.load_models(Settings())
+    assert str(ended.value) == "cannot start: the model store /nowhere does not exist."
+    assert "embedded" in startup.load_models(Settings(build_only=True))
