@@ -33,8 +33,6 @@ from models.catalog import load_catalog
 
 TERRAFORM = ROOT / "deployment" / "terraform" / "aws-ec2"
 CHECKSUMS = "SHA256SUMS"
-# Of Terraform's working folders; its tests stay in the repository.
-_NOT_RELEASED = {".terraform", "tests", ".terraform.lock.hcl"}
 
 
 def release(folder: Path, epoch: int) -> list[Path]:
@@ -52,9 +50,7 @@ def release(folder: Path, epoch: int) -> list[Path]:
     for recipe in (choose([load_catalog().get("embedded")], name) for name in ("fp32", "fp16")):
         files.append(_bento(recipe, folder, epoch))
         files.append(_bill_of_materials(recipe, folder))
-    files.append(folder / f"terraform-aws-ec2-{VERSION}.tar.gz")
-    with gzip.GzipFile(filename="", fileobj=files[-1].open("wb"), mode="wb", mtime=epoch) as stream:
-        pack(TERRAFORM, stream, epoch, _released)
+    files.append(_terraform(folder, epoch))
     sums = folder / CHECKSUMS
     digests = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
     sums.write_text("".join(digests))
@@ -89,8 +85,27 @@ def pack(
                 archive.addfile(member)
 
 
-def _released(path: Path) -> bool:
-    return not _NOT_RELEASED & set(path.parts)
+def released(module: Path) -> set[Path]:
+    """The files of a Terraform module that the repository has, but for its tests, relative to it.
+
+    Who has applied the module has the state, values and plans there too, with names and secrets.
+    """
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=module, capture_output=True, text=True, check=True).stdout
+    files = {Path(name) for name in listed.split("\0") if name}
+    return {file for file in files if file.parts[0] != "tests"}
+
+
+def _terraform(folder: Path, epoch: int) -> Path:
+    target = folder / f"terraform-aws-ec2-{VERSION}.tar.gz"
+    files = released(TERRAFORM)
+    wanted = files.union(*(file.parents for file in files))
+    with (
+        target.open("wb") as file,
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=epoch) as stream,
+    ):
+        pack(TERRAFORM, stream, epoch, wanted.__contains__)
+    return target
 
 
 def _bento(recipe: Recipe, folder: Path, epoch: int) -> Path:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -31,6 +33,21 @@ def test_an_archive_depends_on_the_content_alone(tmp_path: Path) -> None:
         assert archive.getnames() == ["a", "b", "empty"]
     (tmp_path / "two" / "a").write_text("c")
     assert packed(tmp_path / "two") != first
+
+
+def test_what_an_apply_has_left_is_not_released(tmp_path: Path) -> None:
+    module = tmp_path / "module"
+    shutil.copytree(release.TERRAFORM, module, ignore=shutil.ignore_patterns(".terraform*"))
+    subprocess.run(["git", "init", "--quiet"], cwd=module, check=True)
+    subprocess.run(["git", "add", "."], cwd=module, check=True)
+    before = release.released(module)
+    for name in ("terraform.tfstate", "pictures.tfvars.json", ".terraform/environment", "plan"):
+        (module / name).parent.mkdir(exist_ok=True)
+        (module / name).write_text("secret")
+
+    assert release.released(module) == before
+    assert {Path("main.tf"), Path("instance/boot.sh")} < before
+    assert not [file for file in before if file.parts[0] == "tests"]
 
 
 def test_the_bill_has_what_the_requirements_bring_along() -> None:
