@@ -2,19 +2,20 @@
 # Usage: deployment/container/build.sh BENTO:TAG    the image of the same name and tag
 #
 #   BACKEND   docker or podman (default: docker if it is there)
-#   SBOM      file for the bill of materials of what is installed in the image (CycloneDX, JSON)
+#   SBOM      file for the bill of materials of the image's Python packages (CycloneDX, JSON)
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bento=$1
 backend=${BACKEND:-$(command -v docker >/dev/null && echo docker || echo podman)}
+sbom=${SBOM:+$(realpath "$SBOM")}
 
 # BentoML reads the Dockerfile's template in a temporary folder, and refuses what is not below the
 # current one.
 cd "${TMPDIR:-/tmp}"
 "$root/.venv/bin/bentoml" containerize "$bento" --image-tag "$bento" --backend "$backend" \
     --opt network=host
-if [[ -n ${SBOM-} ]]; then
+if [[ -n $sbom ]]; then
     "$backend" run --rm --network none --entrypoint pip "$bento" freeze |
-        "$root/.venv/bin/cyclonedx-py" requirements --output-reproducible --output-file "$SBOM" -
+        "$root/.venv/bin/cyclonedx-py" requirements --output-reproducible --output-file "$sbom" -
 fi

@@ -1,0 +1,61 @@
+"""The program behind ``make container``, with stand-ins for what builds and runs images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from deployment.bento.build import ROOT
+
+
+def program(file: Path, line: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"#!/bin/bash\n{line}\n")
+    file.chmod(0o755)
+
+
+def build(checkout: Path, backend: str, sbom: str) -> subprocess.CompletedProcess[str]:
+    """Run the program in a checkout whose images have what ``backend`` prints."""
+    tools = checkout / ".venv" / "bin"
+    script = checkout / "deployment" / "container" / "build.sh"
+    script.parent.mkdir(parents=True)
+    script.write_bytes((ROOT / "deployment" / "container" / "build.sh").read_bytes())
+    program(tools / "bentoml", 'echo "$PWD: $*"')
+    program(tools / "cyclonedx-py", f'exec {sys.executable} -m cyclonedx_py "$@"')
+    program(checkout / "bin" / "podman", backend)
+    return subprocess.run(
+        ["bash", str(script), "pictures:1"],
+        cwd=checkout,
+        env={
+            "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}",
+            "TMPDIR": str(checkout / "bin"),
+            "BACKEND": "podman",
+            "SBOM": sbom,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_bill_is_of_the_image_and_where_it_was_wanted(tmp_path: Path) -> None:
+    image = '[[ "$*" == "run "*"--entrypoint pip pictures:1 freeze" ]] && echo torch==2.13.0+cpu'
+    ended = build(tmp_path, image, sbom="bill.json")
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(
+        f"{tmp_path / 'bin'}: containerize pictures:1 --image-tag pictures:1 --backend podman"
+    )
+    (package,) = json.loads((tmp_path / "bill.json").read_text())["components"]
+    assert (package["name"], package["version"]) == ("torch", "2.13.0+cpu")
+
+
+def test_an_image_that_cannot_be_asked_is_a_failure(tmp_path: Path) -> None:
+    assert build(tmp_path, "exit 125", sbom="bill.json").returncode != 0
+
+
+def test_no_bill_unless_it_is_wanted(tmp_path: Path) -> None:
+    assert build(tmp_path, "exit 125", sbom="").returncode == 0
