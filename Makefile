@@ -21,11 +21,12 @@ serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
 
 # MODEL=sd-1.5 (a name of the catalog, or several: sd-1.5,embedded), PRECISION=fp32|fp16|bf16,
-# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, VERSION
+# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino", VERSION
 bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
 	$(BIN)/python -m deployment.bento --models "$(or $(MODEL),embedded)" \
 		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \
-		$(if $(MODEL_SOURCE),--model-source "$(MODEL_SOURCE)") $(if $(VERSION),--version "$(VERSION)")
+		$(if $(MODEL_SOURCE),--model-source "$(MODEL_SOURCE)") \
+		$(foreach extra,$(EXTRAS),--extra "$(extra)") $(if $(VERSION),--version "$(VERSION)")
 
 # BENTO (a tag; default: one is built, see bento), BACKEND=docker|podman, SBOM=file
 container: $(VENV)/.development  ## an image of a Bento: docs/container.md

@@ -11,7 +11,7 @@ from typing import get_args
 
 from api.version import VERSION
 from deployment.bento.build import BuildFailed, build, revision
-from deployment.bento.recipe import Device, Precision, UnusableRecipe, choose
+from deployment.bento.recipe import Device, Extra, Precision, UnusableRecipe, choose
 from models.catalog import load_catalog
 from models.errors import ModelError
 
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=options.device,
             model_source=options.model_source,
             catalog=options.catalog,
+            extras=options.extra,
         )
         tag = build(recipe, version=options.version, revision=revision())
     except (ModelError, UnusableRecipe, BuildFailed) as error:
@@ -53,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=os.environ.get("SD_CATALOG") or None,
         help="YAML file with entries of your own (default: $SD_CATALOG)",
+    )
+    parser.add_argument(
+        "--extra",
+        action="append",
+        choices=get_args(Extra),
+        default=[],
+        help="optional packages to install with it, by requirements-EXTRA.txt (may be repeated)",
     )
     parser.add_argument("--version", default=VERSION, help="of the Bento (default: %(default)s)")
     return parser

@@ -14,6 +14,8 @@ from models.store import find, resolve, variant_for
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
 Device: TypeAlias = Literal["cpu", "cuda"]
+# Optional packages: what a requirements-<extra>.txt names.
+Extra: TypeAlias = Literal["nsfw", "openvino"]
 
 # One that BentoML knows and that torch is built for; see requirements-cuda.txt.
 CUDA_VERSION = "12.6.3"
@@ -40,9 +42,10 @@ class Recipe:
         model_source: ``s3://bucket/prefix`` to fetch the models from at the start; without it they
             are inside the Bento.
         catalog: the user's own catalog file, if entries come from one.
+        extras: what is installed beside what always is; settings of the service turn it on.
 
     Raises:
-        UnusableRecipe: fp16 on a CPU, or a source that is no ``s3://`` URL.
+        UnusableRecipe: fp16 on a CPU, OpenVINO elsewhere, or a source that is no ``s3://`` URL.
     """
 
     entries: tuple[ModelEntry, ...]
@@ -50,10 +53,15 @@ class Recipe:
     device: Device
     model_source: str | None = None
     catalog: Path | None = None
+    extras: tuple[Extra, ...] = ()
 
     def __post_init__(self) -> None:
         if self.device == "cpu" and self.precision == "fp16":
             raise UnusableRecipe("fp16 needs a GPU: take DEVICE=cuda, or PRECISION=fp32")
+        if "openvino" in self.extras and (self.device, self.precision) != ("cpu", "fp32"):
+            raise UnusableRecipe(
+                "openvino computes on a CPU in fp32: take DEVICE=cpu PRECISION=fp32"
+            )
         if self.model_source is not None and not _BUCKET.match(self.model_source):
             raise UnusableRecipe(
                 f"MODEL_SOURCE must look like s3://bucket/prefix, got {self.model_source!r}"
@@ -67,8 +75,8 @@ class Recipe:
     @property
     def requirements(self) -> tuple[str, ...]:
         """The names of the requirements files."""
-        files = (f"requirements-{self.device}.txt",)
-        return files if self.model_source is None else (*files, "requirements-s3.txt")
+        optional = self.extras if self.model_source is None else ("s3", *self.extras)
+        return tuple(f"requirements-{name}.txt" for name in (self.device, *optional))
 
     @property
     def embedded(self) -> bool:
@@ -96,6 +104,7 @@ class Recipe:
             "precision": self.precision,
             "device": self.device,
             "model_source": self.model_source or "bento",
+            "extras": ",".join(self.extras),
         }
 
     def model_tags(self) -> list[str]:
@@ -117,10 +126,13 @@ def choose(
     device: Device | None = None,
     model_source: str | None = None,
     catalog: Path | None = None,
+    extras: Sequence[Extra] = (),
 ) -> Recipe:
     """A recipe, for a GPU if its precision wants one and for a CPU otherwise, unless told."""
     fitting: Device = "cpu" if precision == "fp32" else "cuda"
-    return Recipe(tuple(entries), precision, device or fitting, model_source, catalog)
+    return Recipe(
+        tuple(entries), precision, device or fitting, model_source, catalog, tuple(extras)
+    )
 
 
 def _tag(entry: ModelEntry, precision: Precision) -> str | None:

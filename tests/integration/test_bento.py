@@ -151,6 +151,7 @@ def test_what_bentoml_says_about_it(home: Path, bento: Path) -> None:
         "precision": "fp32",
         "device": "cpu",
         "model_source": "bento",
+        "extras": "",
     }
     assert [model["tag"] for model in described["models"]] == [STORED]
     assert "stable_diffusion_fp32" in [runner["name"] for runner in described["runners"]]
@@ -172,7 +173,8 @@ def test_without_its_weights_it_is_small(bento: Path) -> None:
 
 
 def test_a_bento_for_gpus_is_built_where_there_is_none(home: Path) -> None:
-    run(home, "deployment.bento", "--precision", "fp16", "--version", "0.0.1")
+    options = ["--precision", "fp16", "--version", "0.0.1", "--extra", "nsfw"]
+    run(home, "deployment.bento", *options)
     folder = home / "bentos" / "stable_diffusion_fp16" / "0.0.1"
 
     described = yaml.safe_load((folder / "bento.yaml").read_text())
@@ -181,6 +183,7 @@ def test_a_bento_for_gpus_is_built_where_there_is_none(home: Path) -> None:
     requirements = (folder / "env" / "python" / "requirements.txt").read_text()
     assert "+cu126" in requirements
     assert "+cpu" not in requirements
+    assert "nudenet==" in requirements
 
 
 def test_the_folder_of_an_image_is_served_with_the_models_inside(

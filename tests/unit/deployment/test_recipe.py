@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deployment.bento.build import ROOT
 from deployment.bento.recipe import Device, Precision, UnusableRecipe, choose
 from models.catalog import ModelEntry, load_catalog
 from models.errors import ModelError, ModelNotDownloaded
@@ -40,6 +41,18 @@ def test_a_source_replaces_the_models_inside() -> None:
     assert recipe.settings()["SD_MODEL_SOURCE"] == "s3://bucket/models"
     assert recipe.labels()["models"] == "sd-1.5,embedded"
     assert "requirements-s3.txt" in recipe.requirements
+
+
+def test_optional_packages_come_along() -> None:
+    recipe = choose([EMBEDDED], "fp32", extras=["nsfw", "openvino"])
+
+    assert recipe.requirements == (
+        *("requirements-cpu.txt", "requirements-nsfw.txt", "requirements-openvino.txt"),
+    )
+    assert all((ROOT / name).is_file() for name in recipe.requirements)
+    assert recipe.labels()["extras"] == "nsfw,openvino"
+    with pytest.raises(UnusableRecipe, match="openvino computes on a CPU in fp32"):
+        choose([EMBEDDED], "fp16", extras=["openvino"])
 
 
 @pytest.mark.parametrize(
