@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -48,11 +53,74 @@ def test_packages_models_and_code_are_layers_in_this_order(text: str) -> None:
     assert "COPY . " not in text
 
 
-def test_it_runs_without_root_and_is_watched(text: str) -> None:
-    assert "\nUSER 1034:1034\n" in text
-    assert "/readyz" in text[text.index("HEALTHCHECK") :]
-    assert 'org.opencontainers.image.version="1.2.3"' in text
-    assert 'org.opencontainers.image.revision="abc"' in text
+def instructions(text: str) -> list[tuple[str, str]]:
+    """Each instruction of a Dockerfile with its arguments, continued lines joined."""
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    whole = "\n".join(lines).replace("\\\n", " ").splitlines()
+    parts = (line.strip().partition(" ") for line in whole if line.strip())
+    return [(name, arguments.strip()) for name, _, arguments in parts]
+
+
+def test_it_runs_without_root(text: str) -> None:
+    steps = instructions(text)
+    names = [name for name, _ in steps]
+
+    assert [arguments for name, arguments in steps if name == "USER"] == ["1034:1034"]
+    assert names[names.index("USER") :] == ["USER", "ENTRYPOINT"]
+
+
+def test_its_root_file_system_may_be_read_only(text: str) -> None:
+    """All that is written is in a volume or in /tmp, and the code is not the user's."""
+    steps = instructions(text)
+
+    (volumes,) = [json.loads(arguments) for name, arguments in steps if name == "VOLUME"]
+    assert volumes == ["/var/lib/bentoml"]
+    assert f"BENTOML_HOME={volumes[0]}" in text
+    assert "TRITON_CACHE_DIR=/tmp/" in text
+    assert "PYTHONDONTWRITEBYTECODE=1" in text
+    assert not [step for step in steps if step[0] in ("COPY", "ADD") and "--chown" in step[1]]
+    assert "chown" not in text
+    assert "chmod" not in text
+
+
+def test_its_labels_are_those_of_the_build(text: str) -> None:
+    (labels,) = [arguments for name, arguments in instructions(text) if name == "LABEL"]
+    named = dict(item.split("=", 1) for item in shlex.split(labels))
+
+    prefix = "org.opencontainers.image"
+    assert named[f"{prefix}.title"].startswith("stable_diffusion_fp")
+    assert named[f"{prefix}.version"] == "1.2.3"
+    assert named[f"{prefix}.revision"] == "abc"
+    assert named[f"{prefix}.licenses"] == "Apache-2.0"
+    assert named[f"{prefix}.description"]
+
+
+class Probe(BaseHTTPRequestHandler):
+    """A service whose ``/readyz`` says what the server's ``status`` is."""
+
+    def do_GET(self) -> None:
+        self.send_response(self.server.status if self.path == "/readyz" else 404)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_its_health_is_that_of_readyz(text: str, ready: bool) -> None:
+    (check,) = [arguments for name, arguments in instructions(text) if name == "HEALTHCHECK"]
+    program, *arguments = json.loads(check.partition("CMD ")[2])
+    assert program == "python"
+
+    with HTTPServer(("127.0.0.1", 0), Probe) as server:
+        server.status = 200 if ready else 503  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = {**os.environ, "PORT": str(server.server_port), "NO_PROXY": "127.0.0.1"}
+        asked = subprocess.run(
+            [sys.executable, *arguments], env=environment, capture_output=True, check=False
+        )
+        server.shutdown()
+    assert (asked.returncode == 0) is ready, asked.stderr
 
 
 @pytest.mark.parametrize(("precision", "gpus"), [("fp32", False), ("fp16", True)])
