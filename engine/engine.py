@@ -193,9 +193,7 @@ class Engine:
             self._admit(chosen)
             self._decoding_is_due = True
         self._step()
-        if not chosen:
-            # Not before those who wait for a model that is there have got it.
-            self._bring_supplies()
+        self._bring_supplies(chosen)
         self._stalled = bool(self._waiting) and not self._in_progress() and not chosen
         self._observer.depth(len(self._waiting), len(self._running))
 
@@ -203,10 +201,9 @@ class Engine:
         jobs = [*self._in_progress(), *self._queue()]
         self._evict((job, job.loss) for job in jobs if job.lost)
 
-    def _bring_supplies(self) -> None:
+    def _bring_supplies(self, chosen: list[Job]) -> None:
         """See to it that whoever waits longest for a model or a LoRA gets it."""
-        refused = self._supplies.bring(self._queue(), self._in_progress(), self._wake_up)
-        self._evict(refused)
+        self._evict(self._supplies.bring(self._queue(), self._in_progress(), chosen, self._wake_up))
 
     def _wake_up(self) -> None:
         with self._wake:

@@ -150,6 +150,7 @@ class Residency(Generic[Resident]):
         *given: object,
         busy: Collection[str] = (),
         kept: Collection[str] = (),
+        patient: bool = False,
     ) -> None:
         """Begin to bring something into memory, if there is room or room can be made.
 
@@ -162,6 +163,7 @@ class Residency(Generic[Resident]):
             busy: those with jobs in progress: if they must make room, they get no new ones, and
                 leave at a later call.
             kept: those that do not make room.
+            patient: do nothing yet if some with jobs in progress would have to.
         """
         if name in self._kept:
             # It was to leave, but whoever wanted its place has gone.
@@ -174,7 +176,8 @@ class Residency(Generic[Resident]):
         if victims is None:
             return
         if not victims.isdisjoint(busy):
-            self._leaving = victims
+            if not patient:
+                self._leaving = victims
             return
         self._leaving.clear()
         for victim in victims:

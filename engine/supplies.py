@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
 
 from engine.errors import ErrorCode, RequestError
 from engine.families.base import Family
@@ -16,9 +17,10 @@ from engine.residency import Residency
 class Supplies:
     """Sees to it that whoever waits longest for a model or a LoRA gets it.
 
-    A LoRA is loaded when its model is there. All that a job waits for is kept until it has the
-    rest; what others use makes room when they are done. So jobs whose LoRAs do not fit into memory
-    together take turns, and none waits for another one that waits for it.
+    A model and a LoRA may be loaded at the same time, the LoRA for a model that is there. All that
+    a job waits for is kept until it has the rest; what others use makes room when they are done. So
+    jobs whose LoRAs do not fit into memory together take turns, and none waits for another one that
+    waits for it.
 
     Args:
         models: every model that is served.
@@ -29,6 +31,8 @@ class Supplies:
         self._models = models
         self._takes_loras = loras is not None
         self._loras = Residency[Adapter]({}, stock=Stock.LORA) if loras is None else loras
+        # Who waits longest for something, and since when (``time.monotonic()``).
+        self._first: tuple[Job, float] | None = None
 
     def check(self, request: GenerationRequest) -> None:
         """Raise ``RequestError`` if this could never be had. Safe from any thread."""
@@ -74,13 +78,19 @@ class Supplies:
         return {tag: self._loras.use(tag) for job in jobs for tag in _tags(job)}
 
     def bring(
-        self, waiting: Iterable[Job], in_progress: Sequence[Job], when_loaded: Callable[[], None]
+        self,
+        waiting: Iterable[Job],
+        in_progress: Sequence[Job],
+        chosen: Sequence[Job],
+        when_loaded: Callable[[], None],
     ) -> list[tuple[Job, RequestError]]:
-        """Begin to load something for the first of those who wait that lacks anything.
+        """Begin to load a model and a LoRA, each for the first of those who wait that lacks one.
 
         Args:
             waiting: in their order.
             in_progress: whose supplies are in use.
+            chosen: are about to be in progress, or have just come to be. What they use does not
+                have to leave for someone who found it lacking only after they had come.
             when_loaded: called from another thread when it is time to call ``collect``.
 
         Returns:
@@ -90,6 +100,9 @@ class Supplies:
         # Those in front have all they need, and only wait for room in the passes.
         models: set[str] = set()
         tags: set[str] = set()
+        users = [*in_progress, *chosen]
+        first: Job | None = None
+        patient = asked_for_model = asked_for_lora = False
         for job in waiting:
             if refusal := self._refusal(job):
                 refused.append((job, refusal))
@@ -98,26 +111,42 @@ class Supplies:
             tags.update(_tags(job))
             if self.ready(job):
                 continue
+            if first is None:
+                first = job
+                patient = self._came_before(chosen, first)
             family = self._models.get(job.request.model)
-            if family is None:
-                busy = {each.request.model for each in in_progress}
-                self._models.request(job.request.model, when_loaded, busy=busy, kept=models)
-                return refused
-            busy = {tag for each in in_progress for tag in _tags(each)}
-            lacking = self._lacking(job)[0]
-            try:
-                self._loras.request(lacking, when_loaded, family, busy=busy, kept=tags)
-            except KeyError:
-                # It was removed after the request had come.
-                refused.append((job, _unknown(lacking)))
-                continue
-            return refused
+            if family is None and not asked_for_model:
+                busy = {each.request.model for each in users}
+                self._models.request(
+                    job.request.model, when_loaded, busy=busy, kept=models, patient=patient
+                )
+                asked_for_model = True
+            elif family is not None and not asked_for_lora:
+                busy = {tag for each in users for tag in _tags(each)}
+                lacking = self._lacking(job)[0]
+                try:
+                    self._loras.request(
+                        lacking, when_loaded, family, busy=busy, kept=tags, patient=patient
+                    )
+                    asked_for_lora = True
+                except KeyError:
+                    # It was removed after the request had come.
+                    refused.append((job, _unknown(lacking)))
+        if first is None:
+            self._first = None
         return refused
 
     def close(self) -> None:
         """Wait for what is being loaded."""
         self._models.close()
         self._loras.close()
+
+    def _came_before(self, chosen: Iterable[Job], first: Job) -> bool:
+        """Whether any of the chosen ones had come when ``first`` began to wait."""
+        if self._first is None or self._first[0] is not first:
+            self._first = (first, monotonic())
+        _, since = self._first
+        return any(job.submitted_at < since for job in chosen)
 
     def _lacking(self, job: Job) -> list[str]:
         """The tags of the job's LoRAs that are not there."""

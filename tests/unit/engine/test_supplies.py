@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.batch import BatchLimits
 from engine.engine import Engine
 from engine.errors import ErrorCode, RequestError
+from engine.events import Event, Image, ends
+from engine.families.base import Family
 from engine.families.stable_diffusion import StableDiffusion
 from engine.lora import Adapter
 from engine.observer import Stock
 from engine.request import GenerationRequest, LoraUse
 from engine.residency import Residency, Source
+from engine.threads import ThreadTuner, Way
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Gate, Recorder
 from tests.unit.engine.lora_files import write_diffusers
@@ -96,6 +100,37 @@ def test_different_loras_share_a_pass(engine: Engine, loras: Loras, recorder: Re
         client.image()
     assert max(done.lora_sets for done in recorder.passes) == 3
     assert max(recorder.batches) == 9
+
+
+@pytest.mark.parametrize(("rows_that_fit", "most"), [(1_000, 3), (2, 2)])
+def test_sets_are_counted_in_passes_in_two_parts_and_in_halves(
+    gate: Gate, loras: Loras, recorder: Recorder, rows_that_fit: int, most: int
+) -> None:
+    gate.memory = rows_that_fit
+    engine = Engine(
+        Residency.preloaded({"embedded": gate}),
+        loras=loras.residency(8, recorder),
+        threads=ThreadTuner([Way(1, parts=2)]),
+        limits=BatchLimits(rows=8),
+        observer=recorder,
+    )
+    gate.open.set()
+    for name in "ab":
+        Client(engine, request(name)).image()
+    wanted = {1: "a", 2: "b", 3: "ab", 4: "ba", 5: "", 6: "a", 7: "b"}
+    recorder.passes.clear()
+    requests = [
+        request(*names, seed=seed, request_id=names or "none") for seed, names in wanted.items()
+    ]
+    for client in [Client(engine, each) for each in requests]:
+        client.image()
+    engine.close()
+    for done in recorder.passes:
+        names = {"".join(sorted(job.partition("#")[0])) for job in done.jobs} - {"enno"}
+        assert done.lora_sets == len(names)
+        assert done.rows == sum(done.job_rows) == 2 * len(done.jobs)
+    assert max(done.lora_sets for done in recorder.passes) == most
+    assert sum(recorder.rows) == 2 * 3 * len(wanted)
 
 
 def test_sets_that_do_not_fit_together_take_turns(
@@ -192,12 +227,89 @@ def test_one_that_was_removed_is_not_found_and_a_new_one_is(engine: Engine, lora
     Client(engine, request("e")).image()
 
 
-def test_a_model_that_comes_back_has_its_loras(
-    pipeline: Any, loras: Loras, recorder: Recorder
-) -> None:
-    def load() -> Any:
-        return StableDiffusion(type(pipeline)(**pipeline.components, requires_safety_checker=False))
+@pytest.fixture
+def load(pipeline: Any) -> Callable[[], Family]:
+    return lambda: StableDiffusion(
+        type(pipeline)(**pipeline.components, requires_safety_checker=False)
+    )
 
+
+def test_a_lora_that_is_slow_to_load_keeps_nobody_from_another_model(
+    load: Callable[[], Family], loras: Loras, recorder: Recorder
+) -> None:
+    models = Residency({name: Source(load) for name in ("embedded", "other")})
+    engine = Engine(models, loras=loras.residency(8, recorder))
+    Client(engine, request()).image()
+    loras.go_on.clear()
+    slow = Client(engine, request("a"))
+    Client(engine, request(model="other")).image()
+    assert len(slow.events) == 1
+    loras.go_on.set()
+    slow.image()
+    engine.close()
+
+
+def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
+    family: StableDiffusion,
+    load: Callable[[], Family],
+    loras: Loras,
+    recorder: Recorder,
+) -> None:
+    go_on = threading.Event()
+
+    def slowly() -> Family:
+        assert go_on.wait(60)
+        return load()
+
+    there: Source[Family] = Source(lambda: family)
+    models = Residency({"embedded": there, "slow": Source(slowly)})
+    engine = Engine(models, loras=loras.residency(8, recorder))
+    Client(engine, request()).image()
+    slow = Client(engine, request(model="slow"))
+    Client(engine, request("a")).image()
+    assert len(slow.events) == 1
+    go_on.set()
+    slow.image()
+    engine.close()
+
+
+def test_a_lora_comes_however_many_keep_coming_for_another_one(
+    family: StableDiffusion, loras: Loras, recorder: Recorder
+) -> None:
+    """Pictures of one step leave room in every pass, so that there is always one to admit."""
+    engine = Engine(
+        Residency.preloaded({"embedded": family}),
+        loras=loras.residency(4, recorder),
+        limits=BatchLimits(rows=2),
+        observer=recorder,
+    )
+    enough = threading.Event()
+
+    def submit() -> None:
+        engine.submit(request("a", num_inference_steps=1, guidance_scale=1.0), go_on)
+
+    def go_on(event: Event) -> None:
+        if ends(event) and not enough.is_set():
+            submit()
+
+    for _ in range(12):
+        submit()
+    assert isinstance(Client(engine, request("b", deadline=20.0)).result(), Image)
+    enough.set()
+    engine.close(60)
+    # Those who had come before were served first: one change, and one back.
+    assert recorder.loads[:5] == [
+        ("a:1", True),
+        ("a:1", False),
+        ("b:1", True),
+        ("b:1", False),
+        ("a:1", True),
+    ]
+
+
+def test_a_model_that_comes_back_has_its_loras(
+    load: Callable[[], Family], loras: Loras, recorder: Recorder
+) -> None:
     models = Residency({name: Source(load, 4) for name in ("embedded", "other")}, budget=4)
     engine = Engine(models, loras=loras.residency(8, recorder), observer=recorder)
     before = Client(engine, request("a")).image().data
