@@ -252,9 +252,12 @@ class StableDiffusion:
         times = torch.tensor(timesteps, dtype=torch.float32).to(
             self._unet.device, non_blocking=True
         )
+        # Latents of given pictures come in that layout, drawn ones do not, and what LoRAs add to a
+        # convolution is rounded otherwise in another one: so it must not be up to the neighbours.
+        latents = torch.cat(samples).contiguous(memory_format=torch.channels_last)
         with self._loras.applied(states):
             predictions = self._unet(
-                torch.cat(samples),
+                latents,
                 times,
                 encoder_hidden_states=torch.cat(embeds),
                 return_dict=False,

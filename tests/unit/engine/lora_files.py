@@ -33,11 +33,11 @@ def write_diffusers(
     **config: Any,
 ) -> Path:
     """As training writes it, into ``folder``; with peft's description of it, or without."""
-    torch.manual_seed(seed)
     modules = {}
     for name, targets in {"unet": unet, "text_encoder": text}.items():
         if targets:
-            module = modules[name] = deepcopy(getattr(pipeline, name))
+            module = modules[name] = _like(getattr(pipeline, name))
+            torch.manual_seed(seed)
             settings = {"r": 4, "lora_alpha": 6, "init_lora_weights": "gaussian", **config}
             module.add_adapter(LoraConfig(target_modules=list(targets), **settings))
             for key, weight in module.named_parameters():
@@ -52,6 +52,13 @@ def write_diffusers(
         **(_collate_lora_metadata(modules) if described else {}),
     )
     return folder
+
+
+def _like(module: Any) -> Any:
+    """A module of the same structure. Not a copy: the engine may have its hooks in it."""
+    if hasattr(module, "from_config"):
+        return type(module).from_config(module.config)
+    return type(module)(deepcopy(module.config))
 
 
 def write_kohya(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,17 @@ import torch
 from engine.batch import BatchLimits
 from engine.engine import Engine
 from engine.families.stable_diffusion import StableDiffusion
-from engine.request import GenerationRequest
+from engine.observer import Stock
+from engine.request import GenerationRequest, LoraUse
 from engine.residency import Residency
 from engine.samplers import SAMPLERS
 from engine.state import DenoisingState
 from engine.threads import ThreadTuner, Way
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder
+from tests.unit.engine.lora_files import ATTENTION, CONVOLUTIONS, TEXT, write_diffusers
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
 ROWS = 8
 MASK = bytes(64 * 32) + bytes([255]) * (64 * 32)
@@ -105,6 +110,36 @@ def test_a_picture_is_the_same_file_alone_and_among_any_others(
         assert together(engine, requests, dice) == alone
     assert max(recorder.batches) > 3
     assert set(recorder.rows) == {ROWS}
+
+
+def test_a_picture_with_loras_is_the_same_file_alone_and_among_any_others(
+    invariant: StableDiffusion, pipeline: Any, tmp_path: Path, recorder: Recorder, photo: bytes
+) -> None:
+    write_diffusers(tmp_path / "a", pipeline, seed=1, text=TEXT)
+    write_diffusers(tmp_path / "b", pipeline, seed=2, unet=(*ATTENTION, *CONVOLUTIONS))
+    adapters = {f"{name}:1": invariant.load_adapter(tmp_path / name) for name in "ab"}
+    engine = Engine(
+        Residency.preloaded({"embedded": invariant}),
+        loras=Residency.preloaded(adapters, stock=Stock.LORA),
+        limits=BatchLimits(rows=ROWS, invariant=True),
+        threads=ThreadTuner([Way(torch.get_num_threads())]),
+        observer=recorder,
+    )
+    requests = [
+        make_request(
+            seed=seed,
+            guidance_scale=[1.0, 3.0][seed % 2],
+            num_inference_steps=3 + seed % 3,
+            loras=tuple(LoraUse(f"{name}:1", 0.7 - seed % 3) for name in names),
+            **task_fields(["txt2img", "img2img", "inpaint"][seed % 3], photo),
+        )
+        for seed, names in enumerate(["a", "", "ab", "b", "ab", "ba", "", "a", "b", "a"])
+    ]
+    alone = [Client(engine, request).image().data for request in requests]
+    assert together(engine, requests, random.Random(3)) == alone
+    assert max(recorder.batches) > 3
+    assert max(done.lora_sets for done in recorder.passes) > 2
+    engine.close()
 
 
 def together(engine: Engine, requests: list[GenerationRequest], dice: random.Random) -> list[bytes]:

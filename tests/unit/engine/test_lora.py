@@ -145,11 +145,17 @@ def test_rows_without_a_lora_are_the_same_to_the_last_bit(bench: Bench) -> None:
     assert (before[1] - after[1]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("task", ["txt2img", "img2img"])
 @pytest.mark.parametrize("loras", [(), USES[:1], USES], ids=["none", "one", "three"])
-def test_invariant_to_the_last_bit(bench: Bench, loras: tuple[LoraUse, ...]) -> None:
+def test_invariant_to_the_last_bit(
+    bench: Bench, photo: bytes, loras: tuple[LoraUse, ...], task: str
+) -> None:
     family = bench.invariant
+    fields: dict[str, Any] = {"loras": loras}
+    if task == "img2img":
+        fields |= {"init_image": photo, "strength": 0.75, "guidance_scale": 1.0}
     with torch.inference_mode():
-        alone = family.forward([prepared(family, bench, loras=loras)], 8)[0]
+        alone = family.forward([prepared(family, bench, **fields)], 8)[0]
         neighbours = [
             prepared(family, bench, seed=5, loras=USES[:1]),
             prepared(family, bench, seed=6, guidance_scale=1.0),
@@ -157,7 +163,7 @@ def test_invariant_to_the_last_bit(bench: Bench, loras: tuple[LoraUse, ...]) -> 
             prepared(family, bench, seed=8, loras=loras),
         ]
         for position in range(4):
-            batch = [*neighbours[:position], prepared(family, bench, loras=loras)]
+            batch = [*neighbours[:position], prepared(family, bench, **fields)]
             batch += neighbours[position : 3 + (position == 3)]
             rows = sum(state.rows for state in batch)
             if rows <= 8:
