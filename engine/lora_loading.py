@@ -54,6 +54,7 @@ _KNOWN_SETTINGS = frozenset(
     }
 )
 _NAME = "default"  # peft's name for an adapter that has none
+_NAMED_WEIGHT = re.compile(rf"\.{_NAME}\.weight$")
 _SHOWN = 3
 
 
@@ -81,6 +82,8 @@ def load_adapter(
             local_files_only=True,
             return_lora_metadata=True,
         )
+        # The names of peft's parameters have the adapter's name in them; those of its files do not.
+        state = {_NAMED_WEIGHT.sub(".weight", key): weight for key, weight in state.items()}
         foreign = [key for key in state if not key.startswith(("unet.", "text_encoder."))]
         if foreign:
             raise LoadError(f"it has weights of neither UNet nor text encoder: {_some(foreign)}.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from models.catalog import Family
 from models.errors import LoadError
 from models.weights import read_header
 
@@ -22,18 +23,19 @@ _MATRIX = re.compile(
     r"^(?P<layer>.+)[._](?:lora[._]|lora_linear_layer\.)(?P<side>down|up|A|B)(?:\.default)?\.weight$"
 )
 _SIDES: Final = {"down": "down", "A": "down", "up": "up", "B": "up"}
-
-
+# Parts that Stable Diffusion 1 and 2 do not have.
+_LARGER = re.compile(r"^(?:transformer\.|text_encoder_2\.|lora_te2_)")
 # A layer that takes the text, in either convention.
 _TAKES_TEXT = re.compile(r"attn2[._](?:processor\.)?to_k$")
 
 
-def check_lora(file: Path, text_channels: int | None = None) -> None:
+def check_lora(file: Path, text_channels: int | None = None, family: Family | None = None) -> None:
     """Raise unless ``file`` holds a LoRA, by its header alone.
 
     Args:
         text_channels: of the text that the base's denoiser takes (768 for SD 1, 1024 for SD 2),
             where that is known.
+        family: of the base, where that is known.
 
     Raises:
         UnsafeWeights: it is not in the safetensors format.
@@ -51,6 +53,11 @@ def check_lora(file: Path, text_channels: int | None = None) -> None:
             raise LoadError(
                 f"{file.name} is not a LoRA that can be served: its tensor '{key[:120]}' is not "
                 "a matrix that adds to a layer."
+            )
+        if family in ("sd1", "sd2") and _LARGER.match(key):
+            raise LoadError(
+                f"{file.name} is a LoRA of another kind of base: the one named here has no part "
+                f"for its tensor '{key[:120]}'."
             )
         pairs.setdefault(match["layer"], {})[_SIDES[match["side"]]] = tensor["shape"]
     if not pairs:

@@ -226,7 +226,7 @@ def _check(kind: Kind, folder: Path, base: ModelEntry) -> None:
             f"{folder} must have the file {LORA_FILE} and no other; it has "
             f"{', '.join(names) or 'none'}."
         )
-    check_lora(folder / LORA_FILE, _text_channels(base))
+    check_lora(folder / LORA_FILE, _text_channels(base), base.family)
 
 
 def _text_channels(base: ModelEntry) -> int | None:

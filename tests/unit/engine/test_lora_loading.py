@@ -100,6 +100,28 @@ def test_every_layer_of_a_kohya_file_has_its_own_alpha(
         assert torch.allclose(product, weights, atol=1e-5)
 
 
+@pytest.mark.parametrize("text_model", ["", "text_model."])
+def test_keys_with_the_name_of_peft_s_adapter(
+    family: StableDiffusion, tmp_path: Path, text_model: str
+) -> None:
+    write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT, described=False)
+    expected = layers(family.load_adapter(tmp_path))
+    file = tmp_path / LORA_FILE
+    renamed = {
+        key.replace("text_encoder.", f"text_encoder.{text_model}").replace(
+            ".weight", ".default.weight"
+        ): weight
+        for key, weight in load_file(file).items()
+    }
+    save_file(renamed, file)
+    found = layers(family.load_adapter(tmp_path))
+    assert found.keys() == expected.keys()
+    for path, layer in expected.items():
+        assert torch.equal(found[path].down, layer.down)
+        assert torch.equal(found[path].up, layer.up)
+        assert found[path].scaling == layer.scaling
+
+
 def test_its_memory_is_that_of_its_weights(family: StableDiffusion, tmp_path: Path) -> None:
     adapter = family.load_adapter(write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT))
     weights = load_file(tmp_path / LORA_FILE).values()

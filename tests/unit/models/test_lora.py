@@ -91,6 +91,16 @@ def test_loras_of_another_architecture(tmp_path: Path, layer: str) -> None:
         check_lora(file, 1024)
 
 
+@pytest.mark.parametrize("layer", ["transformer.a.{}", "text_encoder_2.a.{}", "lora_te2_a.{}"])
+def test_loras_of_models_with_other_parts(tmp_path: Path, layer: str) -> None:
+    shapes = {layer.format("lora_A.weight"): DOWN, layer.format("lora_B.weight"): UP}
+    file = write(tmp_path / "a.safetensors", **shapes)
+
+    check_lora(file, family="sdxl")
+    with pytest.raises(LoadError, match="has no part for its tensor"):
+        check_lora(file, family="sd1")
+
+
 def test_only_safetensors(tmp_path: Path) -> None:
     for name in ("a.bin", "a.safetensors"):
         file = tmp_path / name
