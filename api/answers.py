@@ -50,7 +50,7 @@ def common_headers(wanted: GenerationRequest) -> dict[str, str]:
     """What the headers of every successful answer say about the request."""
     headers = {"X-Seed": str(wanted.seed), "X-Model": wanted.served_as}
     if wanted.further_loras:
-        headers["X-LoRAs"] = ", ".join(f"{use.name}:{use.scale:g}" for use in wanted.further_loras)
+        headers["X-LoRAs"] = ", ".join(map(str, wanted.further_loras))
     return headers
 
 

@@ -27,9 +27,8 @@ def to_text(request: GenerationRequest, findings: Sequence[str] = ()) -> str:
     }
     if request.strength is not None:
         settings["Denoising strength"] = request.strength
-    further = [f"{use.name}:{use.scale:g}" for use in request.further_loras]
-    if further:
-        settings["LoRAs"] = json.dumps(", ".join(further))
+    if request.further_loras:
+        settings["LoRAs"] = json.dumps(", ".join(map(str, request.further_loras)))
     if findings:
         settings["Screening"] = json.dumps(", ".join(findings))
     lines = [request.prompt]

@@ -35,6 +35,10 @@ class LoraUse:
         """The name by which clients know it."""
         return self.tag.partition(":")[0]
 
+    def __str__(self) -> str:
+        """``clay:0.8``: name and scale, from which the same picture can be made again."""
+        return f"{self.name}:{repr(float(self.scale)).removesuffix('.0')}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:

@@ -9,7 +9,10 @@ import PIL.Image
 import pytest
 from starlette.testclient import TestClient
 
+from api.app import create_app
+from api.native import Native
 from engine.request import LoraUse
+from settings import Settings
 from tests.unit.api.conftest import ColourBackend, make_lora
 
 
@@ -111,6 +114,10 @@ def test_answers_name_what_was_used(client: TestClient) -> None:
         "model": "clay",
         "loras": [{"name": "wool", "scale": 0.5}],
     }
+    exact = {"prompt": "x", "loras": [{"name": "wool", "scale": 0.123456789}, {"name": "clay"}]}
+    response = client.post("/txt2img", json=exact)
+    assert response.headers["x-loras"] == "wool:0.123456789, clay:1"
+
     response = client.post("/txt2img", json=body)
     assert response.headers["x-model"] == "clay"
     assert response.headers["x-loras"] == "wool:0.5"
@@ -154,6 +161,32 @@ def test_bad_loras(client: TestClient, loras: Any, status: int, field: str, mess
     error = response.json()["error"]
     assert error["field"] == field
     assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"model": "clay"}, "model"),
+        ({"model": "clay", "loras": [{"name": "wool"}]}, "model"),
+        ({"loras": [{"name": "wool"}]}, "loras"),
+        ({"model": "auto", "loras": [{"name": "wool"}]}, "loras"),
+    ],
+)
+def test_compiled_models_refuse_loras(
+    backend: ColourBackend, fields: dict[str, Any], field: str
+) -> None:
+    compiled = Settings(compile="openvino")
+    with TestClient(create_app(backend, compiled, Native(backend, compiled))) as client:
+        response = client.post("/txt2img", json={"prompt": "a unqtkn", **fields})
+        assert response.status_code == 422
+        error = response.json()["error"]
+        assert (error["code"], error["field"]) == ("out_of_range", field)
+        assert "as the models are compiled (SD_COMPILE=openvino)" in error["message"]
+        assert [one["name"] for one in client.get("/models").json()["models"]] == ["tiny"]
+        # The token is a word like any other.
+        for path in ("/dreambooth?prompt=a%20unqtkn", "/dreambooth?prompt=x"):
+            assert client.get(path).headers["x-model"] == "tiny"
+        assert client.post("/txt2img", json={"prompt": "x", "loras": []}).status_code == 200
 
 
 def test_scales_of_every_kind(client: TestClient, backend: ColourBackend) -> None:

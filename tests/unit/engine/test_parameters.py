@@ -20,6 +20,11 @@ def test_loras_are_named_without_their_version() -> None:
     assert json.loads(value) == "ink:0.5, dog:-1.25"
 
 
+def test_scales_are_written_to_the_last_digit() -> None:
+    loras = (LoraUse("ink:0a1b", 0.123456789), LoraUse("dog:77"))
+    assert last_line(loras=loras).endswith('LoRAs: "ink:0.123456789, dog:1"')
+
+
 def test_the_lora_of_a_fine_tuned_model_is_its_model() -> None:
     own, other = LoraUse("dog:77"), LoraUse("ink:0a1b", 0.5)
     assert last_line(loras=(own,), variant="dog").endswith("Model: dog")
