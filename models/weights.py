@@ -157,9 +157,13 @@ def read_header(file: Path) -> dict[str, Any]:
         UnsafeWeights: it is in another format.
     """
     check_file(file)
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header: dict[str, Any] = json.loads(stream.read(length))
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header: dict[str, Any] = json.loads(stream.read(length))
+    except OSError as error:
+        # Models of the store may go at any moment.
+        raise LoadError(f"{file} cannot be read: {error}") from error
     return header
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models import weights
 from models.catalog import load_catalog
 from models.errors import LoadError, UnsafeWeights
 from models.loading import load_pipeline
@@ -89,3 +90,19 @@ def test_broken_files_are_errors(folder: Path, tmp_path: Path) -> None:
     (path / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(UnsafeWeights, match="not in the safetensors format"):
         weight_bytes(path, "fp32")
+
+
+def test_a_file_that_goes_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.safetensors"
+    save_file({"a": torch.zeros(2, dtype=torch.float32)}, file)
+    check = weights.check_file
+
+    def remove_after(checked: Path) -> None:
+        check(checked)
+        checked.unlink()
+
+    monkeypatch.setattr(weights, "check_file", remove_after)
+    with pytest.raises(LoadError, match="cannot be read"):
+        weight_bytes(file, "fp32")
