@@ -19,6 +19,11 @@ DOCKERFILE = Path("env", "docker", "Dockerfile")
 RENAMED = {"env": "environment", "image_tag": "image_uri"}
 KEPT_IMAGES = 10
 
+# Of a deployment that was made in the module's own folder: with its backend this one would take its
+# state for its own, and replace what it has made.
+_NOT_COPIED = shutil.ignore_patterns(
+    *("tests", ".terraform*", "*.tfstate*", "*.tfvars*", "override.tf*", "*_override.tf*")
+)
 _IMAGE = re.compile(r'^image_uri = "(.+)"$', re.MULTILINE)
 _HEADER = "# Written by bentoctl; changes get lost. They belong into deployment_config.yaml.\n"
 
@@ -53,9 +58,9 @@ def generate(
 
 
 def _copy_module(destination: Path) -> list[str]:
-    ignored = shutil.ignore_patterns("tests", ".terraform*", "*.tfstate*", "*.tfvars")
-    shutil.copytree(MODULE, destination, ignore=ignored, dirs_exist_ok=True)
-    return [str(destination / file.name) for file in sorted(MODULE.glob("*.tf"))]
+    shutil.copytree(MODULE, destination, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    names = [file.name for file in MODULE.glob("*.tf")]
+    return sorted(str(destination / name) for name in set(names) - _NOT_COPIED(str(MODULE), names))
 
 
 def hcl(value: Any) -> str:

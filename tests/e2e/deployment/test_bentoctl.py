@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,33 @@ def test_generate_writes_the_module_and_its_values(deployment: Deployment) -> No
         "spot = true",
         'environment = {"SD_LOG_LEVEL": "INFO"}',
     ]
+
+
+def test_what_another_deployment_has_in_the_module_stays_there(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    module = tmp_path / "module"
+    shutil.copytree(
+        MODULE, module, ignore=shutil.ignore_patterns("tests", ".terraform*", "*state*")
+    )
+    ours = {file.name for file in module.iterdir()}
+    for name in ("backend_override.tf", "terraform.tfvars.json", "terraform.tfstate"):
+        (module / name).write_text("theirs")
+    code = (
+        "import pathlib, sys, aws_ec2_asg as operator\n"
+        "operator.MODULE = pathlib.Path(sys.argv[1])\n"
+        "print(*operator.generate('pictures', {}, 'terraform', sys.argv[2], False), sep='\\n')"
+    )
+    target = deployment.folder
+    deployment.folder = OPERATOR
+    generated = deployment.run("python", "-B", "-c", code, str(module), str(target))
+
+    assert generated.returncode == 0, generated.stderr
+    written = {Path(line).name for line in generated.stdout.split()}
+    assert written == {name for name in ours if name.endswith(".tf")} | {"bentoctl.tfvars"}
+    assert {file.name for file in target.iterdir()} == ours | {
+        *("bentoctl.tfvars", "deployment_config.yaml")
+    }
 
 
 def test_the_image_of_the_last_build_survives_a_change_of_settings(deployment: Deployment) -> None:
