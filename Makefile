@@ -51,9 +51,9 @@ bentoctl-tools: $(BENTOCTL)/.installed  ## an environment for bentoctl
 
 ec2-generate ec2-build ec2-apply ec2-destroy: $(BENTOCTL)/.installed
 	@mkdir -p "$(FOLDER)"
-	cd "$(FOLDER)" && PATH="$(CURDIR)/$(BENTOCTL)/bin:$$PATH" python \
+	cd "$(FOLDER)" && PATH="$(abspath $(BENTOCTL))/bin:$$PATH" env -u BENTOML_CONFIG python \
 		"$(CURDIR)/deployment/bentoctl/operator/bentoctl_repairs.py" $(@:ec2-%=%) -f "$(abspath $(CONFIG))" \
-		$(if $(filter ec2-build,$@),--bento-tag "$(BENTO)") \
+		$(if $(filter ec2-build,$@),--bento-tag "$(or $(BENTO),$(error BENTO is not set: BENTO=stable_diffusion_fp16:0.1.0))") \
 		$(if $(filter ec2-apply ec2-destroy,$@),$(if $(YES),--auto-approve))
 
 bentoctl-test: $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## all of bentoctl, without AWS (root)

@@ -199,6 +199,29 @@ def test_what_fails_before_the_operator_is_there_fails_too(tmp_path: Path) -> No
     assert "operator aws-ec2-asg not found" in unknown.stderr
 
 
+def test_the_targets_of_make(deployment: Deployment) -> None:
+    """They start bentoctl in a folder of its own, where it needs nothing of the checkout."""
+
+    def make(target: str) -> subprocess.CompletedProcess[str]:
+        return deployment.run(
+            *("make", f"--directory={ROOT}", f"--assume-old={TOOLS.parent / '.installed'}", target),
+            *(f"BENTOCTL={TOOLS.parent}", f"FOLDER={folder}", "YES=1", "BENTO=pictures:1"),
+            f"CONFIG={deployment.folder / 'deployment_config.yaml'}",
+        )
+
+    folder = deployment.folder / "made"
+    generated = make("ec2-generate")
+    assert generated.returncode == 0, generated.stderr
+    assert {"main.tf", "bentoctl.tfvars"} < {file.name for file in folder.iterdir()}
+    built = make("ec2-build")
+    assert built.returncode != 0
+    assert "pictures:1" in built.stderr
+    (folder / ".terraform").mkdir()
+    applied = make("ec2-apply")
+    assert applied.returncode != 0
+    assert "names no image: run bentoctl build first" in applied.stderr
+
+
 def test_a_bento_that_is_not_there_fails_the_build(deployment: Deployment) -> None:
     built = deployment.bentoctl("build", "--bento-tag", "stable_diffusion_fp16:0.0.0")
 
