@@ -11,7 +11,8 @@ DEPLOY_VENV := .venv-deploy
 CONFIG ?= deployment/bentoctl/deployment_config.yaml
 FOLDER ?= runs/ec2
 
-export BENTOML_CONFIG := configuration.yaml
+# Absolute: some recipes work in other folders.
+export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 

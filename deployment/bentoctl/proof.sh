@@ -56,6 +56,7 @@ until grep --quiet ready "$folder/aws.log"; do sleep 0.5; done
 export AWS_ENDPOINT_URL=$aws AWS_ACCESS_KEY_ID=mock AWS_SECRET_ACCESS_KEY=mock
 export AWS_DEFAULT_REGION=us-east-1 NO_PROXY=127.0.0.1
 export BENTOML_HOME=$WORK/bentoml BENTOML_DO_NOT_TRACK=True BENTOCTL_HOME=$folder/home
+unset BENTOML_CONFIG # the service's, which bentoctl's older BentoML has no use for
 export DOCKER_HOST=unix://$folder/docker.sock
 export PATH=$root/deployment/bentoctl/podman:$root/.venv-bentoctl/bin:$PATH
 [[ -z ${TF_PLUGIN_DIR-} ]] || export TF_CLI_ARGS_init="-plugin-dir=$TF_PLUGIN_DIR"

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from deployment.bento.build import ROOT
 
 
@@ -59,3 +61,26 @@ def test_an_image_that_cannot_be_asked_is_a_failure(tmp_path: Path) -> None:
 
 def test_no_bill_unless_it_is_wanted(tmp_path: Path) -> None:
     assert build(tmp_path, "exit 125", sbom="").returncode == 0
+
+
+@pytest.mark.skipif(not (ROOT / ".venv" / "bin" / "bentoml").exists(), reason="make has no .venv")
+def test_make_gets_as_far_as_the_bento(tmp_path: Path) -> None:
+    """It works in the folder of temporary files, where what the Makefile sets has to hold too."""
+    program(tmp_path / "bin" / "podman", "exit 0")
+    ended = subprocess.run(
+        [
+            *("make", f"--directory={ROOT}", "--assume-old=.venv/.development", "container"),
+            *("BENTO=nothing:1", "BACKEND=podman"),
+        ],
+        env={
+            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "BENTOML_HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode != 0
+    assert "Bento 'nothing:1' is not found" in ended.stderr
