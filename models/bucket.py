@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock
 
-from models.catalog import BentoSource, HuggingFaceSource, ModelEntry
+from models.catalog import ModelEntry
 from models.errors import DownloadError, ModelError
-from models.hub import sha256_of
 from models.store import (
     DESCRIPTION,
     Stored,
     check_room,
     find,
-    is_commit,
     register,
+    sha256_of,
     staging_folder,
-    store_name,
+    tag_of,
     variant_for,
-    version_of,
 )
 
 if TYPE_CHECKING:
@@ -55,25 +53,18 @@ def fetch(source: str, entry: ModelEntry, precision: str) -> Stored | None:
         VariantUnavailable: the model does not exist in this precision.
         DownloadError, NotEnoughDisk: says what is missing, or why it cannot be had.
     """
-    if not isinstance(entry.source, HuggingFaceSource | BentoSource):
-        return None
     variant = variant_for(entry, precision)
+    tag = tag_of(entry, variant)
+    if tag is None:
+        return None
     staging = staging_folder(entry, variant)
     staging.mkdir(parents=True, exist_ok=True)
     with FileLock(staging.parent / f"{staging.name}.lock"):
         stored = find(entry, variant)
         if stored is None:
-            name, version = _wanted(entry.source, store_name(entry, variant))
-            stored = _fetch(source, name, version, staging)
+            name, _, version = tag.partition(":")
+            stored = _fetch(source, name, version or "latest", staging)
     return stored
-
-
-def _wanted(source: HuggingFaceSource | BentoSource, name: str) -> tuple[str, str]:
-    """Name and version in the store; the version may be ``latest``."""
-    if isinstance(source, BentoSource):
-        name, _, version = source.tag.partition(":")
-        return name, version or "latest"
-    return name, version_of(source.revision) if is_commit(source.revision) else "latest"
 
 
 def _fetch(source: str, name: str, version: str, staging: Path) -> Stored:

@@ -27,6 +27,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_st
 
 from models.catalog import HuggingFaceSource
 from models.errors import DownloadError, GatedModel, NotEnoughDisk
+from models.store import sha256_of
 
 CHUNK = 1024 * 1024
 RETRIES = 5
@@ -213,9 +214,3 @@ def _is_intact(part: Path, file: HubFile) -> bool:
     content = part.read_bytes()
     blob = b"blob %d\0" % len(content) + content
     return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == file.blob_id
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from models.catalog import HuggingFaceSource, ModelEntry, Variant
 from models.errors import DownloadError, ModelError
-from models.hub import Hub, HubFile, Snapshot, sha256_of
+from models.hub import Hub, HubFile, Snapshot
 from models.selection import INDEX, select
 from models.store import (
     Stored,
@@ -21,6 +21,7 @@ from models.store import (
     get,
     is_commit,
     register,
+    sha256_of,
     staging_folder,
     store_name,
     variant_for,

@@ -41,6 +41,7 @@ from models.store import (
     find,
     folder_size,
     resolve,
+    sha256_of,
     staging_root,
     store_folder,
     store_name,
@@ -209,10 +210,8 @@ def content_hash(path: Path) -> str:
     files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
     whole = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         name = file.relative_to(path).as_posix()
-        whole.update(f"{digest} {name}\n".encode())
+        whole.update(f"{sha256_of(file)} {name}\n".encode())
     return whole.hexdigest()[:_DIGITS]
 
 

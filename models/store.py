@@ -9,6 +9,7 @@ a folder, does not depend on it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Mapping
@@ -102,12 +103,21 @@ def resolve(entry: ModelEntry, precision: str) -> Path:
 
 def find(entry: ModelEntry, variant: Variant) -> Stored | None:
     """The entry's model in the store: of its own commit if it names one, else the latest."""
+    tag = tag_of(entry, variant)
+    return None if tag is None else get(tag)
+
+
+def tag_of(entry: ModelEntry, variant: Variant) -> str | None:
+    """What the entry's model is called in the store; None for a source that is not kept there.
+
+    Without a version, or with ``latest`` for one, it is the newest.
+    """
     match entry.source:
         case BentoSource(tag=tag):
-            return get(tag)
+            return tag
         case HuggingFaceSource(revision=revision):
             version = version_of(revision) if is_commit(revision) else "latest"
-            return get(f"{store_name(entry, variant)}:{version}")
+            return f"{store_name(entry, variant)}:{version}"
     return None
 
 
@@ -247,6 +257,12 @@ def check_room(what: str, missing: int, folder: Path) -> None:
             f"({readable(missing)} to fetch, {readable(SPARE_BYTES)} to spare); there are "
             f"{readable(free)}."
         )
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_size(folder: Path) -> int:

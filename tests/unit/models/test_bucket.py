@@ -10,8 +10,7 @@ import pytest
 from models.bucket import fetch
 from models.catalog import ModelEntry
 from models.errors import DownloadError
-from models.hub import sha256_of
-from models.store import find, register, resolve, use
+from models.store import find, register, resolve, sha256_of, use
 from tests.unit.models import bucket_server
 from tests.unit.models.conftest import UNET, assert_nothing_stored, make_entry
 
