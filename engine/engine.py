@@ -278,6 +278,8 @@ class Engine:
     def _evict(self, failed: Iterable[tuple[Job, BaseException]]) -> None:
         """Fail jobs, wherever they are."""
         reasons = dict(failed)
+        if not reasons:
+            return  # as in most turns, several times each
         with self._wake:
             self._waiting = deque(job for job in self._waiting if job not in reasons)
         self._running = [job for job in self._running if job not in reasons]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from models.catalog import Family
 from models.errors import LoadError
-from models.weights import read_header
+from models.weights import read_header, weight_bytes
 
 # What diffusers' ``save_lora_weights`` calls it.
 LORA_FILE: Final = "pytorch_lora_weights.safetensors"
@@ -76,3 +77,17 @@ def check_lora(file: Path, text_channels: int | None = None, family: Family | No
                 f"{file.name} is a LoRA of another kind of base: its denoiser takes text of "
                 f"{down[1]} channels, that of the base named here {text_channels}."
             )
+
+
+@lru_cache(maxsize=4096)
+def lora_bytes(folder: Path, precision: str) -> int:
+    """Bytes that a registered LoRA's weights take in memory.
+
+    Args:
+        folder: in the model store. It is named by a hash of what is in it, so the answer is kept.
+        precision: fp32, fp16 or bf16.
+
+    Raises:
+        LoadError: the file is missing or broken.
+    """
+    return weight_bytes(folder / LORA_FILE, precision)

@@ -9,8 +9,7 @@ from engine.lora import Adapter
 from engine.residency import Source
 from models import registry
 from models.errors import ModelError
-from models.lora import LORA_FILE
-from models.weights import weight_bytes
+from models.lora import lora_bytes
 
 
 class StoredLoras(Mapping[str, Source[Adapter]]):
@@ -28,7 +27,7 @@ class StoredLoras(Mapping[str, Source[Adapter]]):
             model = registry.get(tag)
             if model.kind != "lora":
                 raise KeyError(tag)
-            memory = weight_bytes(model.path / LORA_FILE, self._precision)
+            memory = lora_bytes(model.path, self._precision)
         except ModelError:
             raise KeyError(tag) from None
         # Called with the model that it is for.

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
-from pathlib import Path
 
 from api.backend import ServedLora, ServedModel
 from engine.precision import Placement
 from models.catalog import BentoSource, Family, ModelEntry
 from models.errors import ModelError, UnknownModel
 from models.finetuned import FineTuned
-from models.lora import LORA_FILE
+from models.lora import lora_bytes
 from models.registry import finetuned, get
-from models.weights import weight_bytes
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,7 +48,7 @@ def served_loras(placement: Placement) -> tuple[ServedLora, ...]:
 
 def _served_lora(model: FineTuned, placement: Placement) -> ServedLora | None:
     try:
-        memory = _memory(model.path / LORA_FILE, placement.precision)
+        memory = lora_bytes(model.path, placement.precision)
     except ModelError as error:
         # Removed just now, or damaged by something else: the others are served.
         logger.warning("%s is left out: %s", model.tag, error)
@@ -63,12 +60,6 @@ def _served_lora(model: FineTuned, placement: Placement) -> ServedLora | None:
         memory=memory,
         provenance=model.provenance,
     )
-
-
-@lru_cache(maxsize=4096)
-def _memory(file: Path, precision: str) -> int:
-    """What a LoRA's weights take; its path has its hash, so they are always the same."""
-    return weight_bytes(file, precision)
 
 
 def _fine_tuned(entry: ModelEntry) -> FineTuned | None:
