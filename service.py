@@ -13,13 +13,13 @@ from api.classification import Classification
 from api.drain import Drain
 from api.native import Native
 from api.openapi import Documentation, picture_responses, prediction_responses
+from assembly import logs, startup
+from assembly.served_models import served_loras, served_model
 from runners.backend import RunnerBackend
 from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
-from serving import logs, startup
 from serving.descriptors import ReadyResponse, RequestBody, RequestQuery
-from serving.front import Front
-from serving.served import served_loras, served_model
+from serving.fallback import FallbackRouter
 from serving.shutdown import Shutdown
 from settings import Settings
 
@@ -54,7 +54,7 @@ site = create_app(backend, settings, native, classification, swagger_assets="./s
 svc = bentoml.legacy.Service("stable_diffusion", runners=runners)
 for layer in middleware(settings, drain):
     svc.add_asgi_middleware(layer.cls, **layer.kwargs)
-svc.add_asgi_middleware(Front, site=site)
+svc.add_asgi_middleware(FallbackRouter, site=site)
 svc.mount_asgi_app(site)
 
 documentation = Documentation(settings, backend.models, vit)

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from contract.screening import Action, CheckName, NudityLabel
 from models.catalog import ModelEntry
-from models.screening import Action, CheckName, NudityLabel
 
 
 class Settings(BaseSettings):

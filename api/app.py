@@ -14,14 +14,14 @@ from api import errors, page
 from api.backend import Backend
 from api.classification import Classification
 from api.drain import Drain, DrainGate
-from api.lineup import Choice, Lineup
 from api.middleware import BodyLimit, RequestIdentity
 from api.native import Native
 from api.openapi import Documentation, error_responses, picture_responses, prediction_responses
 from api.schemas import ClassifierInfo, FineTuning, ModelInfo, ModelLimits, ModelList
+from api.served_models import ModelChoice, ServedModels
 from api.version import VERSION
-from engine.errors import ErrorCode, RequestError
-from engine.request import OutputFormat
+from contract.errors import ErrorCode, RequestError
+from contract.request import OutputFormat
 from models.catalog import SCHEDULERS
 from models.vit import ViT
 from settings import Settings
@@ -69,7 +69,7 @@ def create_app(
     vit = None if classification is None else classification.vit
     documentation = Documentation(settings, backend.models, vit)
     app.schemas = documentation.schemas()
-    lineup = Lineup(backend, settings)
+    served = ServedModels(backend, settings)
 
     @app.post(
         "/txt2img",
@@ -145,7 +145,7 @@ def create_app(
         responses=error_responses(503),
     )
     async def list_models() -> ModelList:
-        return _model_list(lineup, vit, settings)
+        return _model_list(served, vit, settings)
 
     if swagger_assets is not None:
         html = page.swagger(app.title, swagger_assets)
@@ -175,7 +175,7 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     return response
 
 
-def _model_list(lineup: Lineup, vit: ViT | None, settings: Settings) -> ModelList:
+def _model_list(served: ServedModels, vit: ViT | None, settings: Settings) -> ModelList:
     limits = ModelLimits(
         min_side=settings.min_side,
         max_side=settings.max_side,
@@ -189,7 +189,7 @@ def _model_list(lineup: Lineup, vit: ViT | None, settings: Settings) -> ModelLis
     )
     return ModelList(
         version=VERSION,
-        models=[_model_info(lineup, choice) for choice in lineup.choices()],
+        models=[_model_info(served, choice) for choice in served.choices()],
         classifier=None
         if vit is None
         else ClassifierInfo(
@@ -201,12 +201,12 @@ def _model_list(lineup: Lineup, vit: ViT | None, settings: Settings) -> ModelLis
     )
 
 
-def _model_info(lineup: Lineup, choice: Choice) -> ModelInfo:
+def _model_info(served: ServedModels, choice: ModelChoice) -> ModelInfo:
     model, provenance = choice.model, choice.provenance
     return ModelInfo(
         name=choice.name,
         kind=choice.kind,
-        default=choice.lora is None and model.name == lineup.models[0].name,
+        default=choice.lora is None and model.name == served.models[0].name,
         family=model.family,
         precision=model.precision,
         description=model.description if provenance is None else provenance.description,

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.events import Event
-from engine.request import GenerationRequest
+from contract.events import Event
+from contract.request import GenerationRequest
+from contract.screening import Action, CheckName
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
-from models.screening import Action, CheckName
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Backend(Protocol):
         ...
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Run one request. Ends as ``engine.events`` says; never raises ``RequestError``.
+        """Run one request. Ends as ``contract.events`` says; never raises ``RequestError``.
 
         Closing the iterator cancels its jobs.
         """

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import images, request_id
-from api.answering import answered
-from api.answers import JSON
 from api.classifier import Classifier
+from api.error_boundary import with_error_response
 from api.limits import Range
+from api.responses import JSON
 from api.schemas import ClassifyQuery, Prediction, Predictions
 from api.uploads import Uploads, form_body
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 from models.vit import ViT
 from settings import Settings
 
@@ -45,7 +45,7 @@ class Classification:
 
     async def classify(self, request: Request) -> Response:
         """Multipart (``img``) in, the likeliest labels out; every failure is the error body."""
-        return await answered(self._classify(request))
+        return await with_error_response(self._classify(request))
 
     async def _classify(self, request: Request) -> Response:
         top_k = self._top_k(request)

@@ -8,7 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 # What orchestrators and operators look at while the service goes down.
 _ALWAYS_OPEN = frozenset({"/livez", "/healthz", "/metrics"})

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from starlette.responses import JSONResponse
 
 from api import request_id
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_REQUEST: 400,

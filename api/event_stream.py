@@ -17,12 +17,12 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api import answers, errors
-from api.presence import while_there
+from api import errors, responses
+from api.disconnect import cancel_on_disconnect
 from api.schemas import GeneratedImage
-from engine.errors import ErrorCode, RequestError
-from engine.events import Event, Failed, Image, Progress, Queued, ends
-from engine.request import GenerationRequest
+from contract.errors import ErrorCode, RequestError
+from contract.events import Event, Failed, Image, Progress, Queued, ends
+from contract.request import GenerationRequest
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class EventStream(StreamingResponse):
         self._events = events
         self._chunks = _chunks(first, events)
         headers = {
-            **answers.common_headers(wanted),
+            **responses.common_headers(wanted),
             "Cache-Control": "no-store",
             # nginx would collect the events before it passes them on.
             "X-Accel-Buffering": "no",
@@ -66,7 +66,7 @@ class EventStream(StreamingResponse):
             async with aclosing(self._events), aclosing(self._chunks):
                 # Nobody is there to be told that the client has left.
                 with suppress(RequestError):
-                    await while_there(receive, self._send_chunks(send))
+                    await cancel_on_disconnect(receive, self._send_chunks(send))
         except asyncio.CancelledError:
             # The time for draining is up.
             late = RequestError(ErrorCode.NOT_READY, "the service is shutting down")

@@ -12,7 +12,7 @@ from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, parse_options_header
 
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 MEDIA_TYPE = "multipart/form-data"
 

@@ -8,7 +8,7 @@ from io import BytesIO
 import PIL.Image
 import PIL.ImageOps
 
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from api.errors import shown
-from engine.errors import ErrorCode, RequestError
-from engine.request import OutputFormat
+from contract.errors import ErrorCode, RequestError
+from contract.request import OutputFormat
 from models.catalog import SCHEDULERS
 from settings import Settings
 
@@ -87,7 +87,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OneOf:
     """One of a few names."""
 
     names: tuple[str, ...]
@@ -113,10 +113,10 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
         "num_inference_steps": Range(1, settings.max_steps),
         "guidance_scale": Range(0, _MAX_GUIDANCE_SCALE),
         "strength": Range(0, 1, exclusive=True),
-        "scheduler": Choice(tuple(SCHEDULERS)),
+        "scheduler": OneOf(tuple(SCHEDULERS)),
         "seed": Range(RANDOM_SEED, MAX_SEED),
         "num_images": Range(1, settings.max_images),
-        "output_format": Choice(tuple(OutputFormat)),
+        "output_format": OneOf(tuple(OutputFormat)),
         "loras": Count(settings.max_loras),
         "scale": Range(-_MAX_LORA_SCALE, _MAX_LORA_SCALE),
     }

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors, request_id
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 logger = logging.getLogger(__name__)
 

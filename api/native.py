@@ -10,20 +10,20 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import accept, answers, event_stream, request_id
-from api.admission import Admission
-from api.answering import answered
+from api import event_stream, negotiation, request_id, responses
 from api.backend import Backend
+from api.disconnect import cancel_on_disconnect
+from api.error_boundary import with_error_response
 from api.event_stream import EventStream
-from api.lineup import Lineup
-from api.presence import while_there
 from api.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.served_models import ServedModels
 from api.uploads import Uploads, form_body, media_type, unsupported
-from engine.errors import ErrorCode, RequestError
-from engine.events import Event, Failed, Image
-from engine.request import GenerationRequest
-from engine.wildcards import NO_WILDCARDS, Wildcards
+from api.validation import Validation
+from contract.errors import ErrorCode, RequestError
+from contract.events import Event, Failed, Image
+from contract.request import GenerationRequest
 from settings import Settings
+from templating.wildcards import NO_WILDCARDS, Wildcards
 
 Admit = Callable[[Request], Awaitable[GenerationRequest]]
 
@@ -41,7 +41,7 @@ class Native:
         self, backend: Backend, settings: Settings, wildcards: Wildcards = NO_WILDCARDS
     ) -> None:
         self._backend = backend
-        self._admission = Admission(settings, Lineup(backend, settings), wildcards)
+        self._validation = Validation(settings, ServedModels(backend, settings), wildcards)
         self._uploads = Uploads()
 
     async def txt2img(self, request: Request) -> Response:
@@ -63,7 +63,7 @@ class Native:
         return response
 
     async def _answer(self, request: Request, admit: Admit) -> Response:
-        return await answered(self._run(request, admit))
+        return await with_error_response(self._run(request, admit))
 
     async def _run(self, request: Request, admit: Admit) -> Response:
         """Admit and run a request. Raises ``RequestError``."""
@@ -78,10 +78,10 @@ class Native:
                 f"{event_stream.MEDIA_TYPE}, or leave previews out",
                 field="previews",
             )
-        images = await while_there(request.receive, self._images(wanted))
-        if form == answers.JSON:
-            return answers.listing(images, wanted)
-        return answers.file(images[0], wanted)
+        images = await cancel_on_disconnect(request.receive, self._images(wanted))
+        if form == responses.JSON:
+            return responses.listing(images, wanted)
+        return responses.file(images[0], wanted)
 
     async def _admit_txt2img(self, request: Request) -> GenerationRequest:
         given = media_type(request)
@@ -91,8 +91,8 @@ class Native:
         body = Txt2ImgBody.parse(await request.body())
         name = request_id.current.get()
         if not body.expand_prompt:
-            return self._admission.txt2img(body, name)
-        return await self._uploads.run(lambda: self._admission.txt2img(body, name))
+            return self._validation.txt2img(body, name)
+        return await self._uploads.run(lambda: self._validation.txt2img(body, name))
 
     async def _admit_dreambooth(self, request: Request) -> GenerationRequest:
         if await request.body():
@@ -101,19 +101,19 @@ class Native:
                 "the parameters belong into the URL: there must be no body",
             )
         query = DreamboothQuery.of(request.query_params.multi_items())
-        return self._admission.dreambooth(query, request_id.current.get())
+        return self._validation.dreambooth(query, request_id.current.get())
 
     async def _admit_img2img(self, request: Request) -> GenerationRequest:
         def admit(parts: Mapping[str, bytes], name: str) -> GenerationRequest:
             body = Img2ImgBody.parse(parts["data"])
-            return self._admission.img2img(body, parts["img"], name)
+            return self._validation.img2img(body, parts["img"], name)
 
         return await self._admit_form(request, ("img", "data"), admit)
 
     async def _admit_inpaint(self, request: Request) -> GenerationRequest:
         def admit(parts: Mapping[str, bytes], name: str) -> GenerationRequest:
             body = InpaintBody.parse(parts["data"])
-            return self._admission.inpaint(body, parts["img"], parts["mask"], name)
+            return self._validation.inpaint(body, parts["img"], parts["mask"], name)
 
         return await self._admit_form(request, ("img", "mask", "data"), admit)
 
@@ -148,7 +148,7 @@ class Native:
         """Start a request; one that is refused at once gets an answer of its own."""
         events = self._backend.generate(wanted)
         try:
-            first = await while_there(request.receive, _first(events))
+            first = await cancel_on_disconnect(request.receive, _first(events))
         except BaseException:
             await events.aclose()
             raise
@@ -165,7 +165,7 @@ async def _first(events: AsyncGenerator[Event, None]) -> Event:
 
 def _form(request: Request, wanted: GenerationRequest) -> str:
     """The media type of the answer: the first one that is possible, unless the client says."""
-    offers = [answers.JSON, event_stream.MEDIA_TYPE]
+    offers = [responses.JSON, event_stream.MEDIA_TYPE]
     if wanted.num_images == 1:
         offers.insert(0, wanted.output_format.media_type)
-    return accept.best(", ".join(request.headers.getlist("accept")), offers)
+    return negotiation.best(", ".join(request.headers.getlist("accept")), offers)

@@ -11,11 +11,11 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from api import event_stream
-from api.answers import JSON, MAX_WARNINGS_CHARS
 from api.backend import ServedModel
 from api.classification import DEFAULT_TOP_K
 from api.errors import DESCRIPTIONS, ErrorBody
 from api.limits import INPAINT_STRENGTH, Range, constraints
+from api.responses import JSON, MAX_WARNINGS_CHARS
 from api.schemas import (
     Body,
     ClassifyQuery,
@@ -28,7 +28,7 @@ from api.schemas import (
     Query,
     Txt2ImgBody,
 )
-from engine.request import OutputFormat
+from contract.request import OutputFormat
 from models.finetuned import AUTO
 from models.vit import ViT
 from settings import Settings

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import from_validation, shown
-from engine.errors import ErrorCode, RequestError
-from engine.events import Image
+from contract.errors import ErrorCode, RequestError
+from contract.events import Image
+from contract.screening import Action, CheckName
 from models.catalog import Defaults, Task
-from models.screening import Action, CheckName
 
 
 class Body(BaseModel):
@@ -220,7 +220,7 @@ class GeneratedImage(BaseModel):
             seed=image.seed,
             prompt=image.prompt,
             warnings=image.warnings,
-            screening=image.findings,
+            screening=image.screening,
         )
 
 

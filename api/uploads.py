@@ -11,7 +11,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from api import forms
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 T = TypeVar("T")
 

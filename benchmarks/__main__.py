@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
+from assembly import environment
 from benchmarks import namespace
 from benchmarks.contestant import CONTESTANTS, ROOT
 from benchmarks.report import write_report
 from benchmarks.rounds import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
-from runners import environment
 
 # What the bars are about; more does not fit into five minutes.
 QUICK_AGENDA = {
@@ -141,7 +141,7 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _variants(options: argparse.Namespace) -> int:
-    from benchmarks.variants import compare_variants
+    from benchmarks.invariance import compare_variants
 
     compare_variants()
     return 0

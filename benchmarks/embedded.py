@@ -4,14 +4,14 @@ from __future__ import annotations
 
 # ruff: noqa: E402
 # Before torch is imported.
-from runners import environment
+from assembly import environment
 
 environment.prepare()
 
+from assembly.engine import build_engine
 from engine.engine import Engine
-from engine.precision import place
 from models.catalog import load_catalog
-from runners.build import build_engine
+from models.placement import place
 from settings import Settings
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 # ruff: noqa: E402
 # Before torch is imported.
-from runners import environment
+from assembly import environment
 
 environment.prepare()
 
@@ -34,11 +34,11 @@ from benchmarks.gpu_figures import BATCH, GUIDANCE, GpuFigures, StepFigures, wri
 from benchmarks.machine import describe
 from benchmarks.request_batcher import RequestBatcher
 from benchmarks.workloads import Request
-from engine.batch import BUCKETS, BatchLimits
-from engine.blocking import draw
+from engine.blocking import generate
 from engine.engine import Engine
-from engine.families.stable_diffusion import StableDiffusion
-from engine.residency import Residency
+from engine.limits import BUCKETS, BatchLimits
+from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.weights.cache import WeightCache
 
 CONFIGS = Path(__file__).parent / "configs"
 TOKENIZER = ROOT / "models" / "embedded" / "tokenizer"
@@ -136,12 +136,12 @@ def measure(scale: Scale) -> GpuFigures:
     family = StableDiffusion(pipeline)
     step = [_step(scale, family, size, flop, ceiling) for size in scale.batches]
     engine = Engine(
-        Residency.preloaded({"model": family}),
+        WeightCache.preloaded({"model": family}),
         limits=BatchLimits(rows=64, pixels=64 * scale.side**2, buckets=BUCKETS),
     )
 
     def in_engine(request: Request) -> object:
-        return draw(engine, request.generation_request("model"))
+        return generate(engine, request.generation_request("model"))
 
     try:
         own = _closed_loop(scale, (scale.steps,), in_engine)

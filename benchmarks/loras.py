@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
+from assembly.engine import warm_up_request
 from benchmarks.machine import describe
-from engine.families.stable_diffusion import StableDiffusion
-from engine.lora import Adapter, LowRank
-from engine.request import GenerationRequest, LoraUse
-from engine.state import DenoisingState
+from contract.request import GenerationRequest, LoraUse
+from engine.denoising.state import DenoisingState
+from engine.lora.adapter import Adapter, LowRank
+from engine.pipelines.stable_diffusion import StableDiffusion
 from models.catalog import load_catalog
 from models.loading import load_pipeline
 from models.store import resolve
-from runners.build import warm_up_request
 
 RANK = 16
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # what is usually trained

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 # ruff: noqa: E402
 # Before torch is imported.
-from runners import environment
+from assembly import environment
 
 environment.prepare()
 
@@ -22,19 +22,19 @@ from time import monotonic, process_time
 import PIL.Image
 
 from benchmarks import machine
-from engine.appearance import Blank, Grayscale, colourfulness, contrast
-from engine.blocking import draw
+from contract.observer import Silent
+from contract.request import GenerationRequest
+from engine.blocking import generate
+from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.engine import Engine
-from engine.families.base import Family
-from engine.families.load import load_family
-from engine.nudity import Nudity
-from engine.observer import Silent
-from engine.precision import Placement
-from engine.request import GenerationRequest
-from engine.residency import Residency
-from engine.screening import Check, Screen
-from engine.threads import ThreadTuner, Way
+from engine.pipelines.base import DiffusionModel
+from engine.pipelines.load import load_family
+from engine.screening.appearance import Blank, Grayscale, colourfulness, contrast
+from engine.screening.nudity import Nudity
+from engine.screening.screen import Check, Screen
+from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
+from models.placement import Placement
 from settings import Settings
 from training.embedded.scenes import SIDE, Scene, compose
 from training.embedded.world import load_world
@@ -59,17 +59,17 @@ WORLD = load_world()
 Pictures = dict[str, PIL.Image.Image]
 
 
-def start(family: Family, *checks: Check) -> Engine:
+def start(family: DiffusionModel, *checks: Check) -> Engine:
     """An engine of one thread that flags what these checks find."""
     return Engine(
-        Residency.preloaded({"embedded": family}),
-        threads=ThreadTuner([Way(1)]),
+        WeightCache.preloaded({"embedded": family}),
+        threads=ThreadTuner([ThreadPlan(1)]),
         screens={"embedded": Screen([(check, "flag") for check in checks], Silent())},
     )
 
 
 def picture(engine: Engine, request: GenerationRequest) -> PIL.Image.Image:
-    (image,) = draw(engine, request)
+    (image,) = generate(engine, request)
     return PIL.Image.open(BytesIO(image.data)).convert("RGB")
 
 
@@ -143,7 +143,7 @@ def report_nudity(nudity: Nudity, sets: dict[str, Pictures]) -> None:
         print("<!--", ", ".join(f"{key} {highest[key]:.2f}" for key in most), "-->")
 
 
-def report_cost(family: Family, nudity: Nudity, rounds: int) -> None:
+def report_cost(family: DiffusionModel, nudity: Nudity, rounds: int) -> None:
     """What a picture of 20 steps takes, by one client at a time, the variants in turn.
 
     In seconds, which others on the machine lengthen, and in seconds of a processor: with one thread
@@ -163,7 +163,7 @@ def report_cost(family: Family, nudity: Nudity, rounds: int) -> None:
     for turn in range(rounds + 1):
         for name, engine in engines.items():
             started, worked = monotonic(), process_time()
-            draw(engine, EXAMPLE)
+            generate(engine, EXAMPLE)
             if turn:  # the first is a warm-up
                 waited[name].append(monotonic() - started)
                 computed[name].append(process_time() - worked)

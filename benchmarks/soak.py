@@ -20,11 +20,11 @@ import psutil
 
 from benchmarks import embedded
 from benchmarks.workloads import WORKLOADS
-from engine.blocking import draw
+from contract.errors import RequestError
+from contract.request import GenerationRequest
+from engine.blocking import generate
 from engine.engine import Engine
-from engine.errors import RequestError
-from engine.memory import release
-from engine.request import GenerationRequest
+from engine.weights.memory import release
 
 BOUND = 0.02
 CLIENTS = 8
@@ -118,7 +118,7 @@ def _work(engine: Engine, batch: list[Task], outcomes: Counter[str]) -> None:
 
 def _outcome(engine: Engine, task: Task) -> str:
     try:
-        draw(engine, task.request, cancel_after=task.cancel_after)
+        generate(engine, task.request, cancel_after=task.cancel_after)
     except RequestError as error:
         return error.code.value
     return "picture"

@@ -67,7 +67,7 @@ class _Way:
             start_new_session=True,
         )
 
-    def draw(self, number: int) -> float:
+    def generate(self, number: int) -> float:
         """Make a picture; returns the seconds it took."""
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("the process has no pipes")
@@ -107,7 +107,7 @@ def _interleave(count: int, ways: dict[str, _Way], url: str) -> Solo:
             if name == "http":
                 took = asyncio.run(_over_http(url, request))
             else:
-                took = ways[name].draw(request.number)
+                took = ways[name].generate(request.number)
             if request.number >= WARM_UP:
                 seconds[name].append(took)
 
@@ -152,19 +152,19 @@ def _loop() -> Callable[[Request], object]:
 
 def _engine() -> Callable[[Request], object]:
     from benchmarks.embedded import build
-    from engine.blocking import draw
+    from engine.blocking import generate
 
     engine = build()
-    return lambda request: draw(engine, request.generation_request())
+    return lambda request: generate(engine, request.generation_request())
 
 
 def main() -> None:
     """Make pictures until the standard input ends."""
-    draw = {"loop": _loop, "engine": _engine}[sys.argv[1]]()
+    generate = {"loop": _loop, "engine": _engine}[sys.argv[1]]()
     for line in sys.stdin:
         (request,) = islice(WORKLOADS["uniform"].requests(SEED), int(line), int(line) + 1)
         began = perf_counter()
-        draw(request)
+        generate(request)
         print(json.dumps(perf_counter() - began), flush=True)
 
 

@@ -24,17 +24,17 @@ from matplotlib.axes import Axes
 from matplotlib.markers import CARETRIGHT
 from matplotlib.patches import Rectangle
 
-from engine.batch import BatchLimits
+from contract.errors import ErrorCode
+from contract.events import Event, Failed, ends
+from contract.observer import Pass, Silent
+from contract.request import GenerationRequest
 from engine.engine import Engine
-from engine.errors import ErrorCode
-from engine.events import Event, Failed, ends
-from engine.families.load import load_family
-from engine.observer import Pass, Silent
-from engine.precision import place
-from engine.request import GenerationRequest
-from engine.residency import Residency
+from engine.limits import BatchLimits
+from engine.pipelines.load import load_family
 from engine.submission import Submission
+from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
+from models.placement import place
 
 ROWS = 8  # of a pass at most: few, so that one can count them
 
@@ -203,7 +203,7 @@ def run(scenes: Sequence[Scene]) -> list[Pass]:
     family = load_family(load_catalog(None).get("embedded"), placement)
     narrator = Narrator(scenes)
     engine = Engine(
-        Residency.preloaded({"embedded": family}),
+        WeightCache.preloaded({"embedded": family}),
         limits=BatchLimits(rows=ROWS),
         observer=narrator,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import PIL.Image
 
-from engine.request import GenerationRequest
+from contract.request import GenerationRequest
 
 BLOCK = 60  # requests; every block of the mixed workload has the same mix
 STRENGTH = 0.6
@@ -51,7 +51,7 @@ class Request:
 
     @property
     def row_steps(self) -> int:
-        """Denoiser rows that its picture takes: evaluations, twice with guidance.
+        """DenoiseStage rows that its picture takes: evaluations, twice with guidance.
 
         All schedulers of the workloads evaluate once a step; img2img runs
         ``int(steps * strength)`` of them.

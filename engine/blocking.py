@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import Future, wait
 
+from contract.events import Event, Failed, Image, ends
+from contract.request import GenerationRequest
 from engine.engine import Engine
-from engine.events import Event, Failed, Image, ends
-from engine.request import GenerationRequest
 
 
-def draw(
+def generate(
     engine: Engine, request: GenerationRequest, *, cancel_after: float | None = None
 ) -> list[Image]:
     """Submit a request and wait for its pictures, which come in the order of their seeds.

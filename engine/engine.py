@@ -10,25 +10,25 @@ from time import monotonic
 
 import torch
 
-from engine.admission import Admission
-from engine.batch import BatchLimits, Turns, kind
-from engine.decoder import Decoder
-from engine.delivery import Delivery
-from engine.denoiser import Denoiser
-from engine.errors import ErrorCode, RequestError
-from engine.events import Event, Failed, Image
-from engine.families.base import Family
+from contract.errors import ErrorCode, RequestError
+from contract.events import Event, Failed, Image
+from contract.observer import Observer, Phase, RowOutcome, Silent
+from contract.request import GenerationRequest
+from engine.cost import CostEstimate
+from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.job import Job
-from engine.lora import Adapter
-from engine.observer import Fate, Observer, Phase, Silent
-from engine.pace import Pace
-from engine.request import GenerationRequest
-from engine.residency import Residency
-from engine.screening import Screen
+from engine.limits import BatchLimits, FairQueue, kind
+from engine.lora.adapter import Adapter
+from engine.pipelines.base import DiffusionModel
+from engine.screening.screen import Screen
+from engine.stages.decode import DecodeStage
+from engine.stages.deliver import DeliverStage
+from engine.stages.denoise import DenoiseStage
+from engine.stages.encode import EncodeStage
 from engine.submission import Submission
-from engine.supplies import Supplies
-from engine.threads import ThreadTuner, Way
 from engine.throughput import Throughput
+from engine.weights.cache import WeightCache
+from engine.weights.loader import WeightLoader
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ class Engine:
 
     def __init__(
         self,
-        models: Residency[Family],
+        models: WeightCache[DiffusionModel],
         *,
-        loras: Residency[Adapter] | None = None,
+        loras: WeightCache[Adapter] | None = None,
         limits: BatchLimits | None = None,
         max_queue: int = 64,
         threads: ThreadTuner | None = None,
@@ -64,19 +64,19 @@ class Engine:
         screens: Mapping[str, Screen] | None = None,
     ) -> None:
         limits = limits or BatchLimits()
-        threads = threads or ThreadTuner([Way(torch.get_num_threads())])
+        threads = threads or ThreadTuner([ThreadPlan(torch.get_num_threads())])
         self._observer: Observer = observer or Silent()
-        self._supplies = Supplies(models, loras)
+        self._weights = WeightLoader(models, loras)
         self._max_queue = max_queue
-        self._admission = Admission(threads, self._observer, singly=limits.invariant)
-        self._denoiser = Denoiser(limits, threads, self._observer)
-        self._decoder = Decoder(threads, self._observer, singly=limits.invariant)
+        self._admission = EncodeStage(threads, self._observer, batch_invariant=limits.invariant)
+        self._denoiser = DenoiseStage(limits, threads, self._observer)
+        self._decoder = DecodeStage(threads, self._observer, batch_invariant=limits.invariant)
         self._screens = screens or {}
-        self._delivery = Delivery(self._observer, self._deliver, self._screens)
-        self._step_pace = Pace()  # a unit is a pass
+        self._delivery = DeliverStage(self._observer, self._deliver, self._screens)
+        self._step_cost = CostEstimate()  # a unit is a pass
         self._decoding_is_due = False
         self._stalled = False
-        self._turns = Turns()
+        self._queue_order = FairQueue()
 
         self._wake = threading.Condition()
         self._waiting: deque[Job] = deque()
@@ -91,7 +91,7 @@ class Engine:
         self._thread.start()
 
     def submit(self, request: GenerationRequest, emit: Callable[[Event], None]) -> Submission:
-        """Accept a request; its events go to ``emit``, ending as ``engine.events`` says.
+        """Accept a request; its events go to ``emit``, ending as ``contract.events`` says.
 
         Raises:
             RequestError: ``not_found`` for a model or a LoRA that is not served,
@@ -100,7 +100,7 @@ class Engine:
                 screening might hold back, ``busy`` when the queue has no room for all its
                 pictures, ``not_ready`` after ``close``.
         """
-        self._supplies.check(request)
+        self._weights.check(request)
         screen = self._screens.get(request.model)
         if request.wants_previews and screen is not None and screen.withholds:
             raise RequestError(
@@ -145,7 +145,7 @@ class Engine:
         self._thread.join()
         self._delivery.close()
         self._denoiser.close()
-        self._supplies.close()
+        self._weights.close()
 
     def _loop(self) -> None:
         with torch.inference_mode():
@@ -182,7 +182,7 @@ class Engine:
 
     def _turn(self) -> None:
         self._drop_lost()
-        self._supplies.collect()
+        self._weights.collect()
         chosen = self._choose()
         # One of the two a turn, and none meant to take longer than a step: that is all that a
         # running job ever waits for another one.
@@ -203,7 +203,7 @@ class Engine:
 
     def _bring_supplies(self, chosen: list[Job]) -> None:
         """See to it that whoever waits longest for a model or a LoRA gets it."""
-        self._evict(self._supplies.bring(self._queue(), self._in_progress(), chosen, self._wake_up))
+        self._evict(self._weights.bring(self._queue(), self._in_progress(), chosen, self._wake_up))
 
     def _wake_up(self) -> None:
         with self._wake:
@@ -216,31 +216,31 @@ class Engine:
 
     def _choose(self) -> list[Job]:
         """Which waiting jobs to admit now."""
-        ready = [job for job in self._queue() if self._supplies.ready(job)]
+        ready = [job for job in self._queue() if self._weights.ready(job)]
         limits, seconds = self._denoiser.limits, self._time_for_others()
         return self._admission.choose(ready, self._running, limits, seconds)
 
     def _time_for_others(self) -> float | None:
         """Seconds that running jobs may have to wait for other work; None if there are none."""
-        return self._step_pace.seconds_per_unit if self._running else None
+        return self._step_cost.seconds_per_unit if self._running else None
 
     def _admit(self, chosen: list[Job]) -> None:
         with self._wake:
             self._waiting = deque(job for job in self._waiting if job not in chosen)
         self._running += chosen
-        family, adapters = self._supplies.family(chosen[0]), self._supplies.adapters(chosen)
+        family, adapters = self._weights.family(chosen[0]), self._weights.adapters(chosen)
         self._evict(self._admission.prepare(family, adapters, chosen))
 
     def _step(self) -> None:
         """Take one denoiser step for the jobs whose turn it is."""
-        batch = self._turns.pick(self._running, self._denoiser.limits)
+        batch = self._queue_order.pick(self._running, self._denoiser.limits)
         if not batch:
             return
         started = monotonic()
         lead = kind(batch[0])
-        family = self._supplies.family(batch[0])
+        family = self._weights.family(batch[0])
         failed = self._denoiser.step(family, batch)
-        self._turns.took(lead, monotonic() - started)
+        self._queue_order.took(lead, monotonic() - started)
         self._evict(failed)
         for job in batch:
             if job.state is not None and job.due_progress():
@@ -253,9 +253,9 @@ class Engine:
             if job.state is not None and job.denoising.finished:
                 self._denoised.append(job)
                 self._observer.phase(Phase.DENOISE, monotonic() - job.admitted_at)
-        self._step_pace.record(1, monotonic() - started)
+        self._step_cost.record(1, monotonic() - started)
 
-    def _report(self, family: Family, job: Job) -> None:
+    def _report(self, family: DiffusionModel, job: Job) -> None:
         """Say how far a job is."""
         state = job.denoising
         wanted = job.request.wants_previews and not state.finished
@@ -265,7 +265,7 @@ class Engine:
     def _decode(self) -> None:
         """Decode the finished jobs of one shape, as many as a step's time allows."""
         batch = self._decoder.choose(self._denoised, self._denoiser.limits, self._time_for_others())
-        family = self._supplies.family(batch[0])
+        family = self._weights.family(batch[0])
         results = self._decoder.decode(family, batch)
         for job, result in results:
             if isinstance(result, BaseException):
@@ -319,8 +319,8 @@ class Engine:
                 self._throughput.done(job.submitted_at)
         try:
             wasted = job.wasted_row_steps
-            self._observer.spent(Fate.WASTED, wasted)
-            fate = Fate.USEFUL if outcome == "ok" else Fate.LOST
+            self._observer.spent(RowOutcome.WASTED, wasted)
+            fate = RowOutcome.USEFUL if outcome == "ok" else RowOutcome.ABANDONED
             self._observer.spent(fate, job.row_steps - wasted)
             self._observer.finished(outcome)
         except Exception:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from engine.errors import ErrorCode, RequestError
-from engine.events import Event
-from engine.request import GenerationRequest
-from engine.state import DenoisingState
+from contract.errors import ErrorCode, RequestError
+from contract.events import Event
+from contract.request import GenerationRequest
+from engine.denoising.state import DenoisingState
 
 PROGRESS_INTERVAL = 0.1  # seconds: nobody watches more than ten steps a second
 
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def wasted_row_steps(self) -> int:
-        """Denoiser work done after the job was given up."""
+        """DenoiseStage work done after the job was given up."""
         return self.row_steps - self._row_steps_at_cancel if self.cancelled else 0
 
     @property

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
+from contract.errors import RequestError
+from contract.events import Event, Failed, ends
+from contract.request import GenerationRequest
 from engine.engine import Engine
-from engine.errors import RequestError
-from engine.events import Event, Failed, ends
-from engine.request import GenerationRequest
 
 
 async def stream(engine: Engine, request: GenerationRequest) -> AsyncGenerator[Event, None]:

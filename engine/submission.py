@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.events import Event, Failed, Image, Progress, Queued, ends
+from contract.events import Event, Failed, Image, Progress, Queued, ends
+from contract.request import GenerationRequest
 from engine.job import Job
-from engine.request import GenerationRequest
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class Submission:
 
     Args:
         request: the request as it was submitted.
-        emit: receives the events in order, the last one as ``engine.events.ends`` says; called
+        emit: receives the events in order, the last one as ``contract.events.ends`` says; called
             from the engine's threads, must not block.
     """
 

@@ -20,9 +20,9 @@ from models.errors import DownloadError, ModelError
 from models.store import (
     DESCRIPTION,
     Stored,
+    add,
     check_room,
     find,
-    register,
     sha256_of,
     staging_folder,
     tag_of,
@@ -88,7 +88,7 @@ def _fetch(source: str, name: str, version: str, staging: Path) -> Stored:
     except (BaseError, OSError) as error:
         raise DownloadError(f"{name}:{version} cannot be fetched from {source}: {error}") from error
     metadata = _checked(folder, where)
-    stored = register(name, version, folder, metadata)
+    stored = add(name, version, folder, metadata)
     shutil.rmtree(staging)
     return stored
 

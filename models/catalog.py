@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from contract.screening import Action, CheckName
 from models.errors import CatalogError, UnknownModel
-from models.screening import Action, CheckName
 
 Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
 Variant: TypeAlias = Literal["fp32", "fp16"]

@@ -15,12 +15,12 @@ from models.hub import Hub, HubFile, Snapshot
 from models.selection import INDEX, select
 from models.store import (
     Stored,
+    add,
     check_room,
     find,
     folder_size,
     get,
     is_commit,
-    register,
     sha256_of,
     staging_folder,
     store_name,
@@ -94,7 +94,7 @@ def _pull(
         "size": total,
         "files": {file.path: file.sha256 or sha256_of(folder / file.path) for file in files},
     }
-    stored = register(name, version, folder, metadata)
+    stored = add(name, version, folder, metadata)
     shutil.rmtree(staging)
     return stored
 

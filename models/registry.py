@@ -38,6 +38,7 @@ from models.finetuned import AUTO, FineTuned, Kind, Provenance
 from models.lora import LORA_FILE, check_lora
 from models.store import (
     DESCRIPTION,
+    add,
     find,
     folder_size,
     resolve,
@@ -47,7 +48,6 @@ from models.store import (
     store_name,
     variant_for,
 )
-from models.store import register as store
 from models.weights import check_folder, components, read_index, text_channels
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def register(
         staging = Path(tempfile.mkdtemp(dir=staging_root())) / version
         try:
             shutil.move(folder, staging)
-            stored = store(name, version, staging, _metadata(kind, provenance))
+            stored = add(name, version, staging, _metadata(kind, provenance))
         finally:
             shutil.rmtree(staging.parent)
     return get(stored.tag)

@@ -169,7 +169,7 @@ def staging_root() -> Path:
     return root
 
 
-def register(name: str, version: str, folder: Path, metadata: Mapping[str, Any]) -> Stored:
+def add(name: str, version: str, folder: Path, metadata: Mapping[str, Any]) -> Stored:
     """Move a complete folder into the store, as the model ``name:version``.
 
     The folder, with its description, is renamed into the store: at any moment the store either

@@ -13,9 +13,9 @@ import aiohttp
 from bentoml.exceptions import BentoMLException
 
 from api.backend import ServedLora, ServedModel
-from engine.errors import ErrorCode
-from engine.events import Event, Failed, ends, from_line
-from engine.request import GenerationRequest
+from contract.errors import ErrorCode
+from contract.events import Event, Failed, ends, from_line
+from contract.request import GenerationRequest
 
 logger = logging.getLogger(__name__)
 

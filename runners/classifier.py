@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from bentoml.exceptions import BentoMLException
 
-from engine.errors import ErrorCode, RequestError
+from assembly import environment
+from contract.errors import ErrorCode, RequestError
 from models.vit import ViT
-from runners import environment
 from runners.backend import RESTART_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ class ClassifierRunnable(bentoml.legacy.Runnable):
     def __init__(self, *, vit: ViT) -> None:
         environment.prepare()
         # Imported here, so that the API and supervisor processes stay without torch.
-        from runners.vision import Vision
+        from assembly.classifier import Vision
 
         self._vision = Vision(vit)
 
     @bentoml.legacy.Runnable.method(batchable=True, batch_dim=0)
     def scores(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """See ``runners.vision.Vision.scores``."""
+        """See ``assembly.classifier.Vision.scores``."""
         return self._vision.scores(pixels)
 
 

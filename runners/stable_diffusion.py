@@ -7,11 +7,11 @@ from contextlib import aclosing
 
 import bentoml.legacy
 
-from engine.events import to_line
-from engine.precision import Placement
-from engine.request import GenerationRequest
+from assembly import environment
+from contract.events import to_line
+from contract.request import GenerationRequest
 from models.catalog import ModelEntry
-from runners import environment
+from models.placement import Placement
 from settings import Settings
 
 
@@ -30,13 +30,13 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
     ) -> None:
         environment.prepare()
         # Imported here, so that the API and supervisor processes stay without torch.
-        from runners.build import build_engine
+        from assembly.engine import build_engine
 
         self._engine = build_engine(settings, entries, placement)
 
     @bentoml.legacy.Runnable.method(batchable=False)
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:
-        """Run one request; yields its events as lines (see ``engine.events``).
+        """Run one request; yields its events as lines (see ``contract.events``).
 
         Raises nothing, as BentoML would only break the connection: errors are events too.
         Closing the generator, which BentoML does when the client is gone, cancels the job.

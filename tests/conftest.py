@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # ruff: noqa: E402
 # Before torch is imported.
-from runners import environment
+from assembly import environment
 
 environment.prepare()
 
@@ -17,7 +17,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 
-from engine.request import GenerationRequest
+from contract.request import GenerationRequest
 from tests.integration.server import Server, serving
 from training.embedded.scenes import Scene, compose
 from training.embedded.world import load_world

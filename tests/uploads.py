@@ -12,7 +12,7 @@ from typing import Any
 
 import PIL.Image
 
-from engine.errors import ErrorCode
+from contract.errors import ErrorCode
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

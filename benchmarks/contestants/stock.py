@@ -20,7 +20,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from engine.samplers import SAMPLERS
+from engine.denoising.samplers import SAMPLERS
 
 
 @dataclass(frozen=True, slots=True)

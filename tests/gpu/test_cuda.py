@@ -9,15 +9,15 @@ import PIL.Image
 import pytest
 import torch
 
-from engine.batch import BUCKETS, BatchLimits
-from engine.budget import affordable_pixels
-from engine.compiled import compile_unet
 from engine.engine import Engine
-from engine.families.base import Family
-from engine.families.load import load_family
-from engine.precision import Placement
-from engine.residency import Residency
+from engine.limits import BUCKETS, BatchLimits
+from engine.pipelines.base import DiffusionModel
+from engine.pipelines.compile import compile_unet
+from engine.pipelines.load import load_family
+from engine.weights.cache import WeightCache
+from engine.weights.probe import affordable_pixels
 from models.catalog import load_catalog
+from models.placement import Placement
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client
 
@@ -27,13 +27,13 @@ pytestmark = [
 ]
 
 
-def load(precision: str, **options: object) -> Family:
+def load(precision: str, **options: object) -> DiffusionModel:
     entry = load_catalog().get("embedded")
     return load_family(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
 
 
-def pictures(family: Family, limits: BatchLimits) -> list[np.ndarray]:
-    engine = Engine(Residency.preloaded({"embedded": family}), limits=limits)
+def pictures(family: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
+    engine = Engine(WeightCache.preloaded({"embedded": family}), limits=limits)
     clients = [
         Client(engine, make_request(seed=seed, num_inference_steps=10 + seed)) for seed in range(5)
     ]
@@ -80,7 +80,7 @@ def test_a_pass_that_does_not_fit_is_split() -> None:
     torch.cuda.set_per_process_memory_fraction(taken / total)
     try:
         engine = Engine(
-            Residency.preloaded({"embedded": family}), limits=BatchLimits(pixels=64 * 512 * 512)
+            WeightCache.preloaded({"embedded": family}), limits=BatchLimits(pixels=64 * 512 * 512)
         )
         clients = [
             Client(engine, make_request(seed=seed, width=512, height=512, num_inference_steps=2))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from diffusers import StableDiffusionPipeline
 
-from engine.families import check_served
-from engine.families.load import DTYPES
-from engine.precision import obstacle
+from engine.pipelines import check_served
+from engine.pipelines.load import DTYPES
 from models.catalog import ModelEntry, load_catalog
 from models.loading import load_pipeline
+from models.placement import obstacle
 from models.store import resolve
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.options import MixedPrecision, Options

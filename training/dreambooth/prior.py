@@ -10,10 +10,10 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from tqdm import tqdm
 
-from engine.errors import RequestError
-from engine.expansion import expand
-from engine.wildcards import Wildcards
+from contract.errors import RequestError
 from models.catalog import Defaults
+from templating.expansion import expand
+from templating.wildcards import Wildcards
 from training.dreambooth.drawing import draw
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.options import Options

@@ -18,9 +18,9 @@ from api.backend import ServedLora, ServedModel
 from api.classification import Classification
 from api.drain import Drain
 from api.native import Native
-from engine.encoding import encode
-from engine.events import Event, Failed, Image, Progress, Queued
-from engine.request import GenerationRequest
+from contract.events import Event, Failed, Image, Progress, Queued
+from contract.request import GenerationRequest
+from engine.stages.image_file import encode
 from models.catalog import Defaults
 from models.finetuned import Provenance
 from models.vit import ViT
@@ -58,7 +58,7 @@ PREVIEW = b"\x89PNG, small"
 class ColourBackend:
     """Makes one-coloured pictures, the last one first, and reports two steps for each.
 
-    ``warnings`` and ``findings`` go with every picture. ``failure`` makes it fail after the steps,
+    ``warnings`` and ``screening`` go with every picture. ``failure`` makes it fail after the steps,
     or at once if it is ``refused``; ``hold`` makes it wait before them, and counts who did not wait
     to the end. ``models`` and ``loras`` are what it says it has.
     """
@@ -66,7 +66,7 @@ class ColourBackend:
     def __init__(self) -> None:
         self.requests: list[GenerationRequest] = []
         self.warnings: tuple[str, ...] = ()
-        self.findings: tuple[str, ...] = ()
+        self.screening: tuple[str, ...] = ()
         self.failure: Failed | Exception | None = None
         self.refused = False
         self.hold: asyncio.Event | None = None
@@ -104,7 +104,7 @@ class ColourBackend:
             seed = request.seed + index
             last = index == 0
             prompt = request.prompts[index] if request.prompts else request.prompt
-            notes = (self.warnings, self.findings)
+            notes = (self.warnings, self.screening)
             yield Image(data, media_type, *size, seed, index, *notes, last, prompt)
 
     async def ready(self) -> bool:

@@ -14,7 +14,7 @@ from api.app import create_app
 from api.classification import Classification
 from api.errors import STATUS
 from api.native import Native
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 from settings import Settings
 from tests import uploads
 from tests.unit.api.conftest import ColourBackend, ShadeClassifier

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.native import Native
-from engine.request import LoraUse
+from contract.request import LoraUse
 from settings import Settings
 from tests.unit.api.conftest import ColourBackend, make_lora
 

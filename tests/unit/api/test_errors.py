@@ -5,7 +5,7 @@ import json
 import pytest
 
 from api import errors, request_id
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 
 def test_every_code_has_a_status() -> None:

@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from api import request_id
 from api.drain import Drain, DrainGate
 from api.native import Native
-from engine.errors import ErrorCode
-from engine.events import Event, Failed, Queued
-from engine.request import GenerationRequest
+from contract.errors import ErrorCode
+from contract.events import Event, Failed, Queued
+from contract.request import GenerationRequest
 from settings import Settings
 from tests import uploads
 from tests.unit.api.conftest import PREVIEW, ColourBackend
@@ -146,7 +146,7 @@ def test_pictures_from_pictures_have_streams_too(client: TestClient, path: str) 
 
 def test_several_pictures_come_as_they_are_done(client: TestClient, backend: ColourBackend) -> None:
     backend.warnings = ("'é' was dropped",)
-    backend.findings = ("blank",)
+    backend.screening = ("blank",)
     body = {"prompt": "x", "seed": 7, "num_images": 3}
     response = client.post("/txt2img", json=body, headers=ACCEPT)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from api import forms
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 TYPE = "multipart/form-data; boundary=B"
 NAMES = ("img", "data")

@@ -4,7 +4,7 @@ import PIL.Image
 import pytest
 
 from api import images
-from engine.errors import RequestError
+from contract.errors import RequestError
 from tests import uploads
 
 MAX_PIXELS = 16_000_000

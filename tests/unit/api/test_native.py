@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from api.native import Native
-from engine.errors import ErrorCode
-from engine.events import Failed
+from contract.errors import ErrorCode
+from contract.events import Failed
 from settings import Settings
 from tests import uploads
 from tests.unit.api.conftest import TINY, ColourBackend
@@ -172,7 +172,7 @@ def test_no_warnings_no_header(client: TestClient) -> None:
 
 def test_findings_are_in_header_and_body(client: TestClient, backend: ColourBackend) -> None:
     assert "x-screening" not in client.post("/txt2img", json={"prompt": "x"}).headers
-    backend.findings = ("grayscale", "blank")
+    backend.screening = ("grayscale", "blank")
     alone = client.post("/txt2img", json={"prompt": "x"})
     several = client.post("/txt2img", json={"prompt": "x", "num_images": 2})
 

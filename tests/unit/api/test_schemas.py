@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.schemas import Img2ImgBody, Txt2ImgBody
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 
 
 def refusal(data: bytes) -> RequestError:

@@ -13,17 +13,17 @@ import PIL.Image
 import pytest
 import torch
 
+from contract.events import Event, Failed, Image, ends
+from contract.observer import Pass, Phase, RowOutcome, WeightKind
+from contract.request import GenerationRequest
+from contract.screening import Action, CheckName
+from engine.denoising.state import DenoisingState
 from engine.engine import Engine
-from engine.events import Event, Failed, Image, ends
-from engine.families.base import NO_ADAPTERS
-from engine.families.stable_diffusion import StableDiffusion
-from engine.lora import Adapter
-from engine.observer import Fate, Pass, Phase, Stock
-from engine.request import GenerationRequest
-from engine.residency import Residency
-from engine.state import DenoisingState
+from engine.lora.adapter import Adapter
+from engine.pipelines.base import NO_ADAPTERS
+from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.submission import Submission
-from models.screening import Action, CheckName
+from engine.weights.cache import WeightCache
 
 
 @dataclass
@@ -32,12 +32,12 @@ class Recorder:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     passes: list[Pass] = field(default_factory=list)
-    fates: Counter[Fate] = field(default_factory=Counter)
+    fates: Counter[RowOutcome] = field(default_factory=Counter)
     loads: list[tuple[str, bool]] = field(default_factory=list)
-    memory: dict[Stock, int] = field(default_factory=dict)
+    memory: dict[WeightKind, int] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
     depths: list[tuple[int, int]] = field(default_factory=list)
-    findings: list[tuple[str, str]] = field(default_factory=list)
+    screening: list[tuple[str, str]] = field(default_factory=list)
 
     def depth(self, waiting: int, running: int) -> None:
         self.depths.append((waiting, running))
@@ -54,24 +54,24 @@ class Recorder:
     def denoised(self, done: Pass) -> None:
         self.passes.append(done)
 
-    def spent(self, fate: Fate, row_steps: int) -> None:
+    def spent(self, fate: RowOutcome, row_steps: int) -> None:
         self.fates[fate] += row_steps
 
-    def loaded(self, stock: Stock, name: str, seconds: float, total: int) -> None:
+    def loaded(self, kind: WeightKind, name: str, seconds: float, total: int) -> None:
         assert seconds >= 0
         self.loads.append((name, True))
-        self.memory[stock] = total
+        self.memory[kind] = total
 
-    def dropped(self, stock: Stock, name: str, total: int) -> None:
+    def dropped(self, kind: WeightKind, name: str, total: int) -> None:
         self.loads.append((name, False))
-        self.memory[stock] = total
+        self.memory[kind] = total
 
     def phase(self, phase: Phase, seconds: float) -> None:
         assert seconds >= 0
         self.phases[phase.value] += 1
 
     def found(self, check: CheckName, action: Action) -> None:
-        self.findings.append((check, action))
+        self.screening.append((check, action))
 
     def finished(self, outcome: str) -> None:
         self.outcomes[outcome] += 1
@@ -153,7 +153,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def engine(family: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
-    engine = Engine(Residency.preloaded({"embedded": family}), observer=recorder)
+    engine = Engine(WeightCache.preloaded({"embedded": family}), observer=recorder)
     yield engine
     engine.close()
 
@@ -166,7 +166,7 @@ def gate(family: StableDiffusion) -> Gate:
 @pytest.fixture
 def gated(gate: Gate, recorder: Recorder) -> Iterator[Engine]:
     """An engine that takes no step before the gate is open."""
-    engine = Engine(Residency.preloaded({"embedded": gate}), observer=recorder, max_queue=4)
+    engine = Engine(WeightCache.preloaded({"embedded": gate}), observer=recorder, max_queue=4)
     yield engine
     gate.open.set()
     engine.close()

@@ -16,12 +16,12 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint impo
     StableDiffusionInpaintPipeline,
 )
 
-from engine.families.base import NO_ADAPTERS
-from engine.families.stable_diffusion import StableDiffusion
-from engine.lora import Adapter
-from engine.request import GenerationRequest
-from engine.samplers import SAMPLERS
-from engine.state import DenoisingState
+from contract.request import GenerationRequest
+from engine.denoising.samplers import SAMPLERS
+from engine.denoising.state import DenoisingState
+from engine.lora.adapter import Adapter
+from engine.pipelines.base import NO_ADAPTERS
+from engine.pipelines.stable_diffusion import StableDiffusion
 from tests.conftest import make_request
 
 # Two thirds are painted anew; the edge does not fall on a latent pixel.

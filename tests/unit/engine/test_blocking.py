@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from engine.blocking import draw
+from contract.errors import ErrorCode, RequestError
+from engine.blocking import generate
 from engine.engine import Engine
-from engine.errors import ErrorCode, RequestError
 from tests.conftest import make_request
 
 
 def test_the_pictures_come_in_the_order_of_their_seeds(engine: Engine) -> None:
-    images = draw(engine, make_request(num_images=3, num_inference_steps=2, seed=40))
+    images = generate(engine, make_request(num_images=3, num_inference_steps=2, seed=40))
     assert [image.seed for image in images] == [40, 41, 42]
 
 
@@ -21,13 +21,13 @@ def test_the_pictures_come_in_the_order_of_their_seeds(engine: Engine) -> None:
 )
 def test_no_picture_is_an_error(engine: Engine, changes: dict[str, str], code: ErrorCode) -> None:
     with pytest.raises(RequestError) as failure:
-        draw(engine, make_request(**changes))
+        generate(engine, make_request(**changes))
     assert failure.value.code is code
 
 
 def test_it_gives_up_when_told(engine: Engine) -> None:
     with pytest.raises(RequestError) as failure:
-        draw(engine, make_request(num_inference_steps=150), cancel_after=0.0)
+        generate(engine, make_request(num_inference_steps=150), cancel_after=0.0)
     assert failure.value.code is ErrorCode.CANCELLED
-    (image,) = draw(engine, make_request(num_inference_steps=1), cancel_after=60.0)
+    (image,) = generate(engine, make_request(num_inference_steps=1), cancel_after=60.0)
     assert image.seed == 7

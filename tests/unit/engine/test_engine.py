@@ -8,15 +8,15 @@ from itertools import groupby, pairwise
 import PIL.Image
 import pytest
 
-from engine.batch import BatchLimits
+from contract.errors import ErrorCode
+from contract.events import Failed, Image
+from contract.observer import RowOutcome
+from engine.cpu.threads import ThreadPlan, ThreadTuner
+from engine.denoising.state import DenoisingState
 from engine.engine import Engine
-from engine.errors import ErrorCode
-from engine.events import Failed, Image
-from engine.families.stable_diffusion import StableDiffusion
-from engine.observer import Fate
-from engine.residency import Residency
-from engine.state import DenoisingState
-from engine.threads import ThreadTuner, Way
+from engine.limits import BatchLimits
+from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.weights.cache import WeightCache
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Gate, Recorder, pixels
 
@@ -68,7 +68,7 @@ def test_what_is_not_finite_fails_its_own_job_only(engine: Engine) -> None:
 
 
 def test_shapes_take_turns(family: StableDiffusion, recorder: Recorder) -> None:
-    engine = Engine(Residency.preloaded({"embedded": family}), observer=recorder)
+    engine = Engine(WeightCache.preloaded({"embedded": family}), observer=recorder)
     large = Client(engine, make_request(width=128, height=128, num_inference_steps=30))
     small = [Client(engine, make_request(num_inference_steps=4)) for _ in range(3)]
     for client in small:
@@ -128,8 +128,8 @@ def test_a_pass_in_two_parts_makes_the_same_pictures(
     whole = [Client(engine, request).image() for request in requests]
     divided = Recorder()
     halving = Engine(
-        Residency.preloaded({"embedded": family}),
-        threads=ThreadTuner([Way(1, parts=2)]),
+        WeightCache.preloaded({"embedded": family}),
+        threads=ThreadTuner([ThreadPlan(1, split=2)]),
         observer=divided,
     )
     clients = [Client(halving, request) for request in requests]
@@ -141,7 +141,9 @@ def test_a_pass_in_two_parts_makes_the_same_pictures(
 
 
 def test_a_pass_that_breaks_in_one_of_two_parts_fails_and_the_next_one_runs(gate: Gate) -> None:
-    engine = Engine(Residency.preloaded({"embedded": gate}), threads=ThreadTuner([Way(1, parts=2)]))
+    engine = Engine(
+        WeightCache.preloaded({"embedded": gate}), threads=ThreadTuner([ThreadPlan(1, split=2)])
+    )
     gate.memory = 2  # a part has more than that, until the batch is halved
     gate.open.set()
     clients = [Client(engine, make_request(seed=seed)) for seed in range(4)]
@@ -205,7 +207,7 @@ def test_a_request_that_comes_during_a_decoding_is_taken_up_at_once(
 def test_a_stream_of_small_requests_and_a_large_one_both_progress(
     family: StableDiffusion, recorder: Recorder
 ) -> None:
-    engine = Engine(Residency.preloaded({"embedded": family}), observer=recorder)
+    engine = Engine(WeightCache.preloaded({"embedded": family}), observer=recorder)
     large = Client(
         engine, make_request(request_id="large", width=128, height=128, num_inference_steps=50)
     )
@@ -229,7 +231,7 @@ def test_a_stream_of_small_requests_and_a_large_one_both_progress(
 
 def test_row_steps_are_accounted_for_by_what_became_of_them(gate: Gate, recorder: Recorder) -> None:
     engine = Engine(
-        Residency.preloaded({"embedded": gate}),
+        WeightCache.preloaded({"embedded": gate}),
         limits=BatchLimits(buckets=(8,)),
         observer=recorder,
     )
@@ -247,7 +249,7 @@ def test_row_steps_are_accounted_for_by_what_became_of_them(gate: Gate, recorder
     gate.open.set()
     given_up.failed()
     engine.close()
-    assert recorder.fates[Fate.USEFUL] == 2 * 6
-    assert recorder.fates[Fate.LOST] == 2 * 6
-    assert recorder.fates[Fate.WASTED] == 2, "the pass that was under way"
+    assert recorder.fates[RowOutcome.USEFUL] == 2 * 6
+    assert recorder.fates[RowOutcome.ABANDONED] == 2 * 6
+    assert recorder.fates[RowOutcome.WASTED] == 2, "the pass that was under way"
     assert sum(recorder.fates.values()) == sum(recorder.rows) == 8 * len(recorder.passes)

@@ -12,8 +12,8 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint impo
     StableDiffusionInpaintPipeline,
 )
 
-from engine.families.stable_diffusion import StableDiffusion
-from engine.samplers import SAMPLERS
+from engine.denoising.samplers import SAMPLERS
+from engine.pipelines.stable_diffusion import StableDiffusion
 from models.catalog import SCHEDULERS
 from tests.conftest import ROOT, make_request
 from tests.unit.engine.reference import (

@@ -14,11 +14,11 @@ import json, resource
 from pathlib import Path
 import torch
 from engine.engine import Engine
-from engine.families.load import load_family
-from engine.memory import release
-from engine.precision import Placement
-from engine.residency import Residency
-from engine.threads import ThreadTuner, Way
+from engine.pipelines.load import load_family
+from engine.weights.memory import release
+from models.placement import Placement
+from engine.weights.cache import WeightCache
+from engine.cpu.threads import ThreadTuner, ThreadPlan
 from models.catalog import load_catalog
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder
@@ -35,7 +35,9 @@ torch.set_num_threads(1)
 family = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
 recorder = Recorder()
 engine = Engine(
-    Residency.preloaded({"embedded": family}), threads=ThreadTuner([Way(1)]), observer=recorder
+    WeightCache.preloaded({"embedded": family}),
+    threads=ThreadTuner([ThreadPlan(1)]),
+    observer=recorder,
 )
 Client(engine, requests()[0]).image()
 release()

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from engine.batch import BatchLimits
+from contract.observer import WeightKind
+from contract.request import GenerationRequest, LoraUse
+from engine.cpu.threads import ThreadPlan, ThreadTuner
+from engine.denoising.samplers import SAMPLERS
+from engine.denoising.state import DenoisingState
 from engine.engine import Engine
-from engine.families.stable_diffusion import StableDiffusion
-from engine.observer import Stock
-from engine.request import GenerationRequest, LoraUse
-from engine.residency import Residency
-from engine.samplers import SAMPLERS
-from engine.state import DenoisingState
-from engine.threads import ThreadTuner, Way
+from engine.limits import BatchLimits
+from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.weights.cache import WeightCache
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder
-from tests.unit.engine.lora_files import ATTENTION, CONVOLUTIONS, TEXT, write_diffusers
+from tests.unit.engine.lora.lora_files import ATTENTION, CONVOLUTIONS, TEXT, write_diffusers
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -47,9 +47,9 @@ def invariant(pipeline: Any) -> StableDiffusion:
 @pytest.fixture
 def engine(invariant: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
     engine = Engine(
-        Residency.preloaded({"embedded": invariant}),
+        WeightCache.preloaded({"embedded": invariant}),
         limits=BatchLimits(rows=ROWS, invariant=True),
-        threads=ThreadTuner([Way(torch.get_num_threads())]),
+        threads=ThreadTuner([ThreadPlan(torch.get_num_threads())]),
         observer=recorder,
     )
     yield engine
@@ -119,10 +119,10 @@ def test_a_picture_with_loras_is_the_same_file_alone_and_among_any_others(
     write_diffusers(tmp_path / "b", pipeline, seed=2, unet=(*ATTENTION, *CONVOLUTIONS))
     adapters = {f"{name}:1": invariant.load_adapter(tmp_path / name) for name in "ab"}
     engine = Engine(
-        Residency.preloaded({"embedded": invariant}),
-        loras=Residency.preloaded(adapters, stock=Stock.LORA),
+        WeightCache.preloaded({"embedded": invariant}),
+        loras=WeightCache.preloaded(adapters, kind=WeightKind.LORA),
         limits=BatchLimits(rows=ROWS, invariant=True),
-        threads=ThreadTuner([Way(torch.get_num_threads())]),
+        threads=ThreadTuner([ThreadPlan(torch.get_num_threads())]),
         observer=recorder,
     )
     requests = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+from contract.errors import ErrorCode
+from contract.events import Event, Failed, Image, Queued
 from engine.engine import Engine
-from engine.errors import ErrorCode
-from engine.events import Event, Failed, Image, Queued
-from engine.residency import Residency
 from engine.stream import stream
+from engine.weights.cache import WeightCache
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Recorder
 
@@ -31,7 +31,7 @@ def test_the_stream_ends_with_the_picture_and_cancels_when_closed(
 
 def test_a_refused_stream_says_so() -> None:
     async def run() -> list[Event]:
-        engine = Engine(Residency.preloaded({}))
+        engine = Engine(WeightCache.preloaded({}))
         events = [event async for event in stream(engine, make_request())]
         engine.close()
         return events

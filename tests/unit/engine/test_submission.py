@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.batch import BatchLimits
-from engine.blocking import draw
+from contract.errors import ErrorCode, RequestError
+from contract.events import Event, Failed, Image, Progress, Queued
+from engine.blocking import generate
 from engine.engine import Engine
-from engine.errors import ErrorCode, RequestError
-from engine.events import Event, Failed, Image, Progress, Queued
-from engine.families.stable_diffusion import StableDiffusion
-from engine.residency import Residency
+from engine.limits import BatchLimits
+from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.weights.cache import WeightCache
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Gate, Recorder, pixels
 
@@ -61,7 +61,7 @@ def test_a_cancelled_job_leaves_and_hurts_nobody(
 
 
 def test_a_waiting_job_can_be_cancelled(gate: Gate, family: StableDiffusion) -> None:
-    engine = Engine(Residency.preloaded({"embedded": gate}), limits=BatchLimits(rows=2))
+    engine = Engine(WeightCache.preloaded({"embedded": gate}), limits=BatchLimits(rows=2))
     running = Client(engine, make_request(num_inference_steps=3))
     assert gate.entered.wait(60)
     waiting = Client(engine, make_request())
@@ -86,7 +86,7 @@ def test_an_unknown_model_is_refused(engine: Engine) -> None:
 
 
 def test_close_lets_accepted_jobs_finish(gate: Gate, family: StableDiffusion) -> None:
-    engine = Engine(Residency.preloaded({"embedded": gate}))
+    engine = Engine(WeightCache.preloaded({"embedded": gate}))
     client = Client(engine, make_request())
     gate.open.set()
     engine.close(timeout=60)
@@ -97,7 +97,7 @@ def test_close_lets_accepted_jobs_finish(gate: Gate, family: StableDiffusion) ->
 
 
 def test_close_without_time_fails_what_is_left(family: StableDiffusion) -> None:
-    engine = Engine(Residency.preloaded({"embedded": family}))
+    engine = Engine(WeightCache.preloaded({"embedded": family}))
     client = Client(engine, make_request(num_inference_steps=150))
     engine.close()
     assert client.failed().code is ErrorCode.NOT_READY
@@ -147,10 +147,10 @@ def test_a_listener_that_fails_takes_nobody_along(engine: Engine) -> None:
 def test_pictures_may_have_prompts_of_their_own(engine: Engine) -> None:
     prompts = ("a red apple", "a yellow banana on a white background")
     together = make_request(prompt=prompts[0], prompts=prompts, num_images=2, num_inference_steps=4)
-    images = draw(engine, together)
+    images = generate(engine, together)
     assert tuple(image.prompt for image in images) == prompts
     for image, prompt in zip(images, prompts, strict=True):
         request = make_request(prompt=prompt, seed=image.seed, num_inference_steps=4)
-        (alone,) = draw(engine, request)
+        (alone,) = generate(engine, request)
         assert alone.prompt == prompt
         assert pixels(image) == pytest.approx(pixels(alone), abs=1)

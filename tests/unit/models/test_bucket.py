@@ -10,7 +10,7 @@ import pytest
 from models.bucket import fetch
 from models.catalog import ModelEntry
 from models.errors import DownloadError
-from models.store import find, register, resolve, sha256_of, use
+from models.store import add, find, resolve, sha256_of, use
 from tests.unit.models import bucket_server
 from tests.unit.models.conftest import UNET, assert_nothing_stored, make_entry
 
@@ -33,7 +33,7 @@ def bucket(
         for path in staged.rglob("*")
         if path.is_file()
     }
-    stored = register("tiny-fp32", VERSION, staged, {"files": files})
+    stored = add("tiny-fp32", VERSION, staged, {"files": files})
     bentoml.models.get(stored.tag)
     content = tmp_path / "bucket"
     shutil.copytree(store / "models", content / "models")

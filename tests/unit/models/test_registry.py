@@ -15,7 +15,7 @@ from models.catalog import BentoSource, Catalog, load_catalog
 from models.errors import LoadError, ModelError, UnknownModel, UnsafeWeights
 from models.finetuned import FineTuned, Kind, Provenance
 from models.registry import finetuned, get, register, remove, revision_of, with_pipelines
-from models.store import register as store_register
+from models.store import add as add_to_store
 from models.store import resolve, staging_root
 from tests.loras import save_lora
 from tests.unit.models.conftest import make_entry
@@ -109,7 +109,7 @@ def test_names_that_are_taken(
             register(name, "lora", made[0], provenance(), CATALOG)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    store_register("foreign", "v1", copy, {})
+    add_to_store("foreign", "v1", copy, {})
     with pytest.raises(ModelError, match="has a 'foreign' that is no fine-tuned model"):
         add("foreign", made[0], tmp_path)
     with pytest.raises(UnknownModel, match="There is no model 'foreign'"):

@@ -11,7 +11,7 @@ from models.catalog import load_catalog
 from models.errors import LoadError, ModelError, ModelNotDownloaded, VariantUnavailable
 from models.hub import Hub
 from models.pulling import pull
-from models.store import register, remove, resolve
+from models.store import add, remove, resolve
 from tests.unit.models.conftest import DEFAULTS, Run, make_entry, write_catalog
 from tests.unit.models.hub_server import COMMIT, HubServer
 
@@ -56,9 +56,9 @@ def test_a_model_appears_in_the_store_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", die)
         with pytest.raises(KeyboardInterrupt):
-            register("own-fp32", "v1", staging, {"a": 1})
+            add("own-fp32", "v1", staging, {"a": 1})
     assert bentoml.models.list() == []
-    stored = register("own-fp32", "v1", staging, {"a": 1})
+    stored = add("own-fp32", "v1", staging, {"a": 1})
     assert stored.metadata == {"a": 1}
     assert [str(model.tag) for model in bentoml.models.list()] == ["own-fp32:v1"]
     assert not staging.exists()

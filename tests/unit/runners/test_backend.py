@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.errors import ErrorCode
-from engine.events import Event, Failed, Image, Progress, Queued, to_line
+from contract.errors import ErrorCode
+from contract.events import Event, Failed, Image, Progress, Queued, to_line
 from runners.backend import RunnerBackend
 from tests.conftest import make_request
 

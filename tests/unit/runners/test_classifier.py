@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bentoml.exceptions import ServiceUnavailable
 
-from engine.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode, RequestError
 from models.vit import EMBEDDED, read_vit
 from runners.classifier import RunnerClassifier
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from engine import precision
+from models import placement
 from models.lora import LORA_FILE
 from tests.unit.training.dreambooth.conftest import ROOT, MakeOptions, arguments
 from training.dreambooth.errors import TrainingError
@@ -172,7 +172,7 @@ def test_everything_at_once(make_options: MakeOptions) -> None:
 
 def test_mixed_precision(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     # torch computes in bf16 on any CPU; without the instructions it is only slower.
-    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(placement, "_cpu_flags", lambda: {"avx512_bf16"})
     options = make_options(steps=2, mixed_precision="bf16", train_text_encoder=True)
     train(options)
     weights = _weights(options)

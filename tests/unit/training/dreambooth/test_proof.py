@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.expansion import expand
-from engine.wildcards import Wildcards
+from templating.expansion import expand
+from templating.wildcards import Wildcards
 from tests.conftest import ROOT
 from training.dreambooth.proof import SUBJECTS, Proof, grounds, prove, template
 from training.embedded.world import load_world

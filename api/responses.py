@@ -1,0 +1,77 @@
+"""Finished pictures as answers: one as a file, any number as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from starlette.responses import Response
+
+from api.schemas import GeneratedImage, GeneratedImages, UsedLora
+from contract.events import Image
+from contract.request import GenerationRequest
+
+JSON: Final = "application/json"
+
+# Proxies have room for 4 or 8 KiB of headers, all together.
+MAX_WARNINGS_CHARS = 2_000
+
+
+def file(image: Image, wanted: GenerationRequest) -> Response:
+    """Answer with a picture itself."""
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{wanted.served_as}-{image.seed}")
+    disposition = f'inline; filename="{stem}.{wanted.output_format}"'
+    headers = {
+        **common_headers(wanted),
+        **_warnings(image.warnings),
+        **_screening(image.screening),
+        "Content-Disposition": disposition,
+    }
+    return Response(image.data, media_type=image.media_type, headers=headers)
+
+
+def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:
+    """Answer with ``GeneratedImages``; the pictures are in the order of their index."""
+    body = GeneratedImages(
+        images=[GeneratedImage.of(image) for image in images],
+        model=wanted.served_as,
+        loras=[UsedLora(name=use.name, scale=use.scale) for use in wanted.further_loras],
+        request_id=wanted.request_id,
+    )
+    warnings = [sentence for image in images for sentence in image.warnings]
+    screening = [name for image in images for name in image.screening]
+    headers = {**common_headers(wanted), **_warnings(warnings), **_screening(screening)}
+    return Response(body.model_dump_json(), media_type=JSON, headers=headers)
+
+
+def common_headers(wanted: GenerationRequest) -> dict[str, str]:
+    """What the headers of every successful answer say about the request."""
+    headers = {"X-Seed": str(wanted.seed), "X-Model": wanted.served_as}
+    if wanted.further_loras:
+        headers["X-LoRAs"] = ", ".join(map(str, wanted.further_loras))
+    return headers
+
+
+def _warnings(sentences: Iterable[str]) -> dict[str, str]:
+    """Each sentence once, as a JSON array in ASCII; long ones are cut until the header is short."""
+    unique = list(dict.fromkeys(sentences))
+    if not unique:
+        return {}
+    value = json.dumps(unique)
+    length = max(map(len, unique))
+    while len(value) > MAX_WARNINGS_CHARS and length:
+        length //= 2
+        value = json.dumps([_shortened(sentence, length) for sentence in unique])
+    return {"X-Warnings": value}
+
+
+def _screening(screening: Iterable[str]) -> dict[str, str]:
+    """The name of each check once."""
+    names = list(dict.fromkeys(screening))
+    return {"X-Screening": ", ".join(names)} if names else {}
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length] + "..."

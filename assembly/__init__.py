@@ -1,0 +1,1 @@
+"""Host-neutral assembly: settings in; engine, backend, site, metrics and logs out."""

@@ -1,0 +1,199 @@
+"""Puts an engine together for a runner process."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from assembly.loras import StoredLoras
+from assembly.metrics import PrometheusObserver
+from contract.errors import ErrorCode, RequestError
+from contract.observer import Observer, WeightKind
+from contract.request import GenerationRequest
+from engine.blocking import generate
+from engine.cpu.threads import ThreadPlan, ThreadTuner
+from engine.engine import Engine
+from engine.limits import BUCKETS, PIXELS, BatchLimits
+from engine.pipelines.base import DiffusionModel
+from engine.pipelines.compile import compile_unet
+from engine.pipelines.load import load_family
+from engine.screening.appearance import Blank, Grayscale
+from engine.screening.nudity import Nudity
+from engine.screening.screen import Check, Screen
+from engine.weights.cache import Source, WeightCache
+from engine.weights.probe import affordable_pixels
+from models.catalog import ModelEntry
+from models.placement import Placement
+from models.store import resolve
+from models.weights import weight_bytes
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def build_engine(
+    settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
+) -> Engine:
+    """Load the models that fit, start the engine, and let each of them make a picture.
+
+    Raises:
+        models.errors.ModelError: a model is missing or not loadable.
+        RuntimeError: torch cannot use the device, or a warm-up picture failed.
+    """
+    if placement.device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(
+            f"there is a GPU, but torch {torch.__version__} cannot use it: check that its CUDA "
+            "version fits the driver, or set SD_DEVICE=cpu"
+        )
+    # Bars on stderr are for people at a terminal; a service has log lines.
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    observer = PrometheusObserver()
+    cache = WeightCache(
+        {entry.name: model_source(settings, entry, placement) for entry in entries},
+        budget=settings.model_memory,
+        observer=observer,
+    )
+    names = cache.load_all()
+    loaded = [entry for entry in entries if entry.name in names]
+    loras = None
+    if settings.offers_loras:
+        loras = WeightCache(
+            StoredLoras(placement.precision),
+            budget=settings.lora_memory,
+            kind=WeightKind.LORA,
+            observer=observer,
+        )
+    engine = Engine(
+        cache,
+        loras=loras,
+        limits=batch_limits(settings, placement, cache, loaded[0]),
+        max_queue=settings.max_queue,
+        threads=thread_tuner(settings, placement),
+        observer=observer,
+        screens=screens(settings, entries, observer),
+    )
+    for entry in loaded:
+        warm_up(engine, entry)
+    return engine
+
+
+def screens(
+    settings: Settings, entries: tuple[ModelEntry, ...], observer: Observer
+) -> dict[str, Screen]:
+    """What the pictures of each model go through, by its name; models share the checks."""
+    actions = {entry.name: settings.screening(entry) for entry in entries}
+    checks: list[Check] = [Grayscale(), Blank()]
+    if any(of_model["nsfw"] != "off" for of_model in actions.values()):
+        checks.append(Nudity(settings.nsfw_labels, settings.nsfw_threshold))
+    return {
+        name: Screen([(check, of_model[check.name]) for check in checks], observer)
+        for name, of_model in actions.items()
+    }
+
+
+def model_source(
+    settings: Settings, entry: ModelEntry, placement: Placement
+) -> Source[DiffusionModel]:
+    """How to load a model, and the memory that it takes."""
+    return Source(
+        partial(_load, settings, entry, placement),
+        memory=weight_bytes(resolve(entry, placement.precision), placement.precision),
+        pinned=entry.name in settings.pinned_models,
+    )
+
+
+def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> DiffusionModel:
+    threads = settings.threads or torch.get_num_threads()
+    family = load_family(
+        entry,
+        placement,
+        vae_pixels=settings.vae_pixels,
+        invariant=settings.invariant,
+        compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
+    )
+    if settings.compile != "none":
+        limits = BatchLimits(settings.max_batch_rows, settings.max_batch_pixels or PIXELS)
+        compile_passes(family, entry, limits)
+    return family
+
+
+def batch_limits(
+    settings: Settings, placement: Placement, cache: WeightCache[DiffusionModel], entry: ModelEntry
+) -> BatchLimits:
+    """The bounds of a pass: as set, else measured with a loaded model, else the defaults."""
+    limits = BatchLimits(
+        rows=settings.max_batch_rows,
+        buckets=BUCKETS if pads_rows(settings, placement) else (),
+        invariant=settings.invariant,
+    )
+    pixels = settings.max_batch_pixels
+    if pixels is None and placement.device == "cuda":
+        pixels = affordable_pixels(cache.use(entry.name), warm_up_request(entry))
+        logger.info("passes hold up to %d rows x pixels", pixels)
+    return limits if pixels is None else replace(limits, pixels=pixels)
+
+
+def pads_rows(settings: Settings, placement: Placement) -> bool:
+    return placement.device == "cuda" if settings.pad_rows is None else settings.pad_rows
+
+
+def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
+    """One number of threads where it matters to the last bit, or not at all; else the faster."""
+    if settings.threads is not None:
+        return ThreadTuner([ThreadPlan(settings.threads)])
+    if placement.device == "cuda" or settings.invariant:
+        return ThreadTuner([ThreadPlan(torch.get_num_threads())])
+    # OpenVINO has threads of its own, and one pass at a time.
+    return ThreadTuner.automatic(divide=settings.compile != "openvino")
+
+
+def compile_passes(family: DiffusionModel, entry: ModelEntry, limits: BatchLimits) -> None:
+    """Make a pass of every bucket within the limits, so that no request of the model's default
+    size waits for a compiler."""
+    request = warm_up_request(entry)
+    with torch.inference_mode():
+        (state,) = family.prepare([request])
+        for rows in BUCKETS:
+            if state.rows <= rows <= limits.capacity(request.width * request.height):
+                family.forward([state], rows)
+    logger.info("%s is compiled", entry.name)
+
+
+def warm_up_request(entry: ModelEntry) -> GenerationRequest:
+    """A picture of the model's default size and guidance in as few steps as possible."""
+    defaults = entry.defaults
+    request = GenerationRequest(
+        request_id=f"warm-up-{entry.name}",
+        model=entry.name,
+        prompt="a red apple",
+        width=defaults.width,
+        height=defaults.height,
+        num_inference_steps=2,
+        guidance_scale=defaults.guidance_scale,
+        scheduler=defaults.scheduler,
+        seed=0,
+    )
+    if "txt2img" in entry.tasks:
+        return request
+    pixels = defaults.width * defaults.height
+    grey = replace(request, init_image=bytes([128]) * 3 * pixels, strength=1.0)
+    return grey if "img2img" in entry.tasks else replace(grey, mask=bytes([255]) * pixels)
+
+
+def warm_up(engine: Engine, entry: ModelEntry) -> None:
+    """Make one picture with the model's defaults; raise ``RuntimeError`` if that fails."""
+    try:
+        generate(engine, warm_up_request(entry))
+    except RequestError as error:
+        # One of so few steps may well look like nothing.
+        if error.code is not ErrorCode.CONTENT_POLICY_VIOLATION:
+            raise RuntimeError(
+                f"{entry.name} failed to make a first picture: {error.message}"
+            ) from error
+    logger.info("%s is ready", entry.name)

@@ -1,0 +1,209 @@
+"""What would stop the service later is found, and said in a sentence, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from engine.pipelines import check_served
+from models.bucket import fetch
+from models.budget import check_budget
+from models.catalog import Catalog, ModelEntry, load_catalog
+from models.errors import LoadError, ModelError, NotEnoughMemory
+from models.placement import Placement, UnsupportedPrecision, place
+from models.registry import with_pipelines
+from models.store import resolve, use
+from models.vit import ViT, find_vit
+from models.weights import weight_bytes
+from settings import Settings
+from templating.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
+
+# What an SD_MODEL_SOURCE begins with that is no folder.
+BUCKET = "s3://"
+
+
+class UnusableCompiler(ValueError):
+    """A compiler that is not installed, or that does not compile for where the models run."""
+
+
+class UnusableScreening(ValueError):
+    """A check whose packages are not installed."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """End the process with one line instead of a traceback where the user can mend the cause."""
+    try:
+        yield
+    except ValidationError as error:
+        mistakes = "; ".join(_sentence(mistake) for mistake in error.errors(include_url=False))
+        raise SystemExit(f"cannot start: {mistakes}") from None
+    except (
+        ModelError,
+        UnsupportedPrecision,
+        UnusableCompiler,
+        UnusableScreening,
+        UnusableWildcards,
+    ) as error:
+        raise SystemExit(f"cannot start: {error}") from None
+
+
+def _sentence(mistake: ErrorDetails) -> str:
+    message = mistake["msg"].removeprefix("Value error, ")
+    if not mistake["loc"]:
+        # About two settings that contradict each other: it names them.
+        return message
+    return f"SD_{str(mistake['loc'][0]).upper()}={mistake['input']}: {message}"
+
+
+def load_models(settings: Settings) -> Catalog:
+    """The catalog with the fine-tuned pipelines of the model store.
+
+    That is the folder of ``SD_MODEL_SOURCE``, where it is one, for this process from now on; with
+    ``build_only`` the folder is one of another machine, and BentoML's own store is read.
+
+    Raises:
+        ModelError: says what is wrong with the folder, or with ``SD_CATALOG``.
+    """
+    source = settings.model_source
+    if source is not None and not source.startswith(BUCKET) and not settings.build_only:
+        use(Path(source))
+    return with_pipelines(load_catalog(settings.catalog))
+
+
+def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:
+    """Where the models are to run, when all is checked that can be checked without loading them.
+
+    With ``build_only`` nothing is checked, as that is about another machine.
+
+    Raises:
+        UnsupportedPrecision, ModelError, UnusableCompiler: says in a sentence what to do.
+    """
+    if settings.build_only:
+        return Placement(settings.device, settings.precision)
+    here = place(settings.device, settings.precision)
+    source = settings.model_source
+    if source is not None and source.startswith(BUCKET):
+        for entry in entries:
+            fetch(source, entry, here.precision)
+    check(entries, here, settings.compile)
+    check_screening(settings, entries)
+    check_memory(entries, here, settings.model_memory, settings.pinned_models)
+    return here
+
+
+def check(entries: Sequence[ModelEntry], placement: Placement, compiler: str) -> None:
+    """Refuse what the engine could not run.
+
+    Args:
+        entries: the models to be served.
+        placement: where they are to run, and in which precision.
+        compiler: ``none``, ``inductor`` or ``openvino``.
+
+    Raises:
+        ModelError: a model is not here, or of an architecture that is not served yet.
+        UnusableCompiler: says in a sentence what to do.
+    """
+    for entry in entries:
+        check_served(entry)
+        resolve(entry, placement.precision)
+    if compiler == "openvino":
+        _check_openvino(placement)
+
+
+def check_memory(
+    entries: Sequence[ModelEntry],
+    placement: Placement,
+    budget: int | None,
+    pinned: Collection[str],
+) -> None:
+    """Refuse a budget that some model could never fit into.
+
+    Args:
+        entries: the models to be served.
+        placement: its precision decides what the weights take.
+        budget: bytes for the weights of all models in memory; None for no bound.
+        pinned: names of the models that never leave it.
+
+    Raises:
+        ModelError: says which model, what it takes and what the budget is.
+    """
+    if budget is None:
+        return
+    precision = placement.precision
+    sizes = {entry.name: weight_bytes(resolve(entry, precision), precision) for entry in entries}
+    try:
+        check_budget(sizes, pinned, budget)
+    except NotEnoughMemory as error:
+        raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}") from None
+
+
+def check_screening(settings: Settings, entries: Sequence[ModelEntry]) -> None:
+    """Refuse a check that cannot be made.
+
+    Args:
+        settings: they decide, with the entries, what is screened.
+        entries: the models to be served.
+
+    Raises:
+        UnusableScreening: says in a sentence what to do.
+    """
+    for entry in entries:
+        action = settings.screening(entry)["nsfw"]
+        if action == "off" or (find_spec("nudenet") and find_spec("onnxruntime")):
+            continue
+        raise UnusableScreening(
+            f"pictures of {entry.name} are to be screened (nsfw: {action}), which needs packages "
+            "that are not installed; run: pip install -r requirements-nsfw.txt"
+        )
+
+
+def load_wildcards(settings: Settings) -> Wildcards:
+    """Read the wildcards of prompt templates; none without a folder, or with ``build_only``.
+
+    Raises:
+        UnusableWildcards: says in a sentence what is wrong with which file.
+    """
+    folder = settings.wildcards
+    if folder is None or settings.build_only:
+        return NO_WILDCARDS
+    try:
+        return Wildcards.load(folder)
+    except UnusableWildcards as error:
+        raise UnusableWildcards(f"SD_WILDCARDS={folder}: {error}") from None
+
+
+def find_classifier(settings: Settings) -> ViT | None:
+    """What SD_CLASSIFIER names, or None where nothing is to be served.
+
+    With ``build_only`` the embedded one stands for a folder on another machine.
+
+    Raises:
+        LoadError: says what is wrong with the folder.
+    """
+    choice = settings.classifier
+    if settings.build_only and choice != "none":
+        choice = "embedded"
+    try:
+        return find_vit(choice)
+    except ModelError as error:
+        raise LoadError(f"SD_CLASSIFIER={choice}: {error}") from None
+
+
+def _check_openvino(placement: Placement) -> None:
+    if placement != Placement("cpu", "fp32"):
+        raise UnusableCompiler(
+            "SD_COMPILE=openvino computes on a CPU in fp32, and the models would run on "
+            f"{placement.device} in {placement.precision}: set SD_DEVICE=cpu and "
+            "SD_PRECISION=fp32, or another SD_COMPILE"
+        )
+    if find_spec("openvino") is None:
+        raise UnusableCompiler(
+            "SD_COMPILE=openvino needs a package that is not installed; "
+            "run: pip install -r requirements-openvino.txt"
+        )

@@ -1,0 +1,119 @@
+"""What a request's jobs report while they run, and the line format in which that crosses processes.
+
+On the wire an event is one line of ASCII JSON: ``{"event": "progress", "step": 3, "total": 20}``.
+A stream ends with the last of the request's ``Image`` events, which come in any order, or with one
+``Failed``, which ends the other pictures of the request too. ``index`` says which picture an event
+is about, 0 for the first.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from contract.errors import ErrorCode, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The request was accepted; ``position`` jobs wait in front of its first."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """``step`` of ``total`` denoiser calls are done.
+
+    ``preview`` is a small PNG of how the picture stands, one pixel per latent, if asked for.
+    """
+
+    step: int
+    total: int
+    index: int = 0
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A finished picture, encoded as a file of ``media_type``.
+
+    ``warnings`` are sentences for the client about what of its request was not followed to the
+    letter; ``screening`` are the names of the screening checks that found something in the picture;
+    ``last`` marks the end of the request; ``prompt`` is what was drawn.
+    """
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+    seed: int
+    index: int = 0
+    warnings: tuple[str, ...] = ()
+    screening: tuple[str, ...] = ()
+    last: bool = True
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job ended without a picture. The fields are those of ``RequestError``."""
+
+    code: ErrorCode
+    message: str
+    field: str | None = None
+    retry_after: float | None = None
+
+    @classmethod
+    def from_error(cls, error: RequestError) -> Failed:
+        return cls(error.code, error.message, error.field, error.retry_after)
+
+    def to_error(self) -> RequestError:
+        return RequestError(self.code, self.message, field=self.field, retry_after=self.retry_after)
+
+
+Event = Queued | Progress | Image | Failed
+
+
+def ends(event: Event) -> bool:
+    """Whether nothing follows this event in its stream."""
+    return event.last if isinstance(event, Image) else isinstance(event, Failed)
+
+
+_NAMES: dict[type[Event], str] = {
+    Queued: "queued",
+    Progress: "progress",
+    Image: "image",
+    Failed: "error",
+}
+_TYPES = {name: kind for kind, name in _NAMES.items()}
+_BINARY = {"data", "preview"}
+
+
+def to_line(event: Event) -> str:
+    """Serialise an event as one newline-terminated line of ASCII JSON."""
+    fields: dict[str, Any] = asdict(event)
+    for name in _BINARY & fields.keys():
+        if fields[name] is not None:
+            fields[name] = base64.b64encode(fields[name]).decode("ascii")
+    return json.dumps({"event": _NAMES[type(event)], **fields}) + "\n"
+
+
+def from_line(line: str) -> Event:
+    """Parse what ``to_line`` wrote. Raises ``ValueError`` for anything else."""
+    fields = json.loads(line)
+    try:
+        kind = _TYPES[fields.pop("event")]
+        for name in _BINARY & fields.keys():
+            if fields[name] is not None:
+                fields[name] = base64.b64decode(fields[name], validate=True)
+        if kind is Image:
+            for name in ("warnings", "screening"):
+                fields[name] = tuple(fields[name])
+        elif kind is Failed:
+            fields["code"] = ErrorCode(fields["code"])
+        return kind(**fields)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"not an event: {line[:80]!r}") from error

@@ -1,0 +1,111 @@
+"""One request for pictures, valid by construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class OutputFormat(StrEnum):
+    """File formats a picture can be returned in."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraUse:
+    """A LoRA, and how much of it.
+
+    Attributes:
+        tag: ``name:version`` in the model store.
+        scale: factor of what it adds to the base's layers; 1 is as it was trained.
+    """
+
+    tag: str
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The name by which clients know it."""
+        return self.tag.partition(":")[0]
+
+    def __str__(self) -> str:
+        """``clay:0.8``: name and scale, from which the same picture can be made again."""
+        return f"{self.name}:{repr(float(self.scale)).removesuffix('.0')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """Everything its pictures depend on. Whoever builds one has checked the ranges.
+
+    Attributes:
+        request_id: name of the request in logs and answers.
+        model: catalog name of a served model.
+        prompt: what to draw, at most 2,000 characters.
+        prompts: where the pictures' prompts differ: one for each, the first of them ``prompt``.
+        negative_prompt: what to avoid; empty for nothing.
+        width: pixels, a multiple of the model's ``multiple_of``.
+        height: pixels, likewise.
+        num_inference_steps: length of the full noise schedule, >= 1.
+        guidance_scale: classifier-free guidance weight w of Ho & Salimans (2022),
+            https://arxiv.org/abs/2207.12598; at 1 or below the negative prompt has no effect.
+        guidance_start: fraction of the noise schedule at which guidance begins, 0 to 1; likewise
+            ``guidance_end``, above it, at which it ends. Outside of this interval the job has one
+            row in a pass instead of two (Kynkäänniemi et al. 2024,
+            https://arxiv.org/abs/2404.07724).
+        scheduler: short name out of ``engine.denoising.samplers.SAMPLERS``.
+        seed: 0 to 2**53 - 1 (so that it survives a JSON number); always resolved.
+            Picture ``i`` of ``num_images`` is the one that ``seed + i`` gives alone.
+        num_images: how many pictures, >= 1; ``seed + num_images - 1`` is a valid seed too.
+        init_image: img2img and inpainting: raw RGB bytes, ``height * width * 3``, row by row.
+        mask: inpainting only: raw bytes, ``height * width``; what is 128 or more is painted anew.
+        strength: with an init image: share of the schedule that is run, 0 < strength <= 1 and
+            ``int(num_inference_steps * strength) >= 1``.
+        loras: applied to the model together; their tags differ, their order does not matter.
+        alias: name of the LoRA-based fine-tuned model that was asked for, where that is not
+            ``model``; ``loras`` has its LoRA.
+        output_format: file format of the pictures.
+        deadline: seconds from submission until the request is given up.
+        wants_progress: whether progress events are of use to the client.
+        wants_previews: whether progress events shall carry a preview; implies progress events.
+    """
+
+    request_id: str
+    model: str
+    prompt: str
+    prompts: tuple[str, ...] = ()
+    negative_prompt: str = ""
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    scheduler: str
+    seed: int
+    num_images: int = 1
+    init_image: bytes | None = None
+    mask: bytes | None = None
+    strength: float | None = None
+    loras: tuple[LoraUse, ...] = ()
+    alias: str | None = None
+    output_format: OutputFormat = OutputFormat.PNG
+    deadline: float = 300.0
+    wants_progress: bool = False
+    wants_previews: bool = False
+
+    @property
+    def served_as(self) -> str:
+        """The model's name as the client sees it."""
+        return self.alias or self.model
+
+    @property
+    def further_loras(self) -> tuple[LoraUse, ...]:
+        """Those beside the fine-tuned model's own."""
+        return tuple(use for use in self.loras if use.name != self.alias)

@@ -1,0 +1,1 @@
+"""CPU threads: how many, and how a pass is split over them."""

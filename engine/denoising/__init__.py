@@ -1,0 +1,1 @@
+"""The denoising of one job: its state, conditioning, noise schedule and sampler."""

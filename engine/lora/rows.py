@@ -1,0 +1,73 @@
+"""Which rows of a denoiser pass have which LoRAs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+
+from contract.request import LoraUse
+from engine.denoising.state import DenoisingState
+from engine.lora.adapter import NO_LORAS, Adapter, LoraHooks, LoraSet, Rows
+
+
+class LoraPasses:
+    """The LoRAs of the jobs in progress of a model.
+
+    Layers have hooks as long as a job that wants them is in progress.
+
+    Args:
+        unet: its layers are hooked; nothing is done to it before there is a LoRA.
+        batch_invariant: compute what is added job by job, so that it cannot depend to the last bit
+            on who else has the same LoRAs.
+    """
+
+    def __init__(self, unet: Any, *, batch_invariant: bool) -> None:
+        self._unet = unet
+        self._hooks = LoraHooks(unet)
+        self._batch_invariant = batch_invariant
+        self._sets: WeakValueDictionary[tuple[LoraUse, ...], LoraSet] = WeakValueDictionary()
+
+    def sets(
+        self, wanted: Sequence[Sequence[LoraUse]], adapters: Mapping[str, Adapter]
+    ) -> list[LoraSet]:
+        """The sets of new jobs, hooked; equal ones are one, also with jobs in progress.
+
+        Not during a pass.
+        """
+        found = [self._set(uses, adapters) for uses in wanted]
+        self._hooks.cover({path for each in self._sets.values() for path in each.unet})
+        return found
+
+    def applied(self, states: Sequence[DenoisingState]) -> AbstractContextManager[None]:
+        """For a pass in this thread over the rows of these states."""
+        parts: list[tuple[LoraSet, list[int]]] = []
+        shared: dict[LoraSet, list[int]] = {}
+        start = 0
+        for state in states:
+            rows = range(start, start + state.rows)
+            start = rows.stop
+            if not state.loras.unet:
+                continue
+            if self._batch_invariant or state.loras not in shared:
+                shared[state.loras] = []
+                parts.append((state.loras, shared[state.loras]))
+            shared[state.loras].extend(rows)
+        return self._hooks.applied([(self._rows(rows), each.unet) for each, rows in parts])
+
+    def _rows(self, rows: Sequence[int]) -> Rows:
+        if rows[-1] - rows[0] == len(rows) - 1:
+            return slice(rows[0], rows[-1] + 1)
+        return torch.tensor(rows).to(self._unet.device, non_blocking=True)
+
+    def _set(self, uses: Sequence[LoraUse], adapters: Mapping[str, Adapter]) -> LoraSet:
+        if not uses:
+            return NO_LORAS
+        key = tuple(sorted(uses, key=lambda use: use.tag))
+        found = self._sets.get(key)
+        if found is None:
+            found = self._sets[key] = LoraSet.of(key, adapters)
+        return found

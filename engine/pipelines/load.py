@@ -1,0 +1,64 @@
+"""From a catalog entry to a loaded family."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.pipelines import check_served
+from engine.pipelines.autoencoder import VAE_PIXELS
+from engine.pipelines.base import DiffusionModel
+from engine.pipelines.stable_diffusion import Compiler, StableDiffusion, eager
+from engine.weights.memory import release
+from models.catalog import ModelEntry
+from models.errors import LoadError
+from models.loading import load_pipeline
+from models.placement import Placement
+from models.store import resolve
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def load_family(
+    entry: ModelEntry,
+    placement: Placement,
+    *,
+    vae_pixels: int = VAE_PIXELS,
+    invariant: bool = False,
+    compiler: Compiler = eager,
+) -> DiffusionModel:
+    """Load a model in the given precision onto the given device.
+
+    Args:
+        entry: which model; its ``tasks`` must be among what its denoiser can do.
+        placement: device and precision.
+        vae_pixels: pixels that the VAE may take at once, see ``StableDiffusion``.
+        invariant: see ``StableDiffusion``; likewise ``compiler``.
+
+    Raises:
+        models.errors.ModelError: not downloaded, not loadable safely, or of an architecture
+            that the engine does not know yet.
+    """
+    check_served(entry)
+    pipeline = load_pipeline(
+        entry,
+        location=resolve(entry, placement.precision),
+        dtype=DTYPES[placement.precision],
+        device=placement.device,
+    )
+    try:
+        family = StableDiffusion(
+            pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler
+        )
+    except ValueError as error:
+        raise LoadError(f"{entry.name} cannot be served: {error}.") from error
+    # What loading and compiling took for a while, and the UNet that a compiled one has replaced.
+    del pipeline
+    release()
+    impossible = [task for task in entry.tasks if task not in family.tasks]
+    if impossible:
+        raise LoadError(
+            f"{entry.name} is in the catalog with the tasks {', '.join(entry.tasks)}, but its "
+            f"denoiser cannot do {', '.join(impossible)}: set its tasks to "
+            f"[{', '.join(sorted(family.tasks))}]."
+        )
+    return family

@@ -1,0 +1,243 @@
+r"""Prompts of any length, with weights, as embeddings for the denoiser.
+
+``(some words:1.3)`` gives words a weight: 1 is none, 0 leaves them out, 2 is the most. Groups nest,
+and their weights multiply. A bracket that is to be nothing but a bracket there is written ``\(`` or
+``\)``. Everything else means what it says, plain brackets and other programs' weights (``word++``)
+included: a prompt without weights that fits the text encoder's 75 tokens has the very embedding
+of the stock pipeline.
+
+Longer prompts are cut into chunks of up to 75 tokens, at punctuation where there is some, that are
+encoded side by side and put behind each other. Only what is beyond ``MAX_CHUNKS`` is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+from compel import EmbeddingsProvider, SplitLongTextMode  # type: ignore[import-untyped]
+
+from engine.lora.adapter import NO_LORAS, Layers, LoraHooks, LoraSet
+
+MAX_CHUNKS = 8
+MAX_WEIGHT = 2.0
+# Negative prompts repeat across requests, prompts across seeds. 77 x 1024 numbers take 315 kB.
+CACHED_TOKENS = 256 * 77
+# Chunks that the text encoder sees at once.
+ENCODER_ROWS = 64
+QUOTED_TOKENS = 8
+
+_PIECE = re.compile(r"\\[()]|[()]|[^\\()]+|\\")
+_WEIGHT = re.compile(r"\s*(?P<weight>[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?)\s*")
+
+
+class Fragment(NamedTuple):
+    """A stretch of a prompt with one weight, 0 to ``MAX_WEIGHT``."""
+
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A text as the denoiser sees it.
+
+    Attributes:
+        embeds: ``[1, tokens, dim]``: 77 tokens a chunk.
+        warnings: what was not done as written: sentences that lack their subject, the prompt.
+    """
+
+    embeds: torch.Tensor
+    warnings: tuple[str, ...] = ()
+
+
+class _Chunks(NamedTuple):
+    """A prompt in tokens: ``[chunks, 77]`` each; ``mask`` is 0 for the padding."""
+
+    ids: torch.Tensor
+    weights: torch.Tensor
+    mask: torch.Tensor
+    warnings: tuple[str, ...]
+
+
+class PromptEncoder:
+    """Encodes texts in batches and remembers them.
+
+    compel cuts prompts into chunks and spreads the weights over the tokens. Two parts of it are
+    not used. Its syntax gives a meaning to plain brackets. And its way with weights below 1 runs
+    the encoder once more for each of them, so that one request could keep it busy for minutes;
+    here they act like those above 1, on the words' own place in the embedding.
+
+    Args:
+        tokenizer: CLIP's, as in a Stable Diffusion pipeline.
+        text_encoder: likewise.
+        batch_invariant: encode chunk by chunk, so that an embedding cannot depend to the last bit
+            on what else is encoded.
+    """
+
+    def __init__(self, tokenizer: Any, text_encoder: Any, *, batch_invariant: bool = False) -> None:
+        # That a prompt is longer than the encoder takes is nothing to log: it is dealt with here.
+        tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = (
+            True
+        )
+        self._tokenizer = tokenizer
+        self._text_encoder = text_encoder
+        self._rows = 1 if batch_invariant else ENCODER_ROWS
+        self._chunker = EmbeddingsProvider(
+            tokenizer,
+            text_encoder,
+            truncate=False,
+            split_long_text_mode=SplitLongTextMode.PHRASES,
+            padding_attention_mask_value=0,
+        )
+        self._lora_hooks = LoraHooks(text_encoder)
+        # By the text, and the LoRAs of the text encoder.
+        self._cache: OrderedDict[tuple[str, Hashable], EncodedPrompt] = OrderedDict()
+
+    def encode(self, texts: Iterable[str], loras: LoraSet = NO_LORAS) -> dict[str, EncodedPrompt]:
+        """Each text's embedding, and that of the empty text; the new ones are made in one batch,
+        with these LoRAs."""
+        # Weights are measured against the empty text, and it fills up what is too short.
+        wanted = {text: (text, loras.text_encoder_key) for text in ["", *texts]}
+        prompts = {text: self._cache[key] for text, key in wanted.items() if key in self._cache}
+        chunks = {text: self._cut(text) for text in wanted if text not in prompts}
+        for text, embeds in self._run(chunks, loras.text_encoder).items():
+            empty = prompts[""].embeds if text else embeds
+            weighted = _weigh(embeds, chunks[text].weights, empty)
+            prompts[text] = EncodedPrompt(weighted, chunks[text].warnings)
+        for text, key in wanted.items():
+            self._cache[key] = prompts[text]
+            self._cache.move_to_end(key)
+        while sum(prompt.embeds.shape[1] for prompt in self._cache.values()) > CACHED_TOKENS:
+            self._cache.popitem(last=False)
+        return prompts
+
+    def _cut(self, text: str) -> _Chunks:
+        fragments, clamped = parse(text)
+        text_encoder_key = [fragment for fragment in fragments if fragment.weight > 0]
+        ids, weights, mask = (
+            tensor.view(-1, self._tokenizer.model_max_length)
+            for tensor in self._chunker.get_token_ids_and_expand_weights(
+                [fragment.text for fragment in text_encoder_key],
+                [fragment.weight for fragment in text_encoder_key],
+                device="cpu",
+            )
+        )
+        warnings = []
+        if clamped:
+            warnings.append(
+                f"has weights outside 0 to {MAX_WEIGHT:g}, which count as the nearer of the two: "
+                + ", ".join(clamped[:3])
+                + (" and others" if len(clamped) > 3 else "")
+            )
+        if len(ids) > MAX_CHUNKS:
+            ends = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id)
+            tail = ids[MAX_CHUNKS:][mask[MAX_CHUNKS:] == 1].tolist()
+            dropped = [token for token in tail if token not in ends]
+            first = self._tokenizer.decode(dropped[:QUOTED_TOKENS]).strip()
+            warnings.append(
+                f"is too long: {len(dropped)} tokens, from '{first}' on, were dropped; there is "
+                f"room for {MAX_CHUNKS} x {ids.shape[1] - 2}"
+            )
+        return _Chunks(ids[:MAX_CHUNKS], weights[:MAX_CHUNKS], mask[:MAX_CHUNKS], tuple(warnings))
+
+    def _run(self, chunks: Mapping[str, _Chunks], layers: Layers) -> dict[str, torch.Tensor]:
+        """The text encoder's last hidden states, ``[1, tokens, dim]`` for each text."""
+        if not chunks:
+            return {}
+        device = self._text_encoder.device
+        ids = torch.cat([each.ids for each in chunks.values()])
+        mask = torch.cat([each.mask for each in chunks.values()])
+        # As in the stock pipeline: CLIP was trained without a mask over the padding.
+        masked = getattr(self._text_encoder.config, "use_attention_mask", False)
+        self._lora_hooks.cover(layers)
+        with self._lora_hooks.applied([(slice(None), layers)]):
+            hidden = torch.cat(
+                [
+                    self._text_encoder(rows.to(device), seen.to(device) if masked else None)[0]
+                    for rows, seen in zip(
+                        torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
+                    )
+                ]
+            )
+        parts = torch.split(hidden, [len(each.ids) for each in chunks.values()])
+        # Copies, as a part would keep the whole batch in memory.
+        return {
+            text: part.reshape(1, -1, part.shape[2]).clone()
+            for text, part in zip(chunks, parts, strict=True)
+        }
+
+
+def level(prompts: Sequence[torch.Tensor], empty: torch.Tensor) -> torch.Tensor:
+    """Stack embeddings ``[1, tokens, dim]`` as rows, the shorter ones filled up with ``empty``."""
+    longest = max(prompt.shape[1] for prompt in prompts)
+    return torch.cat(
+        [
+            torch.cat([prompt, *[empty] * ((longest - prompt.shape[1]) // empty.shape[1])], dim=1)
+            for prompt in prompts
+        ]
+    )
+
+
+def _weigh(embeds: torch.Tensor, weights: torch.Tensor, empty: torch.Tensor) -> torch.Tensor:
+    """Move each token away from the empty text's, or towards it, as compel does."""
+    if bool((weights == 1).all()):
+        return embeds
+    factors = weights.view(1, -1, 1).to(embeds.device)
+    base = empty.repeat(1, len(weights), 1)
+    moved = base + (embeds - base) * factors
+    return torch.where(factors == 1, embeds, moved.to(embeds.dtype))
+
+
+def parse(prompt: str) -> tuple[list[Fragment], list[str]]:
+    """Split a prompt at its weights; neighbours of equal weight are one fragment.
+
+    Returns:
+        The fragments, none of them empty, and the weights, as written, that were out of range
+        and so taken for 0 or ``MAX_WEIGHT``.
+    """
+    clamped: list[str] = []
+    found: list[Fragment] = []
+    opened: list[int] = []  # where in ``found`` the brackets are that wait for their end
+    previous = ""
+    for match in _PIECE.finditer(prompt):
+        piece = match[0]
+        if piece == "(":
+            opened.append(len(found))
+        start = opened.pop() if piece == ")" and opened else None
+        if start is None or not _weighted(found, start, previous, clamped):
+            found.append(Fragment(piece[-1] if piece in (r"\(", r"\)") else piece, 1.0))
+        previous = piece
+    return [
+        Fragment("".join(text for text, _ in equal), weight)
+        for weight, equal in groupby(found, key=lambda fragment: fragment.weight)
+    ], clamped
+
+
+def _weighted(found: list[Fragment], start: int, last: str, clamped: list[str]) -> bool:
+    """Weight what follows the bracket at ``start``, if ``last``, the last piece, ends in a weight.
+
+    That piece alone is looked at, so that nests, however deep, cost no more than other prompts.
+
+    Returns:
+        Whether it did; if not, it is a pair of plain brackets, and ``found`` is as it was.
+    """
+    text, colon, tail = last.rpartition(":")
+    match = _WEIGHT.fullmatch(tail) if colon else None
+    if match is None:
+        return False
+    # In ((one:1.2) two:1.1) the inner group comes first, and the last text may be empty.
+    inner = [each for each in [*found[start + 1 : -1], Fragment(text, 1.0)] if each.text]
+    if not any(text.strip() for text, _ in inner):
+        return False
+    written = float(match["weight"])
+    factor = min(max(written, 0.0), MAX_WEIGHT)
+    if written != factor or any(weight * factor > MAX_WEIGHT for _, weight in inner):
+        clamped.append(match["weight"])
+    found[start:] = [Fragment(text, min(weight * factor, MAX_WEIGHT)) for text, weight in inner]
+    return True

@@ -1,0 +1,1 @@
+"""The stages of a job: encode, denoise, decode, deliver."""

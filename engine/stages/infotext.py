@@ -1,0 +1,38 @@
+"""A picture's parameters as text, in the convention of the AUTOMATIC1111 web UI.
+
+Two or three lines: the prompt, ``Negative prompt: ...`` where there is one, and a line of
+``Key: value`` pairs (``Steps``, ``Sampler``, ``CFG scale``, ``Seed``, ``Size``, ``Model``,
+``Denoising strength``), as that project's wiki describes its PNG info. ``LoRAs``, an addition, has
+those that ``Model`` does not stand for, as ``name:scale, ...``, in quotes as there for such values;
+``Screening``, another, the checks that found something in the picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from contract.request import GenerationRequest
+
+
+def to_text(request: GenerationRequest, screening: Sequence[str] = ()) -> str:
+    """Write down all that is needed to make the picture again (given the init image, if any)."""
+    settings: dict[str, object] = {
+        "Steps": request.num_inference_steps,
+        "Sampler": request.scheduler,
+        "CFG scale": request.guidance_scale,
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": request.served_as,
+    }
+    if request.strength is not None:
+        settings["Denoising strength"] = request.strength
+    if request.further_loras:
+        settings["LoRAs"] = json.dumps(", ".join(map(str, request.further_loras)))
+    if screening:
+        settings["Screening"] = json.dumps(", ".join(screening))
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"Negative prompt: {request.negative_prompt}")
+    lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
+    return "\n".join(lines)

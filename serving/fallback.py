@@ -1,0 +1,45 @@
+"""Our own page, OpenAPI document and 404 in the place of BentoML's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+_PATHS = frozenset({"/", "/docs.json"})
+
+
+class FallbackRouter:
+    """Middleware that lets ``site`` answer ``/``, ``/docs.json`` and paths that there are not.
+
+    BentoML's routes win over mounted applications, its page loads a tracker from another host,
+    its document knows neither our errors nor our ranges, and its metrics keep every path that
+    anyone has ever asked for, for ever.
+    """
+
+    def __init__(self, app: ASGIApp, site: Starlette) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (scope["path"] in _PATHS or self._unknown(scope)):
+            await self._site(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _unknown(self, scope: Scope) -> bool:
+        host: Starlette = scope["app"]
+        others = (route for route in host.routes if getattr(route, "app", None) is not self._site)
+        if _any_matches(others, scope) or _any_matches(self._site.routes, scope):
+            return False
+        logger.info("%s %s: no such path", scope["method"], scope["path"])
+        return True
+
+
+def _any_matches(routes: Iterable[BaseRoute], scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is not Match.NONE for route in routes)

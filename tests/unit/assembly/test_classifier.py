@@ -1,0 +1,96 @@
+"""The classifier answers as transformers' own processor and network would, batch or no batch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import ViTForImageClassification
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from api import images
+from assembly.classifier import Vision
+from models.errors import LoadError
+from models.vit import EMBEDDED, read_vit
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def vision() -> Vision:
+    return Vision(read_vit(EMBEDDED))
+
+
+def pictures() -> list[Image.Image]:
+    """Sprites on a ground, of many sizes and shapes."""
+    found = []
+    sizes = ((64, 64), (40, 90), (200, 64), (512, 512), (1, 1), (63, 65))
+    names = ("red-apple", "cat", "taxi", "owl", "rose", "key")
+    for size, name in zip(sizes, names, strict=True):
+        sprite = Image.open(ROOT / "training" / "embedded" / "art" / "noto" / f"{name}.png")
+        ground = Image.new("RGBA", sprite.size, "skyblue")
+        ground.alpha_composite(sprite.convert("RGBA"))
+        found.append(ground.convert("RGB").resize(size))
+    return found
+
+
+def prepared(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """As the API prepares an upload."""
+    vit = read_vit(EMBEDDED)
+    file = BytesIO()
+    picture.save(file, "PNG")
+    decoded = images.decode(file.getvalue(), 10**6, "img")
+    data = images.to_bytes(decoded, vit.width, vit.height, vit.resample)
+    return np.frombuffer(data, np.uint8).reshape(1, vit.height, vit.width, 3)
+
+
+def test_scores_are_those_of_transformers(vision: Vision) -> None:
+    processor = ViTImageProcessorPil.from_pretrained(EMBEDDED)
+    network = ViTForImageClassification.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
+    for picture in pictures():
+        with torch.inference_mode():
+            values = processor(picture, return_tensors="pt")["pixel_values"]
+            expected = network(pixel_values=values).logits.softmax(-1).numpy()
+        np.testing.assert_allclose(vision.scores(prepared(picture)), expected, atol=1e-5)
+
+
+def test_scores_do_not_depend_on_the_batch(vision: Vision) -> None:
+    batch = np.concatenate([prepared(picture) for picture in pictures() * 3])
+    together = vision.scores(batch)
+    assert together.shape == (18, 146)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
+    for row, picture in zip(together, batch, strict=True):
+        np.testing.assert_allclose(vision.scores(picture[None])[0], row, atol=1e-5)
+
+
+def test_a_batch_that_fails_raises_nothing(
+    vision: Vision, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = vision.scores(np.zeros((3, 7, 7, 3), np.uint8))
+    assert scores.shape == (3, 146)
+    assert np.isnan(scores).all()
+    assert "a batch of 3 classifications failed" in caplog.text
+    assert not np.isnan(vision.scores(prepared(pictures()[0]))).any()
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(EMBEDDED, tmp_path / "mine"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["vit.layernorm.bias"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(LoadError, match=r"missing: \['vit.layernorm.bias'\]"):
+        Vision(read_vit(folder))
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(EMBEDDED, tmp_path / "mine"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    with pytest.raises(LoadError, match="cannot be loaded"):
+        Vision(read_vit(folder))

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from assembly.engine import model_source, screens, warm_up
+from contract.observer import Silent
+from engine.engine import Engine
+from engine.weights.cache import WeightCache
+from models.catalog import load_catalog
+from models.placement import Placement
+from settings import Settings
+from tests.conftest import make_request
+
+
+@pytest.mark.parametrize(("vae_pixels", "calls"), [(256 * 256, [1] * 17), (17 * 64 * 64, [17])])
+def test_the_decoder_takes_as_many_pixels_as_are_set(vae_pixels: int, calls: list[int]) -> None:
+    settings = Settings(vae_pixels=vae_pixels)
+    source = model_source(settings, load_catalog().get("embedded"), Placement("cpu", "fp32"))
+    family: Any = source.load()
+    seen: list[int] = []
+    family._autoencoder._vae.decoder.register_forward_pre_hook(
+        lambda _, arguments: seen.append(len(arguments[0]))
+    )
+    with torch.inference_mode():
+        (state,) = family.prepare([make_request()])
+        pictures = family.decode([state] * 17)
+    assert len(pictures) == 17
+    assert seen == calls
+
+
+def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:
+    """One of two steps looks like nothing, and any picture reaches a threshold of 0."""
+    settings = Settings(nsfw_threshold=0)
+    entry = load_catalog().get("embedded").model_copy(update={"screening": {"nsfw": "reject"}})
+    source = model_source(settings, entry, Placement("cpu", "fp32"))
+    engine = Engine(
+        WeightCache.preloaded({"embedded": source.load()}),
+        screens=screens(settings, (entry,), Silent()),
+    )
+    warm_up(engine, entry)
+    engine.close()
+
+
+def test_nudity_is_not_loaded_where_nobody_looks_for_it() -> None:
+    program = (
+        "import sys; from contract.observer import Silent; "
+        "from models.catalog import load_catalog; "
+        "from assembly.engine import screens; from settings import Settings; "
+        "screens(Settings(screen_blank='reject'), tuple(load_catalog()), Silent()); "
+        "assert not {'nudenet', 'onnxruntime', 'cv2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

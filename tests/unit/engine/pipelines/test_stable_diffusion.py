@@ -1,0 +1,346 @@
+"""What a loaded model does in batches, and what it makes of more than the stock pipelines take."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+from contract.errors import ErrorCode, RequestError
+from engine.denoising.samplers import SAMPLERS
+from engine.denoising.state import DenoisingState
+from engine.pipelines.autoencoder import Autoencoder, Picture
+from engine.pipelines.load import load_family
+from engine.pipelines.prompts import MAX_CHUNKS
+from engine.pipelines.stable_diffusion import StableDiffusion, predicted_original
+from models.errors import LoadError
+from models.placement import Placement
+from models.weights import weight_bytes
+from tests.conftest import ROOT, make_request
+from tests.unit.models import tiny
+from tests.unit.models.conftest import make_entry
+
+MASK = (b"\xff" * 32 + bytes(32)) * 64
+OTHER_MASK = bytes(64 * 64)
+
+
+@pytest.fixture(scope="module")
+def tiny_family() -> StableDiffusion:
+    return StableDiffusion(tiny.stable_diffusion())
+
+
+@pytest.fixture(autouse=True)
+def _inference() -> Iterator[None]:
+    """As in the engine."""
+    with torch.inference_mode():
+        yield
+
+
+class Rows:
+    """The batch sizes of a module's calls."""
+
+    def __init__(self, module: Any) -> None:
+        self.calls: list[int] = []
+        self._handle = module.register_forward_pre_hook(
+            lambda _, arguments: self.calls.append(len(arguments[0]))
+        )
+
+    def __enter__(self) -> list[int]:
+        return self.calls
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+
+def denoise(family: StableDiffusion, state: DenoisingState, leave: int = 0) -> None:
+    while state.total - state.index > leave:
+        state.advance(family.forward([state], state.rows)[0])
+
+
+def test_preparing_takes_one_call_for_texts_and_one_for_pictures_of_a_size(photo: bytes) -> None:
+    pipeline = tiny.stable_diffusion()
+    family = StableDiffusion(pipeline)
+    large = bytes(96 * 64 * 3)
+    with Rows(pipeline.text_encoder) as texts, Rows(pipeline.vae.encoder) as pictures:
+        states = family.prepare(
+            [
+                make_request(prompt="one", init_image=photo, strength=0.5, seed=1),
+                make_request(prompt="one", init_image=photo, strength=0.5, seed=2),
+                make_request(prompt="two", negative_prompt="three"),
+                make_request(prompt="four", init_image=photo[::-1], strength=0.5),
+                make_request(prompt="five", init_image=photo, strength=0.5, mask=MASK),
+                make_request(prompt="six", init_image=large, strength=0.5, width=96),
+            ]
+        )
+    assert texts == [len(["", "one", "two", "three", "four", "five", "six"])]
+    assert pictures == [2, 1]
+    assert len(states) == 6
+    # Of one picture, each has noise of its own.
+    assert not torch.allclose(states[0].latents, states[1].latents)
+
+
+def test_masked_pictures_are_encoded_in_one_call(photo: bytes) -> None:
+    pipeline = tiny.inpainting()
+    family = StableDiffusion(pipeline)
+    with Rows(pipeline.vae.encoder) as pictures:
+        full, part, again, other = family.prepare(
+            [
+                make_request(init_image=photo, mask=MASK, strength=1.0),
+                make_request(init_image=photo, mask=MASK, strength=0.5),
+                make_request(init_image=photo, mask=MASK, strength=0.5),
+                make_request(init_image=photo, mask=OTHER_MASK, strength=0.5),
+            ]
+        )
+    assert pictures == [2, 1], "two with a mask; and the picture itself, which full strength hides"
+    assert part.conditioning is not None
+    assert other.conditioning is not None
+    assert part.conditioning.shape == (1, 5, *part.latents.shape[2:])
+    assert part.conditioning[:, 0].mean() == 0.5
+    assert other.conditioning[:, 0].max() == 0
+    assert torch.equal(part.latents, again.latents)
+    assert full.total == 2 * part.total
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_all_tasks_share_a_pass_padded_or_not(
+    tiny_family: StableDiffusion, photo: bytes, guidance_scale: float
+) -> None:
+    states = tiny_family.prepare(
+        [
+            make_request(guidance_scale=guidance_scale),
+            make_request(init_image=photo, strength=0.5, scheduler="euler"),
+            make_request(init_image=photo, strength=0.5, mask=MASK, scheduler="unipc"),
+        ]
+    )
+    assert len({state.shape_key for state in states}) == 1
+    rows = sum(state.rows for state in states)
+    exact, padded = tiny_family.forward(states, rows), tiny_family.forward(states, 16)
+    for one, other, state in zip(exact, padded, states, strict=True):
+        assert one.shape == other.shape == state.latents.shape
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_prompts_of_other_lengths_go_in_passes_of_their_own(tiny_family: StableDiffusion) -> None:
+    short, long, longer = tiny_family.prepare(
+        [
+            make_request(prompt="a cat"),
+            make_request(prompt="red " * 100),
+            make_request(prompt="a cat", negative_prompt="red " * 100),
+        ]
+    )
+    assert short.shape_key != long.shape_key == longer.shape_key
+    assert long.embeds.shape[:2] == (2, 154)
+    predictions = tiny_family.forward([long, longer], 4)
+    assert all(torch.isfinite(prediction).all() for prediction in predictions)
+
+
+def test_what_is_dropped_from_prompts_is_said(tiny_family: StableDiffusion) -> None:
+    endless = "cat " * (MAX_CHUNKS * 75 + 1)
+    guided, plain, ordinary = tiny_family.prepare(
+        [
+            make_request(prompt="a (cat:7)", negative_prompt=endless),
+            make_request(prompt="a cat", negative_prompt=endless, guidance_scale=1.0),
+            make_request(),
+        ]
+    )
+    assert guided.warnings[0].startswith("negative_prompt is too long: 1 tokens, from 'cat' on")
+    assert guided.warnings[1].startswith("prompt has weights outside 0 to 2")
+    # Without guidance the negative prompt is not looked at.
+    assert plain.warnings == ordinary.warnings == ()
+
+
+def test_a_weight_changes_the_picture(family: StableDiffusion) -> None:
+    plain, heavy = family.prepare(
+        [make_request(prompt=f"a {word} apple") for word in ("red", "(red:1.6)")]
+    )
+    denoise(family, plain)
+    denoise(family, heavy)
+    assert (plain.latents - heavy.latents).abs().max() > 0.1
+
+
+def test_a_unet_that_sees_the_mask_does_nothing_else(photo: bytes) -> None:
+    family = StableDiffusion(tiny.inpainting())
+    for request in (make_request(), make_request(init_image=photo, strength=0.5)):
+        with pytest.raises(RequestError, match="can only inpaint") as caught:
+            family.prepare([request])
+        assert caught.value.code == ErrorCode.INVALID_REQUEST
+        assert caught.value.field == "mask"
+    assert family.tasks == {"inpaint"}
+
+
+def test_other_unets_are_refused() -> None:
+    pipeline = tiny.stable_diffusion()
+    pipeline.unet = type(pipeline.unet).from_config(pipeline.unet.config, in_channels=8)
+    with pytest.raises(ValueError, match="see 8 channels over latents of 4"):
+        StableDiffusion(pipeline)
+
+
+def test_latents_of_other_depths(photo: bytes) -> None:
+    pipeline = tiny.stable_diffusion()
+    pipeline.vae = tiny._vae(3)
+    pipeline.unet = type(pipeline.unet).from_config(
+        pipeline.unet.config, in_channels=3, out_channels=3
+    )
+    family = StableDiffusion(pipeline)
+    states = family.prepare(
+        [
+            make_request(num_inference_steps=2),
+            make_request(num_inference_steps=2, init_image=photo, strength=1.0, mask=MASK),
+        ]
+    )
+    for state in states:
+        denoise(family, state)
+    assert [picture.size for picture in family.decode(states)] == [(64, 64)] * 2
+
+
+def test_tasks_that_the_denoiser_cannot_do_are_refused_at_loading(tmp_path: Path) -> None:
+    tiny.inpainting().save_pretrained(tmp_path)
+    source = {"type": "directory", "path": str(tmp_path)}
+    cpu = Placement("cpu", "fp32")
+    with pytest.raises(LoadError, match=r"cannot do txt2img, img2img: set its tasks to \[inpaint"):
+        load_family(make_entry(source=source), cpu)
+    family = load_family(make_entry(source=source, tasks=["inpaint"]), cpu)
+    assert family.memory == weight_bytes(tmp_path, "fp32")
+
+
+def test_an_unusable_denoiser_is_refused_at_loading(tmp_path: Path) -> None:
+    folder = tmp_path / "pix2pix"
+    pipeline = tiny.stable_diffusion()
+    pipeline.unet = type(pipeline.unet).from_config(pipeline.unet.config, in_channels=8)
+    pipeline.save_pretrained(folder)
+    entry = make_entry(source={"type": "directory", "path": str(folder)})
+    with pytest.raises(LoadError, match="tiny cannot be served: UNets that see 8 channels"):
+        load_family(entry, Placement("cpu", "fp32"))
+    shutil.rmtree(folder)
+
+
+def test_the_compiler_makes_what_is_called(photo: bytes) -> None:
+    pipeline = tiny.stable_diffusion()
+    unet = pipeline.unet
+    calls = []
+
+    class Compiled:
+        config, device, dtype = unet.config, unet.device, unet.dtype
+
+        def __call__(self, *arguments: Any, **options: Any) -> Any:
+            calls.append(len(arguments[0]))
+            return unet(*arguments, **options)
+
+    family = StableDiffusion(pipeline, compiler=lambda _: Compiled())
+    states = family.prepare([make_request()])
+    family.forward(states, 4)
+    assert calls == [4]
+
+
+def test_large_pictures_are_encoded_and_decoded_in_tiles(pipeline: Any, photo: bytes) -> None:
+    """Nearly as good as whole ones, in calls that are bounded."""
+    small = PIL.Image.frombytes("RGB", (64, 64), photo)
+    picture = small.resize((192, 128), PIL.Image.Resampling.BICUBIC)
+    whole, bounded = Autoencoder(pipeline.vae), Autoencoder(pipeline.vae, most_pixels=64 * 64)
+    sizes: list[int] = []
+    handles = [
+        module.register_forward_pre_hook(
+            lambda _, inputs, scale=scale: sizes.append(inputs[0][:, 0].numel() * scale)
+        )
+        for module, scale in [(pipeline.vae.encoder, 1), (pipeline.vae.decoder, whole.scale**2)]
+    ]
+    given = Picture(picture.size, picture.tobytes())
+    (posterior,) = bounded.encode([given]).values()
+    (again,) = bounded.decode(posterior.mode())
+    assert max(sizes) <= 64 * 64
+    assert len(sizes) > 12
+    for handle in handles:
+        handle.remove()
+    (posterior,) = whole.encode([given]).values()
+    (expected,) = whole.decode(posterior.mode())
+    assert again.size == expected.size == picture.size
+    difference = np.asarray(again).astype(int) - np.asarray(expected).astype(int)
+    assert np.abs(difference).mean() < 3
+
+
+def test_batches_of_small_pictures_are_decoded_one_by_one_over_the_bound() -> None:
+    vae = tiny._vae()
+    latents = torch.randn((3, 4, 16, 16), generator=torch.Generator().manual_seed(0))
+    with Rows(vae.decoder) as calls:
+        pictures = Autoencoder(vae, most_pixels=2 * 32 * 32).decode(latents)
+        Autoencoder(vae, most_pixels=3 * 32 * 32).decode(latents)
+    assert calls == [1, 1, 1, 3]
+    assert len(pictures) == 3
+
+
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_previews_are_the_picture_in_small(family: StableDiffusion, scheduler: str) -> None:
+    (state,) = family.prepare([make_request(scheduler=scheduler, num_inference_steps=12)])
+    previews = [family.preview(state)]
+    while not state.finished:
+        denoise(family, state, leave=state.total - state.index - 1)
+        previews.append(family.preview(state))
+    (picture,) = family.decode([state])
+    small = picture.resize((16, 16), PIL.Image.Resampling.BOX)
+    assert {(preview.size, preview.mode) for preview in previews} == {((16, 16), "RGB")}
+
+    likeness = [
+        np.corrcoef(np.asarray(preview).ravel(), np.asarray(small).ravel())[0, 1]
+        for preview in previews
+    ]
+    assert likeness[0] < 0.5, "noise"
+    assert min(likeness[len(likeness) // 2 :]) >= 0.7
+    assert likeness[-1] >= 0.9
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_the_outlook_is_what_the_scheduler_has_for_it(kind: str) -> None:
+    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False)
+    scheduler.set_timesteps(10)
+    sample, prediction = torch.randn((2, 1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    state = DenoisingState(
+        latents=sample,
+        embeds=torch.zeros((1, 77, 8)),
+        guidance_scale=1.0,
+        scheduler=scheduler,
+        timesteps=scheduler.timesteps,
+        index=3,
+    )
+    assert torch.equal(predicted_original(state), sample), "before the first prediction"
+    state.sample, state.prediction = sample, prediction
+    expected = scheduler.step(prediction, state.timestep, sample).pred_original_sample
+    state.index += 1
+    assert torch.allclose(predicted_original(state), expected, atol=1e-5)
+
+
+def test_previews_change_nothing(family: StableDiffusion) -> None:
+    watched, unwatched = family.prepare([make_request(scheduler="heun", seed=3)] * 2)
+    while not watched.finished:
+        family.preview(watched)
+        for state, prediction in zip(
+            (watched, unwatched), family.forward([watched, unwatched], 4), strict=True
+        ):
+            state.advance(prediction)
+    assert torch.allclose(watched.latents, unwatched.latents, atol=1e-4)
+
+
+def test_memory_is_that_of_the_weights(family: StableDiffusion) -> None:
+    assert family.memory == weight_bytes(ROOT / "models" / "embedded", "fp32")
+
+
+def test_a_unet_that_another_has_replaced_is_let_go(tmp_path: Path) -> None:
+    tiny.stable_diffusion().save_pretrained(tmp_path)
+    entry = make_entry(source={"type": "directory", "path": str(tmp_path)})
+    originals = []
+
+    def compiler(unet: Any) -> Any:
+        originals.append(weakref.ref(unet))
+        return SimpleNamespace(config=unet.config, dtype=unet.dtype, device=unet.device)
+
+    family = load_family(entry, Placement("cpu", "fp32"), compiler=compiler)
+    assert [original() for original in originals] == [None]
+    assert family.memory == weight_bytes(tmp_path, "fp32"), "there is still one UNet"

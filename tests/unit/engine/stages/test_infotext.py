@@ -1,0 +1,31 @@
+"""A picture's parameters as text."""
+
+from __future__ import annotations
+
+import json
+
+from contract.request import LoraUse
+from engine.stages.infotext import to_text
+from tests.conftest import make_request
+
+
+def last_line(**changes: object) -> str:
+    return to_text(make_request(**changes)).splitlines()[-1]
+
+
+def test_loras_are_named_without_their_version() -> None:
+    loras = (LoraUse("ink:0a1b", 0.5), LoraUse("dog:77", -1.25))
+    head, _, value = last_line(loras=loras).partition(", LoRAs: ")
+    assert head.endswith("Model: embedded")
+    assert json.loads(value) == "ink:0.5, dog:-1.25"
+
+
+def test_scales_are_written_to_the_last_digit() -> None:
+    loras = (LoraUse("ink:0a1b", 0.123456789), LoraUse("dog:77"))
+    assert last_line(loras=loras).endswith('LoRAs: "ink:0.123456789, dog:1"')
+
+
+def test_the_lora_of_a_fine_tuned_model_is_its_model() -> None:
+    own, other = LoraUse("dog:77"), LoraUse("ink:0a1b", 0.5)
+    assert last_line(loras=(own,), alias="dog").endswith("Model: dog")
+    assert last_line(loras=(own, other), alias="dog").endswith('Model: dog, LoRAs: "ink:0.5"')
