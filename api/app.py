@@ -55,7 +55,7 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
 
     app = Application(
         title="Stable Diffusion",
-        summary="Pictures from text, from text and a picture, and inpainted",
+        summary="Pictures from text, from text and a picture, and by inpainting",
         version=VERSION,
         servers=[{"url": "."}],
         openapi_url="/docs.json",

@@ -21,7 +21,9 @@ class LoraBody(Body):
         "the request's model as their `base`",
         examples=["clay"],
     )
-    scale: float | None = Field(None, description="How much of it", examples=[0.8])
+    scale: float | None = Field(
+        None, description="Its weight; 1 is as it was trained", examples=[0.8]
+    )
 
     def parameter(self) -> LoraParameter:
         """The same in neutral names."""
@@ -58,7 +60,7 @@ class Txt2ImgBody(Body):
     )
     guidance_scale: float | None = Field(
         None,
-        description="How closely to follow the prompt; at 1 or below `negative_prompt` is unused",
+        description="Weight of the prompt; at 1 or below `negative_prompt` is unused",
         examples=[4.0],
     )
     guidance_start: float | None = Field(
@@ -98,7 +100,7 @@ class Txt2ImgBody(Body):
     output_format: str | None = Field(None, description="File format", examples=["png"])
     previews: bool | None = Field(
         None,
-        description="Whether progress events carry a small PNG of how the picture stands; only "
+        description="Whether progress events carry a small PNG of the unfinished picture; only "
         "with `Accept: text/event-stream`",
         examples=[False],
     )
@@ -131,15 +133,15 @@ class Txt2ImgBody(Body):
 
 
 class ClassifyQuery(Query):
-    """How to answer a classification."""
+    """The parameters of a classification."""
 
     top_k: int | None = Field(
-        None, description="How many labels to name, the likeliest first", examples=[5]
+        None, description="Number of labels, the likeliest first", examples=[5]
     )
 
 
 class DreamboothQuery(Query):
-    """A picture of a subject, in the words of the URL."""
+    """A picture of a subject, with its parameters in the URL."""
 
     prompt: str = Field(
         description="What to generate; the `subject_token` of a fine-tuned model in it chooses "
