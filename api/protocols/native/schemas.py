@@ -21,9 +21,7 @@ class LoraBody(Body):
         "the request's model as their `base`",
         examples=["clay"],
     )
-    scale: float | None = Field(
-        None, description="Its weight; 1 is as it was trained", examples=[0.8]
-    )
+    scale: float | None = Field(None, description="Weight; 1 is as it was trained", examples=[0.8])
 
     def parameter(self) -> LoraParameter:
         """The same in neutral names."""
@@ -60,13 +58,13 @@ class Txt2ImgBody(Body):
     )
     guidance_scale: float | None = Field(
         None,
-        description="Weight of the prompt; at 1 or below `negative_prompt` is unused",
+        description="Weight of classifier-free guidance; at 1 or below `negative_prompt` is unused",
         examples=[4.0],
     )
     guidance_start: float | None = Field(
         None,
         description="Fraction of the noise schedule at which guidance begins; below "
-        "`guidance_end`. Steps outside of this interval run without guidance, in half the time",
+        "`guidance_end`. Steps outside of this interval have no guidance, and take half the work",
         examples=[0.0],
     )
     guidance_end: float | None = Field(
