@@ -33,8 +33,8 @@ def load(precision: str, **options: object) -> DiffusionModel:
     return load_family(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
 
 
-def pictures(family: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
-    engine = Engine(WeightCache.preloaded({"embedded": family}), limits=limits)
+def pictures(model: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), limits=limits)
     clients = [
         Client(engine, make_request(seed=seed, num_inference_steps=10 + seed)) for seed in range(5)
     ]
@@ -64,24 +64,24 @@ def test_a_compiled_denoiser_makes_the_same_pictures() -> None:
 
 
 def test_the_measured_budget_fits_into_the_memory() -> None:
-    family = load("fp16")
-    pixels = affordable_pixels(family, make_request(width=256, height=256))
+    model = load("fp16")
+    pixels = affordable_pixels(model, make_request(width=256, height=256))
     rows = min(pixels // (256 * 256), 512)
     assert rows >= 8
     with torch.inference_mode():
-        states = prepare(family, [make_request(width=256, height=256)])
-        family.forward(states, rows)
+        states = prepare(model, [make_request(width=256, height=256)])
+        model.forward(states, rows)
 
 
 def test_a_pass_that_does_not_fit_is_split() -> None:
     torch.cuda.empty_cache()
-    family = load("fp32")
+    model = load("fp32")
     taken = torch.cuda.memory_allocated() + 400 * 1024**2
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(taken / total)
     try:
         engine = Engine(
-            WeightCache.preloaded({"embedded": family}), limits=BatchLimits(pixels=64 * 512 * 512)
+            WeightCache.preloaded({"embedded": model}), limits=BatchLimits(pixels=64 * 512 * 512)
         )
         clients = [
             Client(engine, make_request(seed=seed, width=512, height=512, num_inference_steps=2))

@@ -33,10 +33,10 @@ def requests():
     ]
 
 torch.set_num_threads(1)
-family = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
+model = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
 recorder = Recorder()
 engine = Engine(
-    WeightCache.preloaded({"embedded": CpuTuned(family, ThreadTuner([ThreadPlan(1)]))}),
+    WeightCache.preloaded({"embedded": CpuTuned(model, ThreadTuner([ThreadPlan(1)]))}),
     observer=recorder,
 )
 Client(engine, requests()[0]).image()

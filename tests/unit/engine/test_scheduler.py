@@ -197,7 +197,7 @@ def test_a_running_job_that_may_not_make_it_anyway_does_not_go_first(scheduler: 
     learned(scheduler, 1.0)
     late = waiting(num_inference_steps=50, deadline=40.0, width=128)
     _, other = running(scheduler, late, waiting(num_inference_steps=50))
-    served = []
+    served: list[Job] = []
     for _ in range(6):
         plan = scheduler.next()
         assert plan is not None

@@ -113,9 +113,9 @@ def two_models(recorder: Recorder) -> tuple[WeightCache[Any], list[weakref.ref[A
     copies: list[weakref.ref[Any]] = []
 
     def load() -> Any:
-        family = load_family(entry, Placement("cpu", "fp32"))
-        copies.append(weakref.ref(family))
-        return family
+        model = load_family(entry, Placement("cpu", "fp32"))
+        copies.append(weakref.ref(model))
+        return model
 
     models = WeightCache(
         {"embedded": Source(load, 4), "other": Source(load, 4)},
