@@ -22,7 +22,7 @@ from api.served_models import ModelChoice, ServedModels
 from api.version import VERSION
 from contract.errors import ErrorCode, RequestError
 from contract.request import OutputFormat
-from models.catalog import SCHEDULERS
+from models.architectures import SCHEDULERS
 from models.vit import ViT
 from settings import Settings
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from api import images
 from api.backend import ServedModel
-from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, SCHEDULER_MAX_STEPS, constraints
+from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, constraints
 from api.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
 from api.served_models import ModelChoice, ServedModels
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest, OutputFormat
+from models.architectures import SCHEDULER_MAX_STEPS
 from models.finetuned import AUTO
 from settings import Settings
 from templating.expansion import expand

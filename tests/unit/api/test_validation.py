@@ -13,7 +13,7 @@ from api.served_models import ServedModels
 from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
 from contract.request import OutputFormat
-from models.catalog import SCHEDULERS
+from models.architectures import SCHEDULERS
 from settings import Settings
 from templating.wildcards import Wildcards
 from tests import uploads
