@@ -21,6 +21,7 @@ from engine.engine import Engine
 from engine.limits import BUCKETS, PIXELS, BatchLimits
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
+from engine.pipelines.inductor_unet import PassShape
 from engine.pipelines.load import load_family
 from engine.screening.appearance import Blank, Grayscale
 from engine.screening.nudity import Nudity
@@ -110,17 +111,20 @@ def model_source(
 
 def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> DiffusionModel:
     threads = settings.threads or torch.get_num_threads()
-    family = load_family(
+    return load_family(
         entry,
         placement,
         vae_pixels=settings.vae_pixels,
         invariant=settings.invariant,
-        compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
+        compiler=partial(
+            compile_unet,
+            compiler=settings.compile,
+            threads=threads,
+            warm=pass_shapes(settings, entry),
+            # Which passes run compiled, and round otherwise, is not to be a matter of time there.
+            aside=not settings.invariant,
+        ),
     )
-    if settings.compile != "none":
-        limits = BatchLimits(settings.max_batch_rows, settings.max_batch_pixels or PIXELS)
-        compile_passes(family, entry, limits)
-    return family
 
 
 def batch_limits(
@@ -153,16 +157,20 @@ def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
     return ThreadTuner.automatic(divide=settings.compile != "openvino")
 
 
-def compile_passes(family: DiffusionModel, entry: ModelEntry, limits: BatchLimits) -> None:
-    """Make a pass of every bucket within the limits, so that no request of the model's default
-    size waits for a compiler."""
-    request = warm_up_request(entry)
-    with torch.inference_mode():
-        (state,) = family.prepare([request])
-        for rows in BUCKETS:
-            if state.rows <= rows <= limits.capacity(request.width * request.height):
-                family.forward([state], rows)
-    logger.info("%s is compiled", entry.name)
+def pass_shapes(settings: Settings, entry: ModelEntry) -> list[PassShape]:
+    """The shapes of passes over pictures of the model's default size: every bucket within the
+    limits, so that no such request waits for a compiler."""
+    limits = BatchLimits(settings.max_batch_rows, settings.max_batch_pixels or PIXELS)
+    width, height = entry.defaults.width, entry.defaults.height
+    scale = entry.architecture.vae_scale
+    # OpenVINO's graph takes texts of any length.
+    chunks = (1, 2) if settings.compile == "inductor" else (1,)
+    return [
+        PassShape(rows, height // scale, width // scale, tokens=77 * count)
+        for count in chunks
+        for rows in BUCKETS
+        if rows <= limits.capacity(width * height)
+    ]
 
 
 def warm_up_request(entry: ModelEntry) -> GenerationRequest:

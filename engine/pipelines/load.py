@@ -1,4 +1,4 @@
-"""From a catalog entry to a loaded family."""
+"""The loading of a model: from a catalog entry to what the engine runs."""
 
 from __future__ import annotations
 
