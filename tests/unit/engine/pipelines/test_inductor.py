@@ -102,16 +102,15 @@ def test_a_shape_runs_compiled_once_it_was_compiled_aside(unet: Any) -> None:
         assert_same(unet, compiled, [shape])
         assert compiled.wait(60)
         assert compiled.compiled(shape, THREADS)
-    # More than dynamo's own limit for one function, or there is nothing to show.
     before = graphs()
-    for shape in SHAPES:
-        assert compiled_blocks(compiled, shape) == 4
+    assert [compiled_blocks(compiled, shape) for shape in SHAPES[:3]] == [4, 4, 4]
     assert_same(unet, compiled, SHAPES)
     assert graphs() == before > 0
 
 
 def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
-    expected = [predict(unet, shape) for shape in SHAPES]
+    shapes = SHAPES[:3]
+    expected = [predict(unet, shape) for shape in shapes]
     compiled = compile_unet(unet, "inductor", threads=THREADS)
     failures: list[Exception] = []
     done = 0
@@ -120,9 +119,9 @@ def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
         nonlocal done
         torch.set_num_threads(THREADS)
         try:
-            while done < len(SHAPES) or not compiled.wait(0):
-                prediction = predict(compiled, SHAPES[done % len(SHAPES)])
-                assert torch.allclose(prediction, expected[done % len(SHAPES)], atol=1e-4)
+            while done < len(shapes) or not compiled.wait(0):
+                prediction = predict(compiled, shapes[done % len(shapes)])
+                assert torch.allclose(prediction, expected[done % len(shapes)], atol=1e-4)
                 done += 1
         except Exception as error:
             failures.append(error)
@@ -132,8 +131,16 @@ def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
     thread.join(120)
     assert not failures
     # The compiler was at work for seconds.
-    assert done > 3 * len(SHAPES)
-    assert all(compiled.compiled(shape, THREADS) for shape in SHAPES)
+    assert done > 10 * len(shapes)
+    assert all(compiled.compiled(shape, THREADS) for shape in shapes)
+
+
+def test_a_pass_does_not_mind_that_another_thread_traces(
+    unet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = compile_unet(unet, "inductor", threads=THREADS, aside=False)
+    monkeypatch.setattr(torch.fx._symbolic_trace, "_is_fx_tracing_flag", True)
+    assert_same(unet, compiled, SHAPES[:2])
 
 
 def test_warm_shapes_are_compiled_from_the_start_and_leave_with_the_unet() -> None:
@@ -153,21 +160,20 @@ def test_warm_shapes_are_compiled_from_the_start_and_leave_with_the_unet() -> No
 def test_a_failing_compiler_fails_no_pass(
     unet: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Here: a text of another width than that of the UNet's layers."""
+    """Here: dynamo's limit, which a second kind of shape hits."""
+    monkeypatch.setattr(inductor_unet, "_ENTRIES", 1)
     compiled = compile_unet(unet, "inductor", threads=THREADS)
-    monkeypatch.setattr(PassShape, "text", lambda self, unet: torch.zeros(self.rows, 77, 5))
-    shape = PassShape(2, 8, 8, 77)
-    sample, times = shape.inputs(unet)
-    text = torch.zeros(2, 77, unet.config.cross_attention_dim)
-    with torch.inference_mode(), caplog.at_level(logging.ERROR):
-        for _ in range(3):
-            compiled(sample, times, encoder_hidden_states=text)
+    first, second = SHAPES[:2]
+    with caplog.at_level(logging.ERROR):
+        for shape in (first, second, second, first):
+            assert_same(unet, compiled, [shape])
             assert compiled.wait(60)
+    assert [compiled.compiled(shape, THREADS) for shape in (first, second)] == [True, False]
     assert len([each for each in caplog.records if "stay uncompiled" in each.message]) == 1
-    assert not compiled.compiled(shape, THREADS)
+    assert [compiled_blocks(compiled, shape) for shape in (first, second)] == [4, 0]
 
     with pytest.raises(RuntimeError, match="cannot be compiled"):
-        compile_unet(unet, "inductor", threads=THREADS, warm=[shape])
+        compile_unet(unet, "inductor", threads=THREADS, warm=[second])
 
 
 def test_the_number_of_shapes_is_bounded(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
