@@ -9,6 +9,7 @@ from typing import Protocol
 from contract.events import Event
 from contract.request import GenerationRequest
 from contract.screening import Action, CheckName
+from models.architectures import SCHEDULERS
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
 
@@ -20,7 +21,8 @@ class ServedModel:
     ``tasks`` are what it can do, ``multiple_of`` is what width and height must divide by, and
     ``defaults`` are what a request to it falls back on. A fine-tuned one has a ``provenance``, and
     its ``size`` in bytes on the disk. ``screening`` says what is done with a
-    picture that a check finds something in; what is not in it is not looked for.
+    picture that a check finds something in; what is not in it is not looked for. ``schedulers`` are
+    the names that its architecture takes.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ServedModel:
     provenance: Provenance | None = None
     size: int | None = None
     screening: Mapping[CheckName, Action] = field(default_factory=dict)
+    schedulers: tuple[str, ...] = SCHEDULERS
 
 
 @dataclass(frozen=True, slots=True)

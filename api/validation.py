@@ -9,7 +9,7 @@ import PIL.Image
 
 from api import arrival, images
 from api.backend import ServedModel
-from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, constraints
+from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, constraints
 from api.parameters import GenerationParameters, Names, ParameterError
 from api.served_models import ServedModels
 from contract.errors import ErrorCode, RequestError
@@ -54,6 +54,7 @@ class Validation:
         model = choice.model
         defaults = model.defaults
         scheduler = parameters.scheduler or defaults.scheduler
+        OneOf(model.schedulers).check("scheduler", scheduler)
         steps = parameters.num_inference_steps
         if steps is None:
             steps = defaults.num_inference_steps

@@ -31,6 +31,7 @@ def served_model(entry: ModelEntry, placement: Placement, settings: Settings) ->
         provenance=None if tuned is None else tuned.provenance,
         size=None if tuned is None else tuned.size,
         screening=settings.screening(entry),
+        schedulers=entry.architecture.schedulers,
     )
 
 

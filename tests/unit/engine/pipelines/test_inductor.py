@@ -34,14 +34,17 @@ SHAPES = [
     PassShape(3, 7, 11, 77),
     PassShape(1, 7, 22, 77),
 ]
-THREADS = torch.get_num_threads()
+THREADS = 1
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_compiled_yet() -> Iterator[None]:
     torch._dynamo.reset()
     counters.clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
     yield
+    torch.set_num_threads(before)
     torch._dynamo.reset()
 
 
