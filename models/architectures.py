@@ -36,7 +36,7 @@ _SCHEDULERS_OF: Final[Mapping[Prediction, tuple[SchedulerName, ...]]] = MappingP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What all models of a family have in common.
+    """The facts that all models of a family have in common.
 
     Attributes:
         name: the family, as catalogs spell it.

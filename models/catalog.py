@@ -105,7 +105,7 @@ Source: TypeAlias = Annotated[
 
 
 class Defaults(_Frozen):
-    """What a request gets for the fields that it leaves out. Sizes are in pixels."""
+    """The values of the fields that a request leaves out. Sizes are in pixels."""
 
     width: Side
     height: Side

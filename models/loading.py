@@ -135,7 +135,7 @@ def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
 
 
 def _absent(pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]) -> dict[str, None]:
-    """``component=None`` for what nobody needs, and for what a model is published without."""
+    """``component=None`` for what is not needed, and for what a model is published without."""
     parameters = inspect.signature(pipeline_class.__init__).parameters
     return {
         name: None

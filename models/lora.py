@@ -92,7 +92,7 @@ def lora_bytes(folder: Path, precision: str) -> int:
     """Bytes that a registered LoRA's weights take in memory.
 
     Args:
-        folder: in the model store. It is named by a hash of what is in it, so the answer is kept.
+        folder: in the model store. It is named by a hash of what is in it, so the result is kept.
         precision: fp32, fp16 or bf16.
 
     Raises:

@@ -63,7 +63,7 @@ class PassShape(NamedTuple):
 
 
 class _Pass(NamedTuple):
-    """What guards look at: the number of CPU threads is among it."""
+    """A shape and the number of CPU threads, which guards look at too."""
 
     shape: PassShape
     threads: int
