@@ -31,7 +31,7 @@ def client_of(app: ASGIApp) -> TestClient:
     return TestClient(RequestIdentity(app, PROTOCOLS), raise_server_exceptions=False)
 
 
-def test_a_sane_request_id_is_kept_and_seen_inside() -> None:
+def test_a_valid_request_id_is_kept_and_seen_inside() -> None:
     response = client_of(echo).get("/", headers={"X-Request-Id": "a.B_9-"})
 
     assert response.headers["x-request-id"] == "a.B_9-"
