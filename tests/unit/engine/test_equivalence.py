@@ -14,7 +14,6 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint impo
 
 from engine.denoising.samplers import SAMPLERS
 from engine.pipelines.stable_diffusion import StableDiffusion
-from models.catalog import SCHEDULERS
 from tests.conftest import ROOT, make_request
 from tests.unit.engine.reference import (
     assert_same_latents,
@@ -52,10 +51,6 @@ def inpaint_reference() -> StableDiffusionInpaintPipeline:
 def inpainter() -> StableDiffusion:
     """A UNet of nine channels, random weights."""
     return StableDiffusion(tiny.inpainting())
-
-
-def test_every_catalog_scheduler_has_a_sampler() -> None:
-    assert set(SAMPLERS) == set(SCHEDULERS)
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
