@@ -14,8 +14,9 @@ from bentoml.exceptions import BentoMLException
 
 from api.backend import ServedLora, ServedModel
 from contract.errors import ErrorCode
-from contract.events import Event, Failed, ends, from_line
+from contract.events import Event, Failed, ends
 from contract.request import GenerationRequest
+from runners.wire import from_line
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from contextlib import aclosing
 import bentoml.legacy
 
 from assembly import environment
-from contract.events import to_line
 from contract.request import GenerationRequest
 from models.catalog import ModelEntry
 from models.placement import Placement
+from runners.wire import to_line
 from settings import Settings
 
 
@@ -36,7 +36,7 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
 
     @bentoml.legacy.Runnable.method(batchable=False)
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:
-        """Run one request; yields its events as lines (see ``contract.events``).
+        """Run one request; yields its events as lines (see ``runners.wire``).
 
         Raises nothing, as BentoML would only break the connection: errors are events too.
         Closing the generator, which BentoML does when the client is gone, cancels the job.

@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 
 from contract.errors import ErrorCode
-from contract.events import Event, Failed, Image, Progress, Queued, to_line
+from contract.events import Event, Failed, Image, Progress, Queued
 from runners.backend import RunnerBackend
+from runners.wire import to_line
 from tests.conftest import make_request
 
 EVENTS: list[Event] = [Queued(0), Progress(1, 2), Image(b"\x89PNG", "image/png", 64, 64, 7)]
