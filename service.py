@@ -15,12 +15,13 @@ from api.native import Native
 from api.openapi import Documentation, picture_responses, prediction_responses
 from assembly import logs, startup
 from assembly.served_models import served_loras, served_model
+from assembly.shutdown import Shutdown
+from assembly.snapshot import Snapshot
 from runners.backend import RunnerBackend
 from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
 from serving.descriptors import ReadyResponse, RequestBody, RequestQuery
 from serving.fallback import FallbackRouter
-from serving.shutdown import Shutdown
 from settings import Settings
 
 with startup.explained():
@@ -36,7 +37,7 @@ runner = build_runner(settings, entries, placement)
 backend = RunnerBackend(
     runner,
     [served_model(entry, placement, settings) for entry in entries],
-    partial(served_loras, placement),
+    Snapshot(partial(served_loras, placement)),
 )
 runners = [runner]
 classification = None
@@ -98,4 +99,4 @@ if classification is not None:
 @svc.on_startup
 async def take_over_signals(_: bentoml.Context) -> None:
     """Finish the work in flight before going down."""
-    Shutdown(drain, settings.drain).install()
+    Shutdown(drain.close, settings.drain).install()

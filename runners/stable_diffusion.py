@@ -8,6 +8,7 @@ from contextlib import aclosing
 import bentoml.legacy
 
 from assembly import environment
+from assembly.shutdown import Shutdown
 from contract.request import GenerationRequest
 from models.catalog import ModelEntry
 from models.placement import Placement
@@ -30,9 +31,12 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
     ) -> None:
         environment.prepare()
         # Imported here, so that the API and supervisor processes stay without torch.
-        from assembly.engine import build_engine
+        from assembly.worker import Worker
 
-        self._engine = build_engine(settings, entries, placement)
+        self._worker = Worker(settings, entries, placement)
+        # A Runnable has no hook for the end of its process; BentoML makes it in the event loop of
+        # the process's server, whose signal handlers are installed by then.
+        Shutdown(self._worker.close, settings.drain).install()
 
     @bentoml.legacy.Runnable.method(batchable=False)
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:
@@ -41,9 +45,7 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
         Raises nothing, as BentoML would only break the connection: errors are events too.
         Closing the generator, which BentoML does when the client is gone, cancels the job.
         """
-        from engine.stream import stream
-
-        async with aclosing(stream(self._engine, request)) as events:
+        async with aclosing(self._worker.generate(request)) as events:
             async for event in events:
                 yield to_line(event)
 

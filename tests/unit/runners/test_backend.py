@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from assembly.snapshot import Snapshot
 from contract.errors import ErrorCode
 from contract.events import Event, Failed, Image, Progress, Queued
 from runners.backend import RunnerBackend
@@ -32,7 +33,7 @@ class Handle:
 
 def events(chunks: Callable[[], AsyncGenerator[str, None]], deadline: float = 300.0) -> list[Event]:
     async def run() -> list[Event]:
-        backend = RunnerBackend(Handle(chunks), [], tuple)
+        backend = RunnerBackend(Handle(chunks), [], Snapshot(tuple))
         return [event async for event in backend.generate(make_request(deadline=deadline))]
 
     return asyncio.run(run())
