@@ -15,9 +15,12 @@ from starlette.testclient import TestClient
 
 from api.app import create_app, middleware
 from api.backend import ServedLora, ServedModel
-from api.classification import Classification
+from api.classifier import BoundedClassifier
 from api.drain import Drain
-from api.native import Native
+from api.endpoints import Handler
+from api.pictures import Pictures
+from api.protocols.base import Protocols
+from api.protocols.native.protocol import NativeProtocol
 from contract.events import Event, Failed, Image, Progress, Queued
 from contract.request import GenerationRequest
 from engine.stages.image_file import encode
@@ -139,6 +142,20 @@ class ShadeClassifier:
         return [0.8 - bright, 0.2, bright]
 
 
+def native_protocols(
+    backend: Any, settings: Settings, classifier: ShadeClassifier | None = None
+) -> Protocols:
+    """The native protocol alone, with the classifier's endpoint if there is one."""
+    bounded = None if classifier is None else BoundedClassifier(classifier, settings)
+    return Protocols([NativeProtocol(Pictures(backend, settings), settings, bounded)])
+
+
+def handler_of(protocols: Protocols, name: str) -> Handler:
+    """The handler of an endpoint, as a host gets it."""
+    (handler,) = (one.handler for one in protocols.endpoints if one.name == name)
+    return handler
+
+
 @pytest.fixture
 def backend() -> ColourBackend:
     return ColourBackend()
@@ -160,14 +177,14 @@ def classifier() -> ShadeClassifier:
 
 
 @pytest.fixture
-def app(
-    backend: ColourBackend, classifier: ShadeClassifier, settings: Settings, drain: Drain
-) -> FastAPI:
-    classification = Classification(classifier, settings)
-    app = create_app(
-        backend, settings, Native(backend, settings), classification, "./static_content"
-    )
-    app.user_middleware.extend(middleware(settings, drain))
+def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Settings) -> Protocols:
+    return native_protocols(backend, settings, classifier)
+
+
+@pytest.fixture
+def app(protocols: Protocols, settings: Settings, drain: Drain) -> FastAPI:
+    app = create_app(protocols, "./static_content")
+    app.user_middleware.extend(middleware(settings, drain, protocols))
     return app
 
 

@@ -13,6 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import request_id
 from api.drain import Drain, DrainGate
 from api.middleware import BodyLimit, RequestIdentity
+from settings import Settings
+from tests.unit.api.conftest import ColourBackend, native_protocols
+
+PROTOCOLS = native_protocols(ColourBackend(), Settings())
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
 
@@ -24,7 +28,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def client_of(app: ASGIApp) -> TestClient:
-    return TestClient(RequestIdentity(app), raise_server_exceptions=False)
+    return TestClient(RequestIdentity(app, PROTOCOLS), raise_server_exceptions=False)
 
 
 def test_a_sane_request_id_is_kept_and_seen_inside() -> None:
@@ -98,7 +102,8 @@ def test_nothing_is_buffered() -> None:
             await asyncio.sleep(60)
 
         app = RequestIdentity(
-            DrainGate(BodyLimit(StreamingResponse(stream()), max_bytes=10), Drain())
+            DrainGate(BodyLimit(StreamingResponse(stream()), max_bytes=10), Drain(), PROTOCOLS),
+            PROTOCOLS,
         )
         await app(dict(SCOPE), receive, send)
 

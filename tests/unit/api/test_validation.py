@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 from dynamicprompts.wildcards.values import WildcardValues
 
-from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.parameters import GenerationParameters
 from api.served_models import ServedModels
 from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
@@ -27,15 +27,27 @@ def validation(backend: ColourBackend, settings: Settings) -> Validation:
     return Validation(settings, ServedModels(backend, settings))
 
 
+def txt2img(**fields: Any) -> GenerationParameters:
+    return GenerationParameters(task="txt2img", **fields)
+
+
+def img2img(picture: bytes, **fields: Any) -> GenerationParameters:
+    return GenerationParameters(task="img2img", init_image=picture, **fields)
+
+
+def inpaint(picture: bytes, mask: bytes, **fields: Any) -> GenerationParameters:
+    return GenerationParameters(task="inpaint", init_image=picture, mask=mask, **fields)
+
+
 def refusal(validation: Validation, **fields: Any) -> RequestError:
-    body = Img2ImgBody(**{"prompt": "x", **fields})
+    parameters = img2img(PICTURE, **{"prompt": "x", **fields})
     with pytest.raises(RequestError) as refused:
-        validation.img2img(body, PICTURE, "r")
+        validation.request(parameters, "r")
     return refused.value
 
 
 def test_the_model_fills_in_what_is_absent(validation: Validation) -> None:
-    request = validation.txt2img(Txt2ImgBody(prompt="x"), "r")
+    request = validation.request(txt2img(prompt="x"), "r")
 
     assert (request.request_id, request.model, request.prompt) == ("r", "tiny", "x")
     assert (request.width, request.height) == (TINY.defaults.width, TINY.defaults.height)
@@ -66,7 +78,7 @@ def test_given_fields_are_kept(validation: Validation) -> None:
         "model": "tiny",
         "output_format": "webp",
     }
-    request = validation.txt2img(Txt2ImgBody(**fields), "r")
+    request = validation.request(txt2img(**fields), "r")
 
     assert {name: getattr(request, name) for name in fields} == fields
 
@@ -75,7 +87,7 @@ def test_given_fields_are_kept(validation: Validation) -> None:
 def test_a_missing_seed_is_random_and_fits_a_json_number(
     validation: Validation, seed: int | None
 ) -> None:
-    seeds = {validation.txt2img(Txt2ImgBody(prompt="x", seed=seed), "r").seed for _ in range(20)}
+    seeds = {validation.request(txt2img(prompt="x", seed=seed), "r").seed for _ in range(20)}
 
     assert len(seeds) == 20
     assert all(0 <= seed < 2**53 for seed in seeds)
@@ -102,7 +114,7 @@ def test_ranges(
 ) -> None:
     for value in good:
         fields = {"prompt": "x", "width": 64, "height": 64, "strength": 1.0, field: value}
-        validation.img2img(Img2ImgBody(**fields), PICTURE, "r")
+        validation.request(img2img(PICTURE, **fields), "r")
     for value in bad:
         error = refusal(validation, **{field: value})
         assert error.code is ErrorCode.OUT_OF_RANGE
@@ -125,7 +137,7 @@ def test_area_limit(validation: Validation) -> None:
 
 
 def test_lcm_has_fewer_steps(validation: Validation) -> None:
-    validation.txt2img(Txt2ImgBody(prompt="x", scheduler="lcm", num_inference_steps=50), "r")
+    validation.request(txt2img(prompt="x", scheduler="lcm", num_inference_steps=50), "r")
     error = refusal(validation, scheduler="lcm", num_inference_steps=51)
 
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "num_inference_steps")
@@ -157,8 +169,8 @@ def test_strength_leaves_at_least_one_step(validation: Validation) -> None:
 def test_img2img_size(
     validation: Validation, width: int | None, height: int | None, expected: tuple[int, int]
 ) -> None:
-    body = Img2ImgBody(prompt="x", width=width, height=height)
-    request = validation.img2img(body, PICTURE, "r")
+    parameters = img2img(PICTURE, prompt="x", width=width, height=height)
+    request = validation.request(parameters, "r")
 
     assert (request.width, request.height) == expected
     assert request.init_image is not None
@@ -168,8 +180,8 @@ def test_img2img_size(
 
 def test_every_picture_has_a_valid_seed(validation: Validation) -> None:
     last = 2**53 - 1
-    body = Txt2ImgBody(prompt="x", num_images=8, seed=last - 7)
-    assert validation.txt2img(body, "r").seed == last - 7
+    parameters = txt2img(prompt="x", num_images=8, seed=last - 7)
+    assert validation.request(parameters, "r").seed == last - 7
 
     error = refusal(validation, num_images=8, seed=last - 6)
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "seed")
@@ -181,7 +193,7 @@ def test_a_random_seed_leaves_room_for_its_followers(
 ) -> None:
     monkeypatch.setattr("secrets.randbelow", lambda end: end - 1)
 
-    assert validation.txt2img(Txt2ImgBody(prompt="x", num_images=8), "r").seed == 2**53 - 8
+    assert validation.request(txt2img(prompt="x", num_images=8), "r").seed == 2**53 - 8
 
 
 @pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint"])
@@ -191,9 +203,9 @@ def test_a_model_does_only_its_tasks(
     others = tuple(other for other in TINY.tasks if other != task)
     backend.models = [replace(TINY, tasks=others)]
     admit: dict[str, Callable[[], Any]] = {
-        "txt2img": lambda: validation.txt2img(Txt2ImgBody(prompt="x"), "r"),
-        "img2img": lambda: validation.img2img(Img2ImgBody(prompt="x"), PICTURE, "r"),
-        "inpaint": lambda: validation.inpaint(InpaintBody(prompt="x"), PICTURE, PICTURE, "r"),
+        "txt2img": lambda: validation.request(txt2img(prompt="x"), "r"),
+        "img2img": lambda: validation.request(img2img(PICTURE, prompt="x"), "r"),
+        "inpaint": lambda: validation.request(inpaint(PICTURE, PICTURE, prompt="x"), "r"),
     }
 
     for other in others:
@@ -209,8 +221,8 @@ def test_a_model_does_only_its_tasks(
 def test_inpainting_takes_picture_and_mask_to_the_same_size(validation: Validation) -> None:
     mask = PIL.Image.new("L", (40, 20), 0)
     mask.paste(255, (20, 0, 40, 20))
-    body = InpaintBody(prompt="x", width=128, height=64)
-    request = validation.inpaint(body, PICTURE, uploads.encode(mask), "r")
+    parameters = inpaint(PICTURE, uploads.encode(mask), prompt="x", width=128, height=64)
+    request = validation.request(parameters, "r")
 
     assert request.strength == 1
     assert request.init_image is not None
@@ -224,7 +236,7 @@ def test_inpainting_takes_picture_and_mask_to_the_same_size(validation: Validati
 def test_masks_of_every_kind(validation: Validation, name: str) -> None:
     data, size, _ = uploads.ODD[name]
     picture = uploads.encode(PIL.Image.new("RGB", size))
-    request = validation.inpaint(InpaintBody(prompt="x", width=64, height=64), picture, data, "r")
+    request = validation.request(inpaint(picture, data, prompt="x", width=64, height=64), "r")
 
     assert request.mask is not None
     assert len(request.mask) == 64 * 64
@@ -232,12 +244,14 @@ def test_masks_of_every_kind(validation: Validation, name: str) -> None:
 
 def test_a_turned_mask_fits_a_turned_picture(validation: Validation) -> None:
     turned, _, _ = uploads.ODD["rotated-jpeg"]
-    validation.inpaint(InpaintBody(prompt="x"), turned, turned, "r")
+    validation.request(inpaint(turned, turned, prompt="x"), "r")
 
     with pytest.raises(RequestError) as refused:
-        validation.inpaint(InpaintBody(prompt="x"), turned, PICTURE, "r")
+        validation.request(inpaint(turned, PICTURE, prompt="x"), "r")
     assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "mask")
-    assert refused.value.message == ("mask must have the size of img, 20 x 40 pixels, got 40 x 20")
+    assert refused.value.message == (
+        "mask must have the size of init_image, 20 x 40 pixels, got 40 x 20"
+    )
 
 
 @pytest.mark.parametrize("name", uploads.BROKEN)
@@ -245,25 +259,25 @@ def test_broken_masks_are_refused(validation: Validation, name: str) -> None:
     data, code = uploads.BROKEN[name]
 
     with pytest.raises(RequestError) as refused:
-        validation.inpaint(InpaintBody(prompt="x"), PICTURE, data, "r")
+        validation.request(inpaint(PICTURE, data, prompt="x"), "r")
     assert (refused.value.code, refused.value.field) == (code, "mask")
 
 
 def test_the_body_is_checked_before_the_picture_is_decoded(validation: Validation) -> None:
     with pytest.raises(RequestError, match="scheduler"):
-        validation.img2img(Img2ImgBody(prompt="x", scheduler="?"), b"no picture", "r")
+        validation.request(img2img(b"no picture", prompt="x", scheduler="?"), "r")
 
 
 def test_a_template_is_expanded_for_each_picture(validation: Validation) -> None:
     template = "a {red|green|blue} {2$$apple|pear|plum}"
-    body = Txt2ImgBody(prompt=template, expand_prompt=True, num_images=8, seed=40)
-    request = validation.txt2img(body, "r")
+    parameters = txt2img(prompt=template, expand_prompt=True, num_images=8, seed=40)
+    request = validation.request(parameters, "r")
 
     assert len(set(request.prompts)) > 1
     assert request.prompt == request.prompts[0]
     for index, prompt in enumerate(request.prompts):
-        alone = validation.img2img(
-            Img2ImgBody(prompt=template, expand_prompt=True, seed=40 + index), PICTURE, "r"
+        alone = validation.request(
+            img2img(PICTURE, prompt=template, expand_prompt=True, seed=40 + index), "r"
         )
         assert alone.prompts == (prompt,) == (alone.prompt,)
 
@@ -272,25 +286,25 @@ def test_a_template_is_expanded_for_each_picture(validation: Validation) -> None
 def test_braces_are_text_unless_asked_otherwise(
     validation: Validation, expand: bool | None
 ) -> None:
-    body = Txt2ImgBody(prompt="a {red|green} __apple__ {", expand_prompt=expand)
-    request = validation.txt2img(body, "r")
+    parameters = txt2img(prompt="a {red|green} __apple__ {", expand_prompt=expand)
+    request = validation.request(parameters, "r")
 
     assert request.prompt == "a {red|green} __apple__ {"
     assert request.prompts == ()
 
 
 def test_the_negative_prompt_is_not_expanded(validation: Validation) -> None:
-    body = Txt2ImgBody(prompt="{a|a}", negative_prompt="{b|c}", expand_prompt=True)
-    assert validation.txt2img(body, "r").negative_prompt == "{b|c}"
+    parameters = txt2img(prompt="{a|a}", negative_prompt="{b|c}", expand_prompt=True)
+    assert validation.request(parameters, "r").negative_prompt == "{b|c}"
 
 
 def test_what_a_template_becomes_is_limited_too(settings: Settings, backend: ColourBackend) -> None:
     wildcards = Wildcards({"long": WildcardValues.from_items(["x" * 1_001])})
     validation = Validation(settings, ServedModels(backend, settings), wildcards)
-    validation.txt2img(Txt2ImgBody(prompt="__long__", expand_prompt=True), "r")
+    validation.request(txt2img(prompt="__long__", expand_prompt=True), "r")
 
     with pytest.raises(RequestError) as refused:
-        validation.txt2img(Txt2ImgBody(prompt="__long____long__", expand_prompt=True), "r")
+        validation.request(txt2img(prompt="__long____long__", expand_prompt=True), "r")
     assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "prompt")
     assert refused.value.message == (
         "prompt must be at most 2000 characters long once it is expanded, got 2002"

@@ -16,13 +16,12 @@ from starlette.testclient import TestClient
 
 from api import request_id
 from api.drain import Drain, DrainGate
-from api.native import Native
 from contract.errors import ErrorCode
 from contract.events import Event, Failed, Queued
 from contract.request import GenerationRequest
 from settings import Settings
 from tests import uploads
-from tests.unit.api.conftest import PREVIEW, ColourBackend
+from tests.unit.api.conftest import PREVIEW, ColourBackend, handler_of, native_protocols
 
 ACCEPT = {"Accept": "text/event-stream"}
 Message = MutableMapping[str, Any]
@@ -55,7 +54,7 @@ class Visit:
     """
 
     def __init__(self, backend: Any, settings: Settings, drain: Drain | None = None) -> None:
-        self._native = Native(backend, settings)
+        self._protocols = native_protocols(backend, settings)
         self._drain = drain or Drain()
         self._left = asyncio.Event()
         self._asked = False
@@ -83,10 +82,10 @@ class Visit:
         scope = {"type": "http", "method": "POST", "path": "/txt2img", "headers": headers}
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            response = await self._native.txt2img(Request(scope, receive))
+            response = await handler_of(self._protocols, "txt2img")(Request(scope, receive))
             await response(scope, receive, send)
 
-        await DrainGate(app, self._drain)(scope, self._receive, self._send)
+        await DrainGate(app, self._drain, self._protocols)(scope, self._receive, self._send)
 
     async def _receive(self) -> Message:
         if not self._asked:
@@ -244,7 +243,7 @@ def test_each_event_is_sent_at_once(settings: Settings) -> None:
 def test_comments_keep_a_waiting_connection_alive(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.event_stream.KEEP_ALIVE_SECONDS", 0.001)
+    monkeypatch.setattr("api.protocols.native.event_stream.KEEP_ALIVE_SECONDS", 0.001)
 
     async def run() -> str:
         backend = ColourBackend()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.schemas import Img2ImgBody, Txt2ImgBody
+from api.protocols.native.schemas import Img2ImgBody, Txt2ImgBody
 from contract.errors import ErrorCode, RequestError
 
 

@@ -1,4 +1,4 @@
-"""A request's events while it runs, as server-sent events.
+"""The event stream: a request's events while it runs, as server-sent events.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -17,9 +17,9 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api import errors, responses
 from api.disconnect import cancel_on_disconnect
-from api.schemas import GeneratedImage
+from api.protocols.native import errors, responses
+from api.protocols.native.results import GeneratedImage
 from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, Image, Progress, Queued, ends
 from contract.request import GenerationRequest
@@ -39,7 +39,7 @@ class EventStream(StreamingResponse):
     when the client leaves: that cancels the request's jobs.
 
     Args:
-        first: the first event, not a ``Failed``: that could still be an answer of its own.
+        first: the first event, not a ``Failed``: that could still be a response of its own.
         events: the events after it.
         wanted: the request.
     """
@@ -64,7 +64,7 @@ class EventStream(StreamingResponse):
         await send(start)
         try:
             async with aclosing(self._events), aclosing(self._chunks):
-                # Nobody is there to be told that the client has left.
+                # The client that left reads no error.
                 with suppress(RequestError):
                     await cancel_on_disconnect(receive, self._send_chunks(send))
         except asyncio.CancelledError:

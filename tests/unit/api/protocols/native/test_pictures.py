@@ -12,12 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from api.native import Native
 from contract.errors import ErrorCode
 from contract.events import Failed
 from settings import Settings
 from tests import uploads
-from tests.unit.api.conftest import TINY, ColourBackend
+from tests.unit.api.conftest import TINY, ColourBackend, handler_of, native_protocols
 
 PICTURE = uploads.encode(uploads.red_and_blue())
 
@@ -117,6 +116,26 @@ def test_inpaint_names_the_missing_part(client: TestClient, name: str) -> None:
 
     assert response.status_code == 400
     assert error_of(response)["field"] == name
+
+
+@pytest.mark.parametrize(
+    ("pictures", "field", "message"),
+    [
+        ({"mask": uploads.encode(PIL.Image.new("L", (20, 40)))}, "mask", None),
+        ({"img": b"no picture"}, "img", "img must be a picture in one of the formats"),
+        ({"img": b""}, "img", "img is empty"),
+    ],
+)
+def test_errors_name_the_parts_of_the_form(
+    client: TestClient, pictures: dict[str, bytes], field: str, message: str | None
+) -> None:
+    files = {"img": PICTURE, "mask": PICTURE, "data": b'{"prompt": "x"}', **pictures}
+    error = error_of(client.post("/inpaint", files=files))
+
+    assert error["field"] == field
+    size = "x".join(map(str, uploads.red_and_blue().size)).replace("x", " x ")
+    expected = message or f"mask must have the size of img, {size} pixels, got 20 x 40"
+    assert error["message"].startswith(expected)
 
 
 def test_several_pictures_are_json_in_the_order_of_their_seeds(client: TestClient) -> None:
@@ -274,8 +293,8 @@ def test_a_client_that_leaves_cancels_its_job(
             await asyncio.sleep(0)
             return messages.pop(0)
 
-        endpoint = getattr(Native(backend, settings), name)
-        response: Response = await endpoint(Request(scope, receive))
+        handler = handler_of(native_protocols(backend, settings), name)
+        response: Response = await handler(Request(scope, receive))
         return response.status_code
 
     assert asyncio.run(leave()) == 499
@@ -290,7 +309,8 @@ def test_a_client_that_leaves_during_its_upload_starts_no_job(settings: Settings
         async def receive() -> Any:
             return {"type": "http.disconnect"}
 
-        response = await Native(backend, settings).txt2img(Request(scope, receive))
+        handler = handler_of(native_protocols(backend, settings), "txt2img")
+        response = await handler(Request(scope, receive))
         return response.status_code
 
     assert asyncio.run(leave()) == 499
