@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from api import errors
 from contract.errors import ErrorCode, RequestError
 
 # Seconds after which a load balancer may look again.
@@ -31,8 +30,9 @@ def routes(
     async def readyz(_: Request) -> Response:
         if await ready():
             return PlainTextResponse("ok\n")
-        return errors.response(
-            RequestError(ErrorCode.NOT_READY, "the service is not ready", retry_after=_RETRY_AFTER)
+        # Rendered by the middleware, as the protocols' errors are.
+        raise RequestError(
+            ErrorCode.NOT_READY, "the service is not ready", retry_after=_RETRY_AFTER
         )
 
     def measured(_: Request) -> Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 
 import numpy as np
 import numpy.typing as npt
@@ -54,10 +53,8 @@ class LocalBackend:
     async def ready(self) -> bool:
         return not self._closing
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        async with aclosing(self._worker.generate(request)) as events:
-            async for event in events:
-                yield event
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        return self._worker.generate(request)
 
     async def close(self, seconds: float) -> None:
         """See ``Worker.close``."""
