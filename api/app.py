@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -48,7 +49,7 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
         """Starlette's own refusals, of unknown paths and methods."""
         code = errors.CODES.get(error.status_code, ErrorCode.INVALID_REQUEST)
         refusal = RequestError(code, f"{request.method} {request.url.path}: {error.detail}")
-        response = error_response(refusal, protocols.of(request.scope).error_response)
+        response = error_response(refusal, partial(protocols.error_response, request.scope))
         response.headers.update(error.headers or {})
         return response
 

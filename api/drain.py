@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -66,7 +67,7 @@ class DrainGate:
         self._protocols = protocols
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _ALWAYS_OPEN:
+        if scope["type"] != "http" or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         started = False
@@ -85,8 +86,11 @@ class DrainGate:
             refused = not await self._drain.run(self._app, scope, receive, send_noting)
         if refused and not started:
             error = RequestError(ErrorCode.NOT_READY, "the service is shutting down")
-            response = error_response(error, self._protocols.of(scope).error_response)
+            response = error_response(error, partial(self._protocols.error_response, scope))
             await response(scope, receive, send_noting)
+
+    def _is_open(self, path: str) -> bool:
+        return path in _ALWAYS_OPEN or self._protocols.serves_while_draining(path)
 
 
 async def _call(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,6 +28,7 @@ class Endpoint:
         request_body: OpenAPI request body object, with one media type; None where there is none.
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
+        while_draining: whether it answers while the service goes down, as a probe of liveness does.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Endpoint:
     request_body: dict[str, Any] | None = None
     parameters: Sequence[dict[str, Any]] = ()
     responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
+    while_draining: bool = False
 
     def operation_id(self, method: str) -> str:
         """The id of one of its methods: the name itself for the last one, else with the method."""

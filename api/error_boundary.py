@@ -18,14 +18,28 @@ logger = logging.getLogger(__name__)
 Renderer = Callable[[RequestError], Response]
 
 
+def request_error(error: Exception) -> RequestError:
+    """The error that a client is told of for any exception; logs those that are our own faults."""
+    match error:
+        case RequestError():
+            if error.code is ErrorCode.INTERNAL:
+                logger.error("internal error: %s", error.message)
+            return error
+        case ClientDisconnect():
+            return client_left()
+        case _:
+            logger.error("internal error", exc_info=error)
+            return RequestError(ErrorCode.INTERNAL, "unexpected exception")
+
+
 def error_response(error: Exception, render: Renderer) -> Response:
-    """Log what is a fault of the service, and render any exception.
+    """Render any exception in the client's protocol.
 
     Args:
         error: a ``RequestError``, a client that left during its upload, or a fault.
         render: ``error_response`` of the protocol that the client speaks.
     """
-    return render(_request_error(error))
+    return render(request_error(error))
 
 
 def guarded(endpoint: Endpoint, render: Renderer) -> Handler:
@@ -38,7 +52,7 @@ def guarded(endpoint: Endpoint, render: Renderer) -> Handler:
             return error_response(error, render)
 
     handler.__name__ = handler.__qualname__ = endpoint.name
-    handler.__doc__ = endpoint.description or endpoint.summary
+    handler.__doc__ = endpoint.description
     return handler
 
 
@@ -63,16 +77,3 @@ async def call_guarded(
         if started:
             raise
         await response(scope, receive, send)
-
-
-def _request_error(error: Exception) -> RequestError:
-    match error:
-        case RequestError():
-            if error.code is ErrorCode.INTERNAL:
-                logger.error("internal error: %s", error.message)
-            return error
-        case ClientDisconnect():
-            return client_left()
-        case _:
-            logger.error("internal error", exc_info=error)
-            return RequestError(ErrorCode.INTERNAL, "unexpected exception")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,7 +41,7 @@ class RequestIdentity:
         token = request_id.current.set(name)
         try:
             with arrival.noted():
-                render = self._protocols.of(scope).error_response
+                render = partial(self._protocols.error_response, scope)
                 await call_guarded(self._app, scope, receive, send_named, render)
         finally:
             request_id.current.reset(token)

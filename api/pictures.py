@@ -10,12 +10,13 @@ from starlette.types import Receive
 from api import request_id
 from api.backend import Backend
 from api.disconnect import cancel_on_disconnect
+from api.error_boundary import request_error
 from api.parameters import GenerationParameters
 from api.served_models import ServedModels
 from api.uploads import Uploads
 from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
-from contract.events import Event, Failed, Image
+from contract.events import Event, Failed, Image, ends
 from contract.request import GenerationRequest
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS, Wildcards
@@ -70,8 +71,8 @@ class Pictures:
     ) -> tuple[Event, AsyncGenerator[Event, None]]:
         """Start a request; returns its first event, which is no ``Failed``, and those after it.
 
-        Closing the iterator cancels the jobs: it is the caller's to close, also when the client
-        leaves (``api.disconnect``).
+        The iterator raises nothing: it ends with the last ``Image`` or one ``Failed``. Closing it
+        cancels the jobs; the caller does so, also when the client leaves (``api.event_stream``).
 
         Raises:
             RequestError: the request was refused at once, or the client has left before.
@@ -82,7 +83,7 @@ class Pictures:
         except BaseException:
             await events.aclose()
             raise
-        return first, events
+        return first, _complete(events)
 
     async def _images(self, wanted: GenerationRequest) -> list[Image]:
         images: list[Image] = []
@@ -104,3 +105,19 @@ async def _first(events: AsyncGenerator[Event, None]) -> Event:
     if isinstance(event, Failed):
         raise event.to_error()
     return event
+
+
+async def _complete(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """The events with a ``Failed`` for an exception, and at an end without a last picture."""
+    async with aclosing(events):
+        while True:
+            try:
+                event = await anext(events)
+                if isinstance(event, Failed):
+                    raise event.to_error()
+            except Exception as error:
+                yield Failed.from_error(request_error(error))
+                return
+            yield event
+            if ends(event):
+                return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,11 +50,18 @@ class Protocols:
 
     Args:
         protocols: the first one renders errors of the paths that none of them owns.
+
+    Raises:
+        ValueError: two of them have the same endpoint, operation or schema name.
     """
 
     def __init__(self, protocols: Sequence[Protocol]) -> None:
-        self._default = protocols[0]
         self._protocols = tuple(protocols)
+        endpoints = [one for protocol in protocols for one in protocol.endpoints]
+        _check_unique(f"{method} {one.path}" for one in endpoints for method in one.methods)
+        _check_unique(one.name for one in endpoints)
+        _check_unique(name for protocol in protocols for name in protocol.schemas)
+        self._open_paths = frozenset(one.path for one in endpoints if one.while_draining)
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -67,13 +75,20 @@ class Protocols:
     @property
     def schemas(self) -> dict[str, Any]:
         """The named JSON Schemas of all of them."""
-        return {
-            name: schema
-            for protocol in self._protocols
-            for name, schema in protocol.schemas.items()
-        }
+        return dict(ChainMap(*(dict(protocol.schemas) for protocol in self._protocols)))
 
-    def of(self, scope: Scope) -> Protocol:
-        """The protocol that owns a request's path."""
+    def error_response(self, scope: Scope, error: RequestError) -> Response:
+        """Render an error in the protocol that owns the path of a request."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return next((one for one in self._protocols if one.owns(path)), self._default)
+        owners = (one for one in self._protocols if one.owns(path))
+        return next(owners, self._protocols[0]).error_response(error)
+
+    def serves_while_draining(self, path: str) -> bool:
+        """Whether a path answers while the service goes down, as probes of liveness do."""
+        return path in self._open_paths
+
+
+def _check_unique(names: Iterable[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{name} is there {count} times")

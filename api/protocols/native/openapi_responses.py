@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api import event_stream
 from api.errors import DESCRIPTIONS
-from api.protocols.native import event_stream
 from api.protocols.native.errors import ErrorBody
 from api.protocols.native.model_list import ModelList
 from api.protocols.native.responses import JSON, MAX_WARNINGS_CHARS

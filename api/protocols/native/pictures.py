@@ -10,11 +10,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import forms, negotiation
+from api import event_stream, forms, negotiation
+from api.event_stream import EventStream
 from api.parameters import GenerationParameters, fields_named
 from api.pictures import Pictures
-from api.protocols.native import event_stream, responses
-from api.protocols.native.event_stream import EventStream
+from api.protocols.native import responses
+from api.protocols.native.event_stream import write
 from api.protocols.native.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
 from api.uploads import media_type, unsupported
 from contract.errors import ErrorCode, RequestError
@@ -97,7 +98,7 @@ class PictureEndpoints:
         if accepted == event_stream.MEDIA_TYPE:
             wanted = replace(wanted, wants_progress=True)
             first, events = await self._pictures.stream(wanted, request.receive)
-            return EventStream(first, events, wanted)
+            return EventStream(first, events, write, responses.common_headers(wanted))
         if wanted.wants_previews:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,

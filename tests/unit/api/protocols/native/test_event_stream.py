@@ -243,7 +243,7 @@ def test_each_event_is_sent_at_once(settings: Settings) -> None:
 def test_comments_keep_a_waiting_connection_alive(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.protocols.native.event_stream.KEEP_ALIVE_SECONDS", 0.001)
+    monkeypatch.setattr("api.event_stream.KEEP_ALIVE_SECONDS", 0.001)
 
     async def run() -> str:
         backend = ColourBackend()
