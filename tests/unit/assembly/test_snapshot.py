@@ -83,8 +83,8 @@ def test_an_abandoned_look_is_not_taken_for_one_that_was_made() -> None:
 
 
 def test_a_look_that_fails_leaves_what_was_there() -> None:
-    values = iter([1])
-    snapshot = Snapshot(values.__next__)
-    with pytest.raises(RuntimeError):
+    values = [1]
+    snapshot = Snapshot(values.pop)
+    with pytest.raises(IndexError):
         asyncio.run(snapshot.refresh())
     assert snapshot.value == 1
