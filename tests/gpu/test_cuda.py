@@ -20,6 +20,7 @@ from models.catalog import load_catalog
 from models.placement import Placement
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client
+from tests.unit.engine.reference import prepare
 
 pytestmark = [
     pytest.mark.gpu,
@@ -68,7 +69,7 @@ def test_the_measured_budget_fits_into_the_memory() -> None:
     rows = min(pixels // (256 * 256), 512)
     assert rows >= 8
     with torch.inference_mode():
-        states = family.prepare([make_request(width=256, height=256)])
+        states = prepare(family, [make_request(width=256, height=256)])
         family.forward(states, rows)
 
 

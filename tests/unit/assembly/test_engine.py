@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from assembly.engine import model_source, screens, warm_up
-from contract.observer import Silent
+from contract.observer import NullObserver
 from engine.engine import Engine
 from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
@@ -40,7 +40,7 @@ def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:
     source = model_source(settings, entry, Placement("cpu", "fp32"))
     engine = Engine(
         WeightCache.preloaded({"embedded": source.load()}),
-        screens=screens(settings, (entry,), Silent()),
+        screens=screens(settings, (entry,), NullObserver()),
     )
     warm_up(engine, entry)
     engine.close()
@@ -48,10 +48,10 @@ def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:
 
 def test_nudity_is_not_loaded_where_nobody_looks_for_it() -> None:
     program = (
-        "import sys; from contract.observer import Silent; "
+        "import sys; from contract.observer import NullObserver; "
         "from models.catalog import load_catalog; "
         "from assembly.engine import screens; from settings import Settings; "
-        "screens(Settings(screen_blank='reject'), tuple(load_catalog()), Silent()); "
+        "screens(Settings(screen_blank='reject'), tuple(load_catalog()), NullObserver()); "
         "assert not {'nudenet', 'onnxruntime', 'cv2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -16,11 +16,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint impo
     StableDiffusionInpaintPipeline,
 )
 
-from contract.request import GenerationRequest
+from contract.request import GenerationRequest, Segment
 from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter
-from engine.pipelines.base import NO_ADAPTERS
+from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from tests.conftest import make_request
 
@@ -77,6 +77,25 @@ def stock(pipeline: Any, request: GenerationRequest, output_type: str) -> Any:
     return pipe(**arguments).images
 
 
+def prepare(
+    model: DiffusionModel,
+    requests: Sequence[GenerationRequest],
+    adapters: Mapping[str, Adapter] = NO_ADAPTERS,
+) -> list[DenoisingState]:
+    """Prepare requests of one segment each."""
+    return model.prepare(
+        [SegmentRequest(request, Segment(request.model)) for request in requests], adapters
+    )
+
+
+def decode(model: DiffusionModel, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
+    """Decode states, all of which can be decoded."""
+    pictures = model.decode(states)
+    for picture in pictures:
+        assert isinstance(picture, PIL.Image.Image)
+    return [picture for picture in pictures if isinstance(picture, PIL.Image.Image)]
+
+
 def denoise(
     family: StableDiffusion,
     requests: Sequence[GenerationRequest],
@@ -84,7 +103,7 @@ def denoise(
 ) -> list[DenoisingState]:
     """Run the requests in shared passes; each leaves when it is finished."""
     with torch.inference_mode():
-        states = family.prepare(requests, adapters)
+        states = prepare(family, requests, adapters)
         while running := [state for state in states if not state.finished]:
             rows = sum(state.rows for state in running)
             for state, prediction in zip(running, family.forward(running, rows), strict=True):
@@ -106,6 +125,6 @@ def assert_same_latents(
 
 def assert_same_picture(family: StableDiffusion, state: DenoisingState, expected: Any) -> None:
     with torch.inference_mode():
-        (picture,) = family.decode([state])
+        (picture,) = decode(family, [state])
     difference = np.asarray(picture).astype(int) - np.asarray(expected).astype(int)
     assert np.abs(difference).max() <= 1

@@ -19,6 +19,7 @@ from tests.conftest import ROOT, make_request
 from tests.unit.engine.reference import (
     assert_same_latents,
     assert_same_picture,
+    decode,
     denoise,
     in_channels_last,
     request_for,
@@ -140,7 +141,7 @@ def test_what_is_not_painted_stays(family: StableDiffusion, photo: bytes) -> Non
     request = make_request(init_image=photo, mask=mask.tobytes(), strength=1.0, scheduler="euler_a")
     (state,) = denoise(family, [request])
     with torch.inference_mode():
-        (picture,) = family.decode([state])
+        (picture,) = decode(family, [state])
     given = np.frombuffer(photo, np.uint8).reshape(64, 64, 3).astype(int)
     difference = np.abs(np.asarray(picture).astype(int) - given).mean(axis=(0, 2))
     assert difference[:24].mean() < 10

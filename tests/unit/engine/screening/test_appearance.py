@@ -33,7 +33,8 @@ def decoded(family: StableDiffusion, pictures: Sequence[PIL.Image.Image]) -> lis
     with torch.inference_mode():
         posteriors = autoencoder.encode(keys)
         latents = [autoencoder.sample(posteriors[key], generator) for key in keys]
-        return autoencoder.decode(torch.cat(latents))
+        decoded = autoencoder.decode(torch.cat(latents))
+    return [each for each in decoded if isinstance(each, PIL.Image.Image)]
 
 
 def plain(colour: tuple[int, int, int]) -> PIL.Image.Image:
