@@ -55,7 +55,7 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
 
     app = Application(
         title="Stable Diffusion",
-        summary="Pictures from text, from text and a picture, and inpainted",
+        summary="Pictures from text, from text and a picture, and by inpainting",
         version=VERSION,
         servers=[{"url": "."}],
         openapi_url="/docs.json",
@@ -65,7 +65,9 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
     )
     app.schemas = protocols.schemas
     for endpoint in protocols.endpoints:
-        documentation: dict[str, Any] = {"parameters": list(endpoint.parameters)}
+        documentation: dict[str, Any] = {}
+        if endpoint.parameters:
+            documentation["parameters"] = list(endpoint.parameters)
         if endpoint.request_body is not None:
             documentation["requestBody"] = endpoint.request_body
         for method in endpoint.methods:

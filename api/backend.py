@@ -17,10 +17,10 @@ from models.finetuned import Provenance
 class ServedModel:
     """A model that is being served.
 
-    ``tasks`` are what it can do, ``multiple_of`` is what width and height must divide by, and
-    ``defaults`` are what a request to it falls back on. A fine-tuned one has a ``provenance``, and
-    its ``size`` in bytes on the disk. ``screening`` says what is done with a
-    picture that a check finds something in; what is not in it is not looked for.
+    ``tasks`` are those it can do; width and height must be multiples of ``multiple_of``;
+    ``defaults`` are for parameters that a request leaves out. A fine-tuned one has a
+    ``provenance``, and its ``size`` in bytes on the disk. ``screening`` has the action on a picture
+    that a check finds something in; checks that are absent are not made.
     """
 
     name: str
@@ -84,5 +84,5 @@ class Backend(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether the models are loaded and have made a picture."""
+        """Whether the models are loaded and have generated a picture."""
         ...

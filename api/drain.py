@@ -12,7 +12,7 @@ from api.error_boundary import error_response
 from api.protocols.base import Protocols
 from contract.errors import ErrorCode, RequestError
 
-# What orchestrators and operators look at while the service goes down.
+# The paths that orchestrators and operators look at while the service shuts down.
 _ALWAYS_OPEN = frozenset({"/livez", "/healthz", "/metrics"})
 
 
@@ -28,7 +28,7 @@ class Drain:
         self.draining = True
 
     async def finish(self, seconds: float) -> None:
-        """Wait for the work in flight; what is not done after ``seconds`` is cancelled."""
+        """Wait for the work in flight; unfinished work is cancelled after ``seconds``."""
         if self._in_flight:
             _, late = await asyncio.wait(self._in_flight, timeout=seconds)
             for task in late:

@@ -28,7 +28,7 @@ class Endpoint:
         request_body: OpenAPI request body object, with one media type; None where there is none.
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
-        while_draining: whether it answers while the service goes down, as a probe of liveness does.
+        while_draining: whether it is open while the service shuts down, as liveness probes are.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The range of every field: one table, for the checks and for the documentation."""
+"""The ranges of all parameters: one table for the checks and for the documentation."""
 
 from __future__ import annotations
 

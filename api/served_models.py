@@ -36,7 +36,7 @@ class ModelChoice:
 
     @property
     def provenance(self) -> Provenance | None:
-        """Where a fine-tuned model comes from; None for a base."""
+        """The origin of a fine-tuned model; None for a base."""
         return self.model.provenance if self.lora is None else self.lora.provenance
 
     @property
@@ -236,7 +236,7 @@ class ModelSnapshot:
 
 
 def _place(token: str, prompt: str) -> int | None:
-    """Where the token is a word of the prompt."""
+    """The index of the token in the prompt, as a word of its own; None if it is not there."""
     match = re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt, re.IGNORECASE)
     return None if match is None else match.start()
 

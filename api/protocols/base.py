@@ -84,7 +84,7 @@ class Protocols:
         return next(owners, self._protocols[0]).error_response(error)
 
     def serves_while_draining(self, path: str) -> bool:
-        """Whether a path answers while the service goes down, as probes of liveness do."""
+        """Whether a path is open while the service shuts down, as liveness probes are."""
         return path in self._open_paths
 
 

@@ -22,7 +22,7 @@ class FineTuning(BaseModel):
     base: str = Field(description="The model that it was tuned from")
     base_revision: str = Field(description="The base's weights at that time")
     subject_token: str | None = Field(description="The word that stands for its subject")
-    class_name: str | None = Field(description="What kind of thing its subject is")
+    class_name: str | None = Field(description="The class of its subject")
     steps: int | None = Field(description="Steps of training")
     data_hash: str | None = Field(description="Hash of the training pictures")
     created: datetime
@@ -30,7 +30,7 @@ class FineTuning(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """One model that is being served."""
+    """A served model."""
 
     name: str
     kind: Literal["base", "full", "lora"] = Field(
@@ -42,14 +42,14 @@ class ModelInfo(BaseModel):
     precision: str
     description: str
     licence: str
-    tasks: list[Task] = Field(description="What it can do")
-    multiple_of: int = Field(description="What width and height must divide by")
+    tasks: list[Task] = Field(description="The tasks that it can do")
+    multiple_of: int = Field(description="Width and height must be multiples of it")
     defaults: Defaults = Field(
-        description="What a request falls back on; `strength` is that of img2img"
+        description="For fields that a request leaves out; `strength` is that of img2img"
     )
     fine_tuning: FineTuning | None = Field(description="null for a base")
     screening: dict[CheckName, Action] = Field(
-        description="What is done with a picture that a check finds something in"
+        description="The action on a picture that a check finds something in"
     )
 
 
@@ -71,7 +71,7 @@ class ClassifierInfo(BaseModel):
     """The image classifier."""
 
     name: str
-    labels: int = Field(description="How many things it tells apart")
+    labels: int = Field(description="Number of labels")
     width: int = Field(description="Pixels that pictures are resized to")
     height: int
 

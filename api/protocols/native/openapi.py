@@ -116,7 +116,7 @@ class Documentation:
     def inpaint_body(self) -> dict[str, Any]:
         """The request body of ``/inpaint``."""
         mask = self._picture(
-            "The mask, of the same size as `img`: what is white is inpainted, what is black is "
+            "The mask, of the same size as `img`: white is inpainted, black is "
             "kept; grey counts as the nearer of the two"
         )
         return _form(InpaintBody, img=self._picture("The input picture"), mask=mask)

@@ -81,7 +81,7 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
             **text,
         },
         "X-Warnings": {
-            "description": "Adjusted parameters and other warnings, if any: a "
+            "description": "Adjusted parameters and other deviations, if any: a "
             f"JSON array of sentences in ASCII, at most {MAX_WARNINGS_CHARS} characters long (the "
             "JSON body has them in full). An event stream has them in its `image` events",
             **text,
@@ -112,12 +112,12 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
 
 def prediction_responses() -> dict[int | str, dict[str, Any]]:
     """The responses of the classifier."""
-    answer = {
+    predictions = {
         "description": "The likeliest labels",
         "content": {JSON: {"schema": reference(Predictions)}},
         "headers": {"X-Request-Id": _REQUEST_ID},
     }
-    return {200: answer, **_error_responses(400, 413, 415, 422, 429, 500, 503, 504)}
+    return {200: predictions, **_error_responses(400, 413, 415, 422, 429, 500, 503, 504)}
 
 
 def model_responses() -> dict[int | str, dict[str, Any]]:

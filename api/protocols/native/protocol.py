@@ -108,7 +108,7 @@ class NativeProtocol(Protocol):
             name="classify",
             handler=ClassifyEndpoint(classifier, self._pictures.uploads).classify,
             tags=_PICTURES,
-            summary="What a picture shows",
+            summary="The likeliest labels of a picture",
             request_body=documentation.classify_body(),
             parameters=documentation.classify_parameters(),
             responses=prediction_responses(),

@@ -11,9 +11,9 @@ from contract.events import Image
 
 
 class GeneratedImage(BaseModel):
-    """A picture that was made."""
+    """A generated picture."""
 
-    index: int = Field(description="Which of the request's pictures it is, from 0")
+    index: int = Field(description="Index among the request's pictures, from 0")
     data: str = Field(
         description="The file, in base64", json_schema_extra={"contentEncoding": "base64"}
     )
@@ -21,8 +21,8 @@ class GeneratedImage(BaseModel):
     width: int
     height: int
     seed: int = Field(description="The seed that gives this picture alone")
-    prompt: str = Field(description="What was drawn")
-    warnings: tuple[str, ...] = Field(description="What was not followed to the letter")
+    prompt: str = Field(description="The prompt that was used")
+    warnings: tuple[str, ...] = Field(description="Adjusted parameters and other deviations")
     screening: tuple[str, ...] = Field(
         description="The screening checks that found something in the picture"
     )
@@ -60,14 +60,14 @@ class GeneratedImages(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What a picture may show."""
+    """A label of a picture."""
 
     label: str
     score: float = Field(description="Probability; those of all labels add up to 1", ge=0, le=1)
 
 
 class Predictions(BaseModel):
-    """What the classifier takes a picture for."""
+    """The likeliest labels of a picture."""
 
     predictions: list[Prediction] = Field(description="The likeliest first")
     model: str = Field(description="The classifier")

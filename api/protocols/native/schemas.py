@@ -21,7 +21,7 @@ class LoraBody(Body):
         "the request's model as their `base`",
         examples=["clay"],
     )
-    scale: float | None = Field(None, description="How much of it", examples=[0.8])
+    scale: float | None = Field(None, description="Weight; 1 is as it was trained", examples=[0.8])
 
     def parameter(self) -> LoraParameter:
         """The same in neutral names."""
@@ -58,13 +58,13 @@ class Txt2ImgBody(Body):
     )
     guidance_scale: float | None = Field(
         None,
-        description="How closely to follow the prompt; at 1 or below `negative_prompt` is unused",
+        description="Weight of classifier-free guidance; at 1 or below `negative_prompt` is unused",
         examples=[4.0],
     )
     guidance_start: float | None = Field(
         None,
         description="Fraction of the noise schedule at which guidance begins; below "
-        "`guidance_end`. Steps outside of this interval run without guidance, in half the time",
+        "`guidance_end`. Steps outside of this interval have no guidance, and take half the work",
         examples=[0.0],
     )
     guidance_end: float | None = Field(
@@ -98,7 +98,7 @@ class Txt2ImgBody(Body):
     output_format: str | None = Field(None, description="File format", examples=["png"])
     previews: bool | None = Field(
         None,
-        description="Whether progress events carry a small PNG of how the picture stands; only "
+        description="Whether progress events carry a small PNG of the unfinished picture; only "
         "with `Accept: text/event-stream`",
         examples=[False],
     )
@@ -131,15 +131,15 @@ class Txt2ImgBody(Body):
 
 
 class ClassifyQuery(Query):
-    """How to answer a classification."""
+    """The parameters of a classification."""
 
     top_k: int | None = Field(
-        None, description="How many labels to name, the likeliest first", examples=[5]
+        None, description="Number of labels, the likeliest first", examples=[5]
     )
 
 
 class DreamboothQuery(Query):
-    """A picture of a subject, in the words of the URL."""
+    """A picture of a subject, with its parameters in the URL."""
 
     prompt: str = Field(
         description="What to generate; the `subject_token` of a fine-tuned model in it chooses "

@@ -21,6 +21,8 @@ from api.endpoints import Handler
 from api.pictures import Pictures
 from api.protocols.base import Protocols
 from api.protocols.native.protocol import NativeProtocol
+from api.served_models import ServedModels
+from api.validation import Validation
 from contract.events import Event, Failed, Image, Progress, Queued
 from contract.request import GenerationRequest
 from engine.stages.image_file import encode
@@ -164,6 +166,14 @@ def handler_of(protocols: Protocols, name: str) -> Handler:
     return handler
 
 
+def error_of(response: Any) -> dict[str, str]:
+    """The native error of a response."""
+    body = response.json()
+    assert set(body) == {"error"}
+    assert body["error"]["request_id"] == response.headers["x-request-id"]
+    return dict(body["error"])
+
+
 @pytest.fixture
 def backend() -> ColourBackend:
     return ColourBackend()
@@ -200,3 +210,8 @@ def app(protocols: Protocols, settings: Settings, drain: Drain) -> FastAPI:
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def validation(backend: ColourBackend, settings: Settings) -> Validation:
+    return Validation(settings, ServedModels(backend, settings))

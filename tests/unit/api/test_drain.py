@@ -16,7 +16,7 @@ PROTOCOLS = native_protocols(ColourBackend(), Settings())
 
 
 async def call(app: ASGIApp, path: str = "/txt2img") -> list[MutableMapping[str, Any]]:
-    """Make a request; returns the messages of the answer."""
+    """Make a request; returns the messages of the response."""
     messages: list[MutableMapping[str, Any]] = []
 
     async def receive() -> Any:
@@ -30,7 +30,7 @@ async def call(app: ASGIApp, path: str = "/txt2img") -> list[MutableMapping[str,
 
 
 class Slow:
-    """Answers once ``release`` is set."""
+    """Responds once ``release`` is set."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()

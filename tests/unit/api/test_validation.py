@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import PIL.Image
 import pytest
 from dynamicprompts.wildcards.values import WildcardValues
 
-from api.parameters import GenerationParameters
+from api import arrival
+from api.backend import ServedLora
+from api.parameters import LoraParameter
 from api.served_models import ServedModels
 from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
@@ -17,26 +18,10 @@ from models.catalog import SCHEDULERS
 from settings import Settings
 from templating.wildcards import Wildcards
 from tests import uploads
-from tests.unit.api.conftest import TINY, ColourBackend
+from tests.unit.api.conftest import TINY, ColourBackend, make_lora
+from tests.unit.api.parameters import img2img, inpaint, txt2img
 
 PICTURE = uploads.encode(uploads.red_and_blue())
-
-
-@pytest.fixture
-def validation(backend: ColourBackend, settings: Settings) -> Validation:
-    return Validation(settings, ServedModels(backend, settings))
-
-
-def txt2img(**fields: Any) -> GenerationParameters:
-    return GenerationParameters(task="txt2img", **fields)
-
-
-def img2img(picture: bytes, **fields: Any) -> GenerationParameters:
-    return GenerationParameters(task="img2img", init_image=picture, **fields)
-
-
-def inpaint(picture: bytes, mask: bytes, **fields: Any) -> GenerationParameters:
-    return GenerationParameters(task="inpaint", init_image=picture, mask=mask, **fields)
 
 
 def refusal(validation: Validation, **fields: Any) -> RequestError:
@@ -100,6 +85,8 @@ def test_a_missing_seed_is_random_and_fits_a_json_number(
         ("height", (64, 2048 - 8), (56, 2056, 0)),
         ("num_inference_steps", (1, 150), (0, 151, -1)),
         ("guidance_scale", (0, 30), (-0.1, 30.1)),
+        ("guidance_start", (0, 0.99), (-0.1, 1.01)),
+        ("guidance_end", (0.01, 1), (-0.1, 1.01)),
         ("seed", (-1, 0, 2**53 - 1), (-2, 2**53)),
         ("num_images", (1, 8), (0, -1, 9)),
         ("strength", (0.05, 1), (0, -0.5, 1.01)),
@@ -157,27 +144,6 @@ def test_strength_leaves_at_least_one_step(validation: Validation) -> None:
     assert error.message == "num_inference_steps x strength must be at least 1, got 20 x 0.04"
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "expected"),
-    [
-        (None, None, (184, 88)),  # 2:1 at about 128 x 128
-        (128, None, (128, 64)),
-        (None, 128, (256, 128)),
-        (64, 64, (64, 64)),
-    ],
-)
-def test_img2img_size(
-    validation: Validation, width: int | None, height: int | None, expected: tuple[int, int]
-) -> None:
-    parameters = img2img(PICTURE, prompt="x", width=width, height=height)
-    request = validation.request(parameters, "r")
-
-    assert (request.width, request.height) == expected
-    assert request.init_image is not None
-    assert len(request.init_image) == expected[0] * expected[1] * 3
-    assert request.strength == TINY.defaults.strength
-
-
 def test_every_picture_has_a_valid_seed(validation: Validation) -> None:
     last = 2**53 - 1
     parameters = txt2img(prompt="x", num_images=8, seed=last - 7)
@@ -216,56 +182,6 @@ def test_a_model_does_only_its_tasks(
     assert refused.value.message == (
         f"model must be one that can do {task}; tiny can do {', '.join(others)}"
     )
-
-
-def test_inpainting_takes_picture_and_mask_to_the_same_size(validation: Validation) -> None:
-    mask = PIL.Image.new("L", (40, 20), 0)
-    mask.paste(255, (20, 0, 40, 20))
-    parameters = inpaint(PICTURE, uploads.encode(mask), prompt="x", width=128, height=64)
-    request = validation.request(parameters, "r")
-
-    assert request.strength == 1
-    assert request.init_image is not None
-    assert len(request.init_image) == 128 * 64 * 3
-    assert request.mask is not None
-    painted = PIL.Image.frombytes("L", (128, 64), request.mask)
-    assert painted.point(lambda value: 255 * (value >= 128)).getbbox() == (64, 0, 128, 64)
-
-
-@pytest.mark.parametrize("name", uploads.ODD)
-def test_masks_of_every_kind(validation: Validation, name: str) -> None:
-    data, size, _ = uploads.ODD[name]
-    picture = uploads.encode(PIL.Image.new("RGB", size))
-    request = validation.request(inpaint(picture, data, prompt="x", width=64, height=64), "r")
-
-    assert request.mask is not None
-    assert len(request.mask) == 64 * 64
-
-
-def test_a_turned_mask_fits_a_turned_picture(validation: Validation) -> None:
-    turned, _, _ = uploads.ODD["rotated-jpeg"]
-    validation.request(inpaint(turned, turned, prompt="x"), "r")
-
-    with pytest.raises(RequestError) as refused:
-        validation.request(inpaint(turned, PICTURE, prompt="x"), "r")
-    assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "mask")
-    assert refused.value.message == (
-        "mask must have the size of init_image, 20 x 40 pixels, got 40 x 20"
-    )
-
-
-@pytest.mark.parametrize("name", uploads.BROKEN)
-def test_broken_masks_are_refused(validation: Validation, name: str) -> None:
-    data, code = uploads.BROKEN[name]
-
-    with pytest.raises(RequestError) as refused:
-        validation.request(inpaint(PICTURE, data, prompt="x"), "r")
-    assert (refused.value.code, refused.value.field) == (code, "mask")
-
-
-def test_the_body_is_checked_before_the_picture_is_decoded(validation: Validation) -> None:
-    with pytest.raises(RequestError, match="scheduler"):
-        validation.request(img2img(b"no picture", prompt="x", scheduler="?"), "r")
 
 
 def test_a_template_is_expanded_for_each_picture(validation: Validation) -> None:
@@ -309,3 +225,66 @@ def test_what_a_template_becomes_is_limited_too(settings: Settings, backend: Col
     assert refused.value.message == (
         "prompt must be at most 2000 characters long once it is expanded, got 2002"
     )
+
+
+def test_guidance_has_an_interval(validation: Validation) -> None:
+    whole = validation.request(txt2img(prompt="x"), "r")
+    assert (whole.guidance_start, whole.guidance_end) == (0, 1)
+
+    part = validation.request(txt2img(prompt="x", guidance_start=0.1, guidance_end=0.6), "r")
+    assert (part.guidance_start, part.guidance_end) == (0.1, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"guidance_start": 0.6, "guidance_end": 0.5}, "0.6 and 0.5"),
+        ({"guidance_start": 0.5, "guidance_end": 0.5}, "0.5 and 0.5"),
+        ({"guidance_start": 1}, "1 and 1"),
+        ({"guidance_end": 0}, "0 and 0"),
+    ],
+)
+def test_the_guidance_interval_is_not_empty(
+    validation: Validation, fields: dict[str, float], shown: str
+) -> None:
+    error = refusal(validation, **fields)
+
+    assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "guidance_start")
+    assert error.message == f"guidance_start must be below guidance_end, got {shown}"
+
+
+def test_the_backend_is_looked_at_once(settings: Settings) -> None:
+    class Counting(ColourBackend):
+        looks = 0
+
+        @property
+        def loras(self) -> Sequence[ServedLora]:
+            self.looks += 1
+            return [make_lora(f"lora-{index}") for index in range(4)]
+
+        @loras.setter
+        def loras(self, loras: Sequence[ServedLora]) -> None:
+            pass
+
+    backend = Counting()
+    validation = Validation(settings, ServedModels(backend, settings))
+    loras = tuple(LoraParameter(f"lora-{index}") for index in range(4))
+    validation.request(txt2img(prompt="x", model="auto", loras=loras), "r")
+
+    assert backend.looks == 1
+
+
+def test_the_deadline_counts_from_the_arrival(
+    validation: Validation, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert validation.request(txt2img(prompt="x"), "r").deadline == settings.deadline
+
+    now = 1000.0
+    monkeypatch.setattr("api.arrival.monotonic", lambda: now)
+    with arrival.noted():
+        now += 100
+        assert validation.request(txt2img(prompt="x"), "r").deadline == settings.deadline - 100
+        now += settings.deadline - 100
+        with pytest.raises(RequestError) as refused:
+            validation.request(txt2img(prompt="x"), "r")
+    assert refused.value.code is ErrorCode.DEADLINE_EXCEEDED
