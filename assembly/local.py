@@ -37,7 +37,6 @@ class LocalBackend:
         self._worker = worker
         self._models = tuple(models)
         self._loras = loras
-        self._closing = False
 
     @property
     def models(self) -> Sequence[ServedModel]:
@@ -51,14 +50,13 @@ class LocalBackend:
         await self._loras.refresh()
 
     async def ready(self) -> bool:
-        return not self._closing
+        return self._worker.ready
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         return self._worker.generate(request)
 
     async def close(self, seconds: float) -> None:
         """See ``Worker.close``."""
-        self._closing = True
         await self._worker.close(seconds)
 
 

@@ -28,6 +28,11 @@ class Worker:
         self._loras = StoredLoras(placement.precision)
         self._engine = build_engine(settings, entries, placement, self._loras)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests."""
+        return self._engine.ready
+
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Run one request; ends as ``contract.events`` says. Closing it cancels the jobs."""
         if request.loras:

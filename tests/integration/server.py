@@ -1,4 +1,4 @@
-"""A real server in production mode: supervisor, API server and runner processes."""
+"""Real servers: BentoML in production mode with its processes, and the local host in one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psutil
@@ -37,6 +37,7 @@ class Server:
 
     Args:
         folder: for its log and its BentoML home.
+        host: ``bentoml``, or ``local`` for ``python -m serving.local``.
         target: what ``bentoml serve`` is given.
         home: the BentoML home, if it exists already.
         code: the folder whose ``configuration.yaml`` counts.
@@ -53,6 +54,7 @@ class Server:
         self,
         folder: Path,
         *,
+        host: Literal["bentoml", "local"] = "bentoml",
         target: str = "service:svc",
         home: Path | None = None,
         code: Path = ROOT,
@@ -72,7 +74,8 @@ class Server:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "bentoml", "serve", target),
+                    *(sys.executable, "-m"),
+                    *(("bentoml", "serve", target) if host == "bentoml" else ("serving.local",)),
                     *("--host", "127.0.0.1", "--port", str(self.port)),
                 ],
                 cwd=folder if target != "service:svc" else ROOT,
