@@ -112,10 +112,14 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels; 0 if there are none."""
-        text = self.client.get("/metrics").text
+        response = self.client.get("/metrics")
+        if response.status_code == 500:
+            # prometheus_client fails at a file that a process has created and not yet written.
+            response = self.client.get("/metrics")
+        response.raise_for_status()
         return sum(
             sample.value
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families(response.text)
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
