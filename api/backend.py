@@ -9,6 +9,7 @@ from typing import Protocol
 from contract.events import Event
 from contract.request import GenerationRequest
 from contract.screening import Action, CheckName
+from models.architectures import SCHEDULERS
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
 
@@ -20,7 +21,8 @@ class ServedModel:
     ``tasks`` are those it can do; width and height must be multiples of ``multiple_of``;
     ``defaults`` are for parameters that a request leaves out. A fine-tuned one has a
     ``provenance``, and its ``size`` in bytes on the disk. ``screening`` has the action on a picture
-    that a check finds something in; checks that are absent are not made.
+    that a check finds something in; checks that are absent are not made. ``schedulers``
+    are the names that its architecture takes.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ServedModel:
     provenance: Provenance | None = None
     size: int | None = None
     screening: Mapping[CheckName, Action] = field(default_factory=dict)
+    schedulers: tuple[str, ...] = SCHEDULERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from api.errors import shown
 from api.parameters import ParameterError
 from contract.errors import ErrorCode
 from contract.request import OutputFormat
-from models.catalog import SCHEDULERS
+from models.architectures import SCHEDULERS
 from settings import Settings
 
 MAX_SEED = 2**53 - 1
@@ -19,9 +19,6 @@ RANDOM_SEED = -1
 INPAINT_STRENGTH = 1.0
 _MAX_GUIDANCE_SCALE = 30
 _MAX_LORA_SCALE = 2
-
-# diffusers' LCMScheduler picks its steps from the 50 of the distillation.
-SCHEDULER_MAX_STEPS = {"lcm": 50}
 
 
 class Constraint(Protocol):

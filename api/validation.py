@@ -9,11 +9,12 @@ import PIL.Image
 
 from api import arrival, images
 from api.backend import ServedModel
-from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, SCHEDULER_MAX_STEPS, constraints
+from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, constraints
 from api.parameters import GenerationParameters, Names, ParameterError
 from api.served_models import ServedModels
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest, OutputFormat
+from models.architectures import SCHEDULER_MAX_STEPS
 from settings import Settings
 from templating.expansion import expand
 from templating.wildcards import NO_WILDCARDS, Wildcards
@@ -53,6 +54,7 @@ class Validation:
         model = choice.model
         defaults = model.defaults
         scheduler = parameters.scheduler or defaults.scheduler
+        OneOf(model.schedulers).check("scheduler", scheduler)
         steps = parameters.num_inference_steps
         if steps is None:
             steps = defaults.num_inference_steps

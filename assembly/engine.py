@@ -17,17 +17,18 @@ from transformers.utils import logging as transformers_logging
 from assembly.metrics import PrometheusObserver
 from contract.errors import ErrorCode, RequestError
 from contract.observer import Observer, WeightKind
-from contract.request import GenerationRequest, Segment
+from contract.request import GenerationRequest
 from engine.blocking import generate
 from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.cpu.tuned import CpuTuned
 from engine.engine import Engine
 from engine.limits import BUCKETS, PIXELS, BatchLimits
 from engine.lora.adapter import Adapter
-from engine.pipelines.base import DiffusionModel, SegmentRequest
+from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
+from engine.pipelines.inductor_unet import PassShape
 from engine.pipelines.invariant import BatchInvariant
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.screening.appearance import Blank, Grayscale
 from engine.screening.nudity import Nudity
 from engine.screening.screen import Check, Screen
@@ -142,24 +143,29 @@ def model_source(
 
 def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> DiffusionModel:
     threads = settings.threads or torch.get_num_threads()
-    model = load_family(
-        entry,
-        placement,
-        vae_pixels=settings.vae_pixels,
-        invariant=settings.invariant,
-        compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
-    )
+    on_cpu = placement.device == "cpu"
     limits = BatchLimits(
         settings.max_batch_rows,
         settings.max_batch_pixels or PIXELS,
         block=BLOCK_ROWS if settings.invariant else None,
     )
-    if settings.compile != "none":
-        compile_passes(model, entry, limits)
-    on_cpu = placement.device == "cpu"
+    # OpenVINO has threads of its own, and one pass at a time.
+    blocks = threads if settings.invariant and on_cpu and settings.compile != "openvino" else 1
+    model = load_model(
+        entry,
+        placement,
+        vae_pixels=settings.vae_pixels,
+        invariant=settings.invariant,
+        compiler=partial(
+            compile_unet,
+            compiler=settings.compile,
+            threads=1 if blocks > 1 else threads,
+            warm=pass_shapes(settings.compile, entry, limits),
+            # Which passes run compiled, and round otherwise, is not to be a matter of time there.
+            aside=not settings.invariant,
+        ),
+    )
     if settings.invariant:
-        # OpenVINO has threads of its own, and one pass at a time.
-        blocks = threads if on_cpu and settings.compile != "openvino" else 1
         model = BatchInvariant(model, limits, parallel=blocks)
     return CpuTuned(model, thread_tuner(settings)) if on_cpu else model
 
@@ -194,16 +200,22 @@ def thread_tuner(settings: Settings) -> ThreadTuner:
     return ThreadTuner.automatic(divide=settings.compile != "openvino")
 
 
-def compile_passes(model: DiffusionModel, entry: ModelEntry, limits: BatchLimits) -> None:
-    """Make a pass of every bucket within the limits, so that no request of the model's default
-    size waits for a compiler."""
-    request = warm_up_request(entry)
-    with torch.inference_mode():
-        (state,) = model.prepare([SegmentRequest(request, Segment(entry.name))])
-        for rows in BUCKETS:
-            if state.rows <= rows <= limits.capacity(request.width * request.height):
-                model.forward([state], rows)
-    logger.info("%s is compiled", entry.name)
+def pass_shapes(compiler: str, entry: ModelEntry, limits: BatchLimits) -> list[PassShape]:
+    """The shapes of passes over pictures of the model's default size: every number of rows that
+    passes are padded to, so that no such request waits for a compiler."""
+    width, height = entry.defaults.width, entry.defaults.height
+    scale = entry.architecture.vae_scale
+    capacity = limits.capacity(width * height)
+    rows = [each for each in BUCKETS if each <= capacity]
+    if limits.block is not None:
+        rows = [limits.block_rows(width * height)]
+    # OpenVINO's graph takes texts of any length.
+    chunks = (1, 2) if compiler == "inductor" else (1,)
+    return [
+        PassShape(each, height // scale, width // scale, tokens=77 * count)
+        for count in chunks
+        for each in rows
+    ]
 
 
 def warm_up_request(entry: ModelEntry) -> GenerationRequest:

@@ -74,7 +74,7 @@ class GenerationRequest:
             ``guidance_end``, above it, at which it ends. Outside of this interval the job has one
             row in a pass instead of two (Kynkäänniemi et al. 2024,
             https://arxiv.org/abs/2404.07724).
-        scheduler: short name out of ``engine.denoising.samplers.SAMPLERS``.
+        scheduler: short name out of ``models.architectures.SCHEDULERS``.
         seed: 0 to 2**53 - 1 (so that it survives a JSON number); always resolved.
             Picture ``i`` of ``num_images`` is the one that ``seed + i`` gives alone.
         num_images: how many pictures, >= 1; ``seed + num_images - 1`` is a valid seed too.

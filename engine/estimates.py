@@ -57,20 +57,21 @@ class Estimates:
         return self._text.estimate(1)
 
     def slack(self, job: Job) -> float:
-        """Seconds that a job can spare until its deadline if it is in every pass from now on, and
-        one or two others come in between; negative if it has to go first."""
+        """Seconds that a job can spare until its deadline if it is in every pass from now on."""
+        cost = self._steps.get(group(job), self.step)
+        needed = cost.estimate(_steps_left(job)) or 0.0
+        return job.seconds_left - needed - (self.decode.estimate(job.pixels) or 0.0)
+
+    def urgent(self, job: Job) -> bool:
+        """Whether a job makes its deadline if it goes first, and misses it if it waits."""
         longest = max((cost.seconds_per_unit or 0.0 for cost in self._steps.values()), default=0.0)
-        needed = self._cost(job).estimate(_steps_left(job)) or 0.0
-        decoding = self.decode.estimate(job.pixels) or 0.0
-        return job.seconds_left - needed - decoding - URGENT_PASSES * longest
+        return 0 <= self.slack(job) < URGENT_PASSES * longest
 
     def hopeless(self, job: Job) -> bool:
         """Whether a job misses its deadline even if it is in every pass, and each is the fastest
-        ever."""
-        return job.seconds_left < _steps_left(job) * self._cost(job).least
-
-    def _cost(self, job: Job) -> CostEstimate:
-        return self._steps.get(group(job)) or CostEstimate()
+        that there ever was."""
+        cost = self._steps.get(group(job))
+        return cost is not None and job.seconds_left < _steps_left(job) * cost.least
 
 
 def _steps_left(job: Job) -> int:

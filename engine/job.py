@@ -144,7 +144,7 @@ class Job:
         """The error of a job that is not done, or cannot be done, in time."""
         return RequestError(
             ErrorCode.DEADLINE_EXCEEDED,
-            f"the picture could not be done within {self.request.deadline:g} seconds",
+            f"the picture could not be done within {round(self.request.deadline, 1):g} seconds",
         )
 
     def due_progress(self) -> bool:

@@ -130,6 +130,7 @@ class EngineLoop:
             raise
         except Exception as error:
             self._end([(job, error) for job in plan.jobs])
+            return
         launched.stopwatch.stop()
         self._launched.append(launched)
 

@@ -225,7 +225,7 @@ class Scheduler:
 
     def _by_urgency(self) -> list[Job]:
         """The waiting jobs in their order, but those first that would miss their deadlines."""
-        urgent = {job for job in self.waiting if self._estimates.slack(job) < 0}
+        urgent = {job for job in self.waiting if self._estimates.urgent(job)}
         # Stable: the others keep their order.
         return sorted(self.waiting, key=lambda job: job not in urgent) if urgent else self.waiting
 
@@ -255,13 +255,11 @@ class Scheduler:
         )
 
     def _lead(self) -> Job:
-        """The running job with the least time to spare, if it has none left; else the one of the
-        next turn that was served longest ago."""
-        slack, urgent = min(
-            ((self._estimates.slack(job), job) for job in self.running), key=lambda each: each[0]
-        )
-        if slack < 0:
-            return urgent
+        """The running job with the least time to spare, if one has none to spare; else the one of
+        the next turn that was served longest ago."""
+        urgent = [job for job in self.running if self._estimates.urgent(job)]
+        if urgent:
+            return min(urgent, key=self._estimates.slack)
         turn = self._turns.pick({_turn(job) for job in self.running})
         candidates = [job for job in self.running if _turn(job) == turn]
         return min(candidates, key=lambda job: job.served_at)

@@ -30,6 +30,8 @@ class DenoiseStage:
     def run(self, model: DiffusionModel, plan: Plan) -> Failures:
         """Launch one step for every job of the plan; returns those that failed, and why.
 
+        What the model raises fails all of them.
+
         Raises:
             PassTooLarge: fewer jobs have to share a pass.
         """
@@ -39,19 +41,18 @@ class DenoiseStage:
             predictions = model.forward([job.denoising for job in plan.jobs], plan.rows)
         except Exception as error:
             if len(plan.jobs) == 1 or not is_out_of_memory(error):
-                return [(job, error) for job in plan.jobs]
+                raise
         if predictions is None:
             # Not in the handler: there, the exception holds on to the tensors of the pass.
             raise PassTooLarge
         failures: Failures = []
         for job, rows, prediction in zip(plan.jobs, plan.job_rows, predictions, strict=True):
+            job.served_at = started
+            job.row_steps += rows
             try:
                 job.denoising.advance(prediction)
             except Exception as error:
                 failures.append((job, error))
-                continue
-            job.served_at = started
-            job.row_steps += rows
         self._observer.spent(RowOutcome.PADDING, plan.rows - sum(plan.job_rows))
         return failures
 

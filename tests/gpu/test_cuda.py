@@ -13,7 +13,8 @@ from engine.engine import Engine
 from engine.limits import BUCKETS, BatchLimits
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
-from engine.pipelines.load import load_family
+from engine.pipelines.inductor_unet import PassShape
+from engine.pipelines.load import load_model
 from engine.weights.cache import WeightCache
 from engine.weights.probe import affordable_pixels
 from models.catalog import load_catalog
@@ -30,11 +31,11 @@ pytestmark = [
 
 def load(precision: str, **options: object) -> DiffusionModel:
     entry = load_catalog().get("embedded")
-    return load_family(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
+    return load_model(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
 
 
-def pictures(family: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
-    engine = Engine(WeightCache.preloaded({"embedded": family}), limits=limits)
+def pictures(model: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), limits=limits)
     clients = [
         Client(engine, make_request(seed=seed, num_inference_steps=10 + seed)) for seed in range(5)
     ]
@@ -46,7 +47,7 @@ def pictures(family: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2), ("fp16", 12), ("bf16", 40)])
 def test_the_pictures_are_those_of_the_cpu(precision: str, tolerance: int) -> None:
     entry = load_catalog().get("embedded")
-    expected = pictures(load_family(entry, Placement("cpu", "fp32")), BatchLimits())
+    expected = pictures(load_model(entry, Placement("cpu", "fp32")), BatchLimits())
     found = pictures(load(precision), BatchLimits(buckets=BUCKETS))
     for one, other in zip(found, expected, strict=True):
         # Single pixels on edges may differ by more.
@@ -54,8 +55,10 @@ def test_the_pictures_are_those_of_the_cpu(precision: str, tolerance: int) -> No
 
 
 def test_a_compiled_denoiser_makes_the_same_pictures() -> None:
+    warm = [PassShape(rows, 8, 8, 77) for rows in BUCKETS if rows <= 12]
+
     def compiler(unet: object) -> object:
-        return compile_unet(unet, "inductor", threads=1)
+        return compile_unet(unet, "inductor", threads=torch.get_num_threads(), warm=warm)
 
     eager = pictures(load("fp32"), BatchLimits(buckets=BUCKETS))
     compiled = pictures(load("fp32", compiler=compiler), BatchLimits(buckets=BUCKETS))
@@ -64,24 +67,24 @@ def test_a_compiled_denoiser_makes_the_same_pictures() -> None:
 
 
 def test_the_measured_budget_fits_into_the_memory() -> None:
-    family = load("fp16")
-    pixels = affordable_pixels(family, make_request(width=256, height=256))
+    model = load("fp16")
+    pixels = affordable_pixels(model, make_request(width=256, height=256))
     rows = min(pixels // (256 * 256), 512)
     assert rows >= 8
     with torch.inference_mode():
-        states = prepare(family, [make_request(width=256, height=256)])
-        family.forward(states, rows)
+        states = prepare(model, [make_request(width=256, height=256)])
+        model.forward(states, rows)
 
 
 def test_a_pass_that_does_not_fit_is_split() -> None:
     torch.cuda.empty_cache()
-    family = load("fp32")
+    model = load("fp32")
     taken = torch.cuda.memory_allocated() + 400 * 1024**2
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(taken / total)
     try:
         engine = Engine(
-            WeightCache.preloaded({"embedded": family}), limits=BatchLimits(pixels=64 * 512 * 512)
+            WeightCache.preloaded({"embedded": model}), limits=BatchLimits(pixels=64 * 512 * 512)
         )
         clients = [
             Client(engine, make_request(seed=seed, width=512, height=512, num_inference_steps=2))

@@ -11,7 +11,8 @@ from api.served_models import ModelChoice, ModelSnapshot
 from api.version import VERSION
 from contract.request import OutputFormat
 from contract.screening import Action, CheckName
-from models.catalog import SCHEDULERS, Defaults, Task
+from models.architectures import SCHEDULERS
+from models.catalog import Defaults, Task
 from models.vit import ViT
 from settings import Settings
 

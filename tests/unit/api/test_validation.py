@@ -14,7 +14,7 @@ from api.served_models import ServedModels
 from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
 from contract.request import OutputFormat
-from models.catalog import SCHEDULERS
+from models.architectures import SCHEDULERS
 from settings import Settings
 from templating.wildcards import Wildcards
 from tests import uploads
@@ -128,6 +128,19 @@ def test_lcm_has_fewer_steps(validation: Validation) -> None:
     error = refusal(validation, scheduler="lcm", num_inference_steps=51)
 
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "num_inference_steps")
+
+
+def test_a_scheduler_must_be_one_of_the_models_architecture(
+    backend: ColourBackend, settings: Settings
+) -> None:
+    defaults = TINY.defaults.model_copy(update={"scheduler": "euler"})
+    backend.models = (replace(TINY, defaults=defaults, schedulers=("euler", "heun")),)
+    validation = Validation(settings, ServedModels(backend, settings))
+
+    assert validation.request(txt2img(prompt="x"), "r").scheduler == "euler"
+    error = refusal(validation, scheduler="ddim")
+    assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "scheduler")
+    assert error.message == 'scheduler must be one of euler, heun, got "ddim"'
 
 
 def test_unknown_model(validation: Validation) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assembly.loras import StoredLoras
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from models import registry
 from models.catalog import load_catalog
 from models.finetuned import Provenance
@@ -30,7 +30,7 @@ def test_they_are_what_is_registered_at_the_last_look(store: Path, tmp_path: Pat
     assert list(loras) == [tag]
     assert "clay:other" not in loras
 
-    adapter = loras[tag].load(load_family(catalog.get("embedded"), Placement("cpu", "fp32")))
+    adapter = loras[tag].load(load_model(catalog.get("embedded"), Placement("cpu", "fp32")))
     assert loras[tag].memory == adapter.memory == 2 * StoredLoras("bf16")[tag].memory
 
     registry.remove("clay")

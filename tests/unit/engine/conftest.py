@@ -114,28 +114,28 @@ class Client:
 
 
 class Gate:
-    """A family whose calls can be held and watched; all else is the real one."""
+    """A model whose calls can be held and watched; all else is the real one."""
 
-    def __init__(self, family: StableDiffusion) -> None:
-        self._family = family
+    def __init__(self, model: StableDiffusion) -> None:
+        self._model = model
         self.open = threading.Event()
         self.entered = threading.Event()
         self.memory = 1_000  # rows that fit
         self.broken = False
         self.calls: list[str] = []
-        self.preview = family.preview
-        self.load_adapter = family.load_adapter
-        self.latent_scale = family.latent_scale
+        self.preview = model.preview
+        self.load_adapter = model.load_adapter
+        self.latent_scale = model.latent_scale
 
     def prepare(
         self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
     ) -> list[DenoisingState]:
         self.calls.append(f"prepare {len(wanted)}")
-        return self._family.prepare(wanted, adapters)
+        return self._model.prepare(wanted, adapters)
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
         self.calls.append(f"decode {len(states)}")
-        return self._family.decode(states)
+        return self._model.decode(states)
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
         self.calls.append(f"forward {len(states)}")
@@ -145,11 +145,11 @@ class Gate:
             raise RuntimeError("secret detail /etc/shadow")
         if rows > self.memory:
             raise torch.OutOfMemoryError("does not fit")
-        return self._family.forward(states, rows)
+        return self._model.forward(states, rows)
 
 
 @pytest.fixture(scope="session")
-def family(pipeline: Any) -> StableDiffusion:
+def model(pipeline: Any) -> StableDiffusion:
     return StableDiffusion(type(pipeline)(**pipeline.components, requires_safety_checker=False))
 
 
@@ -159,15 +159,15 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def engine(family: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
-    engine = Engine(WeightCache.preloaded({"embedded": family}), observer=recorder)
+def engine(model: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), observer=recorder)
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def gate(family: StableDiffusion) -> Gate:
-    return Gate(family)
+def gate(model: StableDiffusion) -> Gate:
+    return Gate(model)
 
 
 @pytest.fixture

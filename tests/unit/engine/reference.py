@@ -29,7 +29,7 @@ MASK = np.where(np.arange(64)[:, None] + np.arange(64) > 51, 255, 0).astype(np.u
 
 
 def in_channels_last(pipeline: Any) -> Any:
-    """The layout that the family chooses: the kernels of another one round otherwise, by 1e-5."""
+    """The layout that the model chooses: the kernels of another one round otherwise, by 1e-5."""
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.vae.to(memory_format=torch.channels_last)
     return pipeline
@@ -97,34 +97,34 @@ def decode(model: DiffusionModel, states: Sequence[DenoisingState]) -> list[PIL.
 
 
 def denoise(
-    family: StableDiffusion,
+    model: StableDiffusion,
     requests: Sequence[GenerationRequest],
     adapters: Mapping[str, Adapter] = NO_ADAPTERS,
 ) -> list[DenoisingState]:
     """Run the requests in shared passes; each leaves when it is finished."""
     with torch.inference_mode():
-        states = prepare(family, requests, adapters)
+        states = prepare(model, requests, adapters)
         while running := [state for state in states if not state.finished]:
             rows = sum(state.rows for state in running)
-            for state, prediction in zip(running, family.forward(running, rows), strict=True):
+            for state, prediction in zip(running, model.forward(running, rows), strict=True):
                 state.advance(prediction)
     return states
 
 
 def assert_same_latents(
-    family: StableDiffusion,
+    model: StableDiffusion,
     request: GenerationRequest,
     pipeline: Any,
     adapters: Mapping[str, Adapter] = NO_ADAPTERS,
 ) -> None:
     expected = stock(pipeline, request, "latent")
-    (state,) = denoise(family, [request], adapters)
+    (state,) = denoise(model, [request], adapters)
     difference = (state.latents - expected).abs().max() / expected.abs().max()
     assert difference <= 1e-5
 
 
-def assert_same_picture(family: StableDiffusion, state: DenoisingState, expected: Any) -> None:
+def assert_same_picture(model: StableDiffusion, state: DenoisingState, expected: Any) -> None:
     with torch.inference_mode():
-        (picture,) = decode(family, [state])
+        (picture,) = decode(model, [state])
     difference = np.asarray(picture).astype(int) - np.asarray(expected).astype(int)
     assert np.abs(difference).max() <= 1

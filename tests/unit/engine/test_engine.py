@@ -66,8 +66,8 @@ def test_what_is_not_finite_fails_its_own_job_only(engine: Engine) -> None:
     healthy.image()
 
 
-def test_shapes_take_turns(family: StableDiffusion, recorder: Recorder) -> None:
-    engine = Engine(WeightCache.preloaded({"embedded": family}), observer=recorder)
+def test_shapes_take_turns(model: StableDiffusion, recorder: Recorder) -> None:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), observer=recorder)
     large = Client(engine, make_request(width=128, height=128, num_inference_steps=30))
     small = [Client(engine, make_request(num_inference_steps=4)) for _ in range(3)]
     for client in small:
@@ -118,7 +118,7 @@ def test_waiting_jobs_are_prepared_together_and_finished_ones_decoded_together(
 
 
 def test_a_pass_in_two_parts_makes_the_same_pictures(
-    family: StableDiffusion, engine: Engine, recorder: Recorder
+    model: StableDiffusion, engine: Engine, recorder: Recorder
 ) -> None:
     requests = [
         make_request(seed=seed, guidance_scale=scale, num_inference_steps=4 + seed)
@@ -127,7 +127,7 @@ def test_a_pass_in_two_parts_makes_the_same_pictures(
     whole = [Client(engine, request).image() for request in requests]
     divided = Recorder()
     halving = Engine(
-        WeightCache.preloaded({"embedded": in_two_parts(family)}),
+        WeightCache.preloaded({"embedded": in_two_parts(model)}),
         observer=divided,
     )
     clients = [Client(halving, request) for request in requests]
@@ -195,9 +195,9 @@ def test_a_request_that_comes_during_a_decoding_is_taken_up_at_once(
 
 
 def test_a_stream_of_small_requests_and_a_large_one_both_progress(
-    family: StableDiffusion, recorder: Recorder
+    model: StableDiffusion, recorder: Recorder
 ) -> None:
-    engine = Engine(WeightCache.preloaded({"embedded": family}), observer=recorder)
+    engine = Engine(WeightCache.preloaded({"embedded": model}), observer=recorder)
     large = Client(
         engine, make_request(request_id="large", width=128, height=128, num_inference_steps=50)
     )

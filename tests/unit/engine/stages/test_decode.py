@@ -18,10 +18,10 @@ from tests.unit.engine.reference import prepare
 
 
 @pytest.fixture
-def jobs(family: StableDiffusion) -> list[Job]:
+def jobs(model: StableDiffusion) -> list[Job]:
     requests = [make_request(seed=seed) for seed in range(3)]
     with torch.inference_mode():
-        states = prepare(family, requests)
+        states = prepare(model, requests)
     return [
         Job(request, 0, lambda event: None, state=state)
         for request, state in zip(requests, states, strict=True)

@@ -42,12 +42,12 @@ class Loras:
         self.sources = {f"{name}:1": Source(self._loader(name), 4) for name in "abcd"}
 
     def _loader(self, name: str) -> Any:
-        def load(family: StableDiffusion) -> Adapter:
+        def load(model: StableDiffusion) -> Adapter:
             self.loads.append(name)
             assert self.go_on.wait(60)
             if name == "d":
                 raise OSError("secret path /weights")
-            return family.load_adapter(self._folder)
+            return model.load_adapter(self._folder)
 
         return load
 
@@ -61,10 +61,10 @@ def loras(folder: Path) -> Loras:
 
 
 @pytest.fixture
-def engine(family: StableDiffusion, loras: Loras, recorder: Recorder) -> Iterator[Engine]:
+def engine(model: StableDiffusion, loras: Loras, recorder: Recorder) -> Iterator[Engine]:
     """With room for two LoRAs."""
     engine = Engine(
-        WeightCache.preloaded({"embedded": family}),
+        WeightCache.preloaded({"embedded": model}),
         loras=loras.cache(8, recorder),
         observer=recorder,
     )
@@ -199,16 +199,14 @@ def refusal(engine: Engine, wanted: GenerationRequest) -> RequestError:
     return refused.value
 
 
-def test_what_could_never_be_had_is_refused_at_once(
-    engine: Engine, family: StableDiffusion
-) -> None:
+def test_what_could_never_be_had_is_refused_at_once(engine: Engine, model: StableDiffusion) -> None:
     assert refusal(engine, request("z")).code is ErrorCode.NOT_FOUND
     too_large = refusal(engine, request("a", "b", "c"))
     assert too_large.code is ErrorCode.OUT_OF_RANGE
     assert too_large.message == (
         "loras must take at most 8 bytes of memory together, these take 12"
     )
-    compiled = Engine(WeightCache.preloaded({"embedded": family}))
+    compiled = Engine(WeightCache.preloaded({"embedded": model}))
     assert refusal(compiled, request("a")).code is ErrorCode.INVALID_REQUEST
     compiled.close()
 
@@ -248,7 +246,7 @@ def test_a_lora_that_is_slow_to_load_keeps_nobody_from_another_model(
 
 
 def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
-    family: StableDiffusion,
+    model: StableDiffusion,
     load: Callable[[], DiffusionModel],
     loras: Loras,
     recorder: Recorder,
@@ -259,7 +257,7 @@ def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
         assert go_on.wait(60)
         return load()
 
-    there: Source[DiffusionModel] = Source(lambda: family)
+    there: Source[DiffusionModel] = Source(lambda: model)
     models = WeightCache({"embedded": there, "slow": Source(slowly)})
     engine = Engine(models, loras=loras.cache(8, recorder))
     Client(engine, request()).image()
@@ -272,11 +270,11 @@ def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
 
 
 def test_a_lora_comes_however_many_keep_coming_for_another_one(
-    family: StableDiffusion, loras: Loras, recorder: Recorder
+    model: StableDiffusion, loras: Loras, recorder: Recorder
 ) -> None:
     """Pictures of one step leave room in every pass, so that there is always one to admit."""
     engine = Engine(
-        WeightCache.preloaded({"embedded": family}),
+        WeightCache.preloaded({"embedded": model}),
         loras=loras.cache(4, recorder),
         limits=BatchLimits(rows=2),
         observer=recorder,
