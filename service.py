@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import bentoml
-from starlette.requests import Request
-from starlette.responses import Response
 
 from api.app import create_app, middleware
-from api.classification import Classification
+from api.classifier import BoundedClassifier
 from api.drain import Drain
-from api.native import Native
-from api.openapi import Documentation, picture_responses, prediction_responses
+from api.pictures import Pictures
+from api.protocols.base import Protocols
+from api.protocols.native.protocol import NativeProtocol
 from assembly import logs, startup
 from assembly.served_models import served_loras, served_model
 from runners.backend import RunnerBackend
@@ -39,60 +38,38 @@ backend = RunnerBackend(
     partial(served_loras, placement),
 )
 runners = [runner]
-classification = None
+classifier = None
 if vit is not None:
     classifier_runner = build_classifier_runner(vit)
     runners.append(classifier_runner)
-    classification = Classification(
+    classifier = BoundedClassifier(
         RunnerClassifier(classifier_runner, vit, settings.deadline), settings
     )
 
-native = Native(backend, settings, wildcards)
+native = NativeProtocol(Pictures(backend, settings, wildcards), settings, classifier)
+protocols = Protocols([native])
 drain = Drain()
-site = create_app(backend, settings, native, classification, swagger_assets="./static_content")
+site = create_app(protocols, swagger_assets="./static_content")
 
 svc = bentoml.legacy.Service("stable_diffusion", runners=runners)
-for layer in middleware(settings, drain):
+for layer in middleware(settings, drain, protocols):
     svc.add_asgi_middleware(layer.cls, **layer.kwargs)
 svc.add_asgi_middleware(FallbackRouter, site=site)
 svc.mount_asgi_app(site)
 
-documentation = Documentation(settings, backend.models, vit)
-txt2img_body = RequestBody(documentation.txt2img_body(), documentation.schemas())
-img2img_body = RequestBody(documentation.img2img_body(), documentation.schemas())
-inpaint_body = RequestBody(documentation.inpaint_body(), documentation.schemas())
-dreambooth_query = RequestQuery()
-pictures = ReadyResponse(picture_responses()[200])
-
-
-@svc.api(input=txt2img_body, output=pictures, route="txt2img")
-async def txt2img(request: Request) -> Response:
-    """Pictures from a text."""
-    return await native.txt2img(request)
-
-
-@svc.api(input=img2img_body, output=pictures, route="img2img")
-async def img2img(request: Request) -> Response:
-    """Pictures from a text and a picture."""
-    return await native.img2img(request)
-
-
-@svc.api(input=inpaint_body, output=pictures, route="inpaint")
-async def inpaint(request: Request) -> Response:
-    """Pictures with a part painted anew."""
-    return await native.inpaint(request)
-
-
-@svc.api(input=dreambooth_query, output=pictures, route="dreambooth")
-async def dreambooth(request: Request) -> Response:
-    """A picture by the fine-tuned model whose subject the prompt names."""
-    return await native.dreambooth(request)
-
-
-if classification is not None:
-    classify_body = RequestBody(documentation.classify_body(), documentation.schemas())
-    predictions = ReadyResponse(prediction_responses()[200])
-    svc.api(input=classify_body, output=predictions, route="classify")(classification.classify)
+for endpoint in protocols.endpoints:
+    if "POST" not in endpoint.methods:
+        continue
+    body = (
+        RequestQuery()
+        if endpoint.request_body is None
+        else RequestBody(endpoint.request_body, protocols.schemas)
+    )
+    svc.api(
+        input=body,
+        output=ReadyResponse(endpoint.responses[200]),
+        route=endpoint.path.removeprefix("/"),
+    )(endpoint.handler)
 
 
 @svc.on_startup

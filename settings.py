@@ -102,8 +102,14 @@ class Settings(BaseSettings):
     )
     invariant: bool = Field(
         False,
-        description="Pad all passes to one number of rows: a picture is then bit-identical, "
-        "whoever shares its passes",
+        description="Make passes in blocks of one number of rows: a picture is then bit-identical, "
+        "whatever it is batched with",
+    )
+    stuck_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="After so long in one denoiser pass the device counts as lost, and the process "
+        "ends",
     )
     max_queue: int = Field(64, ge=1, le=100_000, description="Jobs accepted and not yet finished")
     classifier: str = Field(

@@ -1,1 +1,1 @@
-"""What clients see: request and response schemas, errors, protocol adapters."""
+"""The HTTP API of any host: endpoints, validation, errors, and the protocols that clients speak."""

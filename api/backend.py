@@ -9,6 +9,7 @@ from typing import Protocol
 from contract.events import Event
 from contract.request import GenerationRequest
 from contract.screening import Action, CheckName
+from models.architectures import SCHEDULERS
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
 
@@ -17,10 +18,11 @@ from models.finetuned import Provenance
 class ServedModel:
     """A model that is being served.
 
-    ``tasks`` are what it can do, ``multiple_of`` is what width and height must divide by, and
-    ``defaults`` are what a request to it falls back on. A fine-tuned one has a ``provenance``, and
-    its ``size`` in bytes on the disk. ``screening`` says what is done with a
-    picture that a check finds something in; what is not in it is not looked for.
+    ``tasks`` are those it can do; width and height must be multiples of ``multiple_of``;
+    ``defaults`` are for parameters that a request leaves out. A fine-tuned one has a
+    ``provenance``, and its ``size`` in bytes on the disk. ``screening`` has the action on a picture
+    that a check finds something in; checks that are absent are not made. ``schedulers``
+    are the names that its architecture takes.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ServedModel:
     provenance: Provenance | None = None
     size: int | None = None
     screening: Mapping[CheckName, Action] = field(default_factory=dict)
+    schedulers: tuple[str, ...] = SCHEDULERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +80,5 @@ class Backend(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether the models are loaded and have made a picture."""
+        """Whether the models are loaded and have generated a picture."""
         ...

@@ -1,4 +1,4 @@
-"""Work for a client, for as long as it is there."""
+"""Disconnects: work for a client is cancelled when the client leaves."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Wait for ``work``, or for the client to leave: that cancels it.
+    """Wait for ``work``, or for the client to disconnect: that cancels it.
 
     A server does not cancel a handler whose client has left, so it has to look itself.
 
     Args:
         receive: the request's ASGI channel, with the body read to its end.
-        work: what the client waits for.
+        work: the coroutine whose result the client waits for.
 
     Raises:
         RequestError: CANCELLED when the client has left.
@@ -43,7 +43,7 @@ async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -
 
 
 def client_left() -> RequestError:
-    """What there is to say about a client that has left."""
+    """The error of a request whose client has left."""
     return RequestError(ErrorCode.CANCELLED, "the client left")
 
 

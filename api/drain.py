@@ -1,21 +1,23 @@
-"""Going down without dropping work: finish what was accepted, refuse what is new."""
+"""The drain: a shutdown that finishes accepted work and refuses new work."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors
+from api.error_boundary import error_response
+from api.protocols.base import Protocols
 from contract.errors import ErrorCode, RequestError
 
-# What orchestrators and operators look at while the service goes down.
+# The paths that orchestrators and operators look at while the service shuts down.
 _ALWAYS_OPEN = frozenset({"/livez", "/healthz", "/metrics"})
 
 
 class Drain:
-    """Knows which requests are in flight, and whether new ones are welcome."""
+    """The requests in flight, and whether new ones are accepted."""
 
     def __init__(self) -> None:
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -26,7 +28,7 @@ class Drain:
         self.draining = True
 
     async def finish(self, seconds: float) -> None:
-        """Wait for the work in flight; what is not done after ``seconds`` is cancelled."""
+        """Wait for the work in flight; unfinished work is cancelled after ``seconds``."""
         if self._in_flight:
             _, late = await asyncio.wait(self._in_flight, timeout=seconds)
             for task in late:
@@ -51,14 +53,21 @@ class Drain:
 
 
 class DrainGate:
-    """Middleware that lets no new work in while ``drain`` is draining."""
+    """Middleware that lets no new work in while ``drain`` is draining.
 
-    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+    Args:
+        app: the application.
+        drain: has the requests in flight.
+        protocols: render the refusals.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Drain, protocols: Protocols) -> None:
         self._app = app
         self._drain = drain
+        self._protocols = protocols
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _ALWAYS_OPEN:
+        if scope["type"] != "http" or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         started = False
@@ -77,7 +86,11 @@ class DrainGate:
             refused = not await self._drain.run(self._app, scope, receive, send_noting)
         if refused and not started:
             error = RequestError(ErrorCode.NOT_READY, "the service is shutting down")
-            await errors.response(error)(scope, receive, send_noting)
+            response = error_response(error, partial(self._protocols.error_response, scope))
+            await response(scope, receive, send_noting)
+
+    def _is_open(self, path: str) -> bool:
+        return path in _ALWAYS_OPEN or self._protocols.serves_while_draining(path)
 
 
 async def _call(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

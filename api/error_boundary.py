@@ -1,30 +1,79 @@
-"""Every request gets an answer: where something fails, the native error body."""
+"""The error boundary: the one place where an exception becomes an error response."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Callable
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors
 from api.disconnect import client_left
+from api.endpoints import Endpoint, Handler
 from contract.errors import ErrorCode, RequestError
 
 logger = logging.getLogger(__name__)
 
+Renderer = Callable[[RequestError], Response]
 
-async def with_error_response(work: Awaitable[Response]) -> Response:
-    """The answer that ``work`` comes to, or what there is to say of its failure."""
+
+def request_error(error: Exception) -> RequestError:
+    """The error that a client is told of for any exception; logs those that are our own faults."""
+    match error:
+        case RequestError():
+            if error.code is ErrorCode.INTERNAL:
+                logger.error("internal error: %s", error.message)
+            return error
+        case ClientDisconnect():
+            return client_left()
+        case _:
+            logger.error("internal error", exc_info=error)
+            return RequestError(ErrorCode.INTERNAL, "unexpected exception")
+
+
+def error_response(error: Exception, render: Renderer) -> Response:
+    """Render any exception in the client's protocol.
+
+    Args:
+        error: a ``RequestError``, a client that left during its upload, or a fault.
+        render: ``error_response`` of the protocol that the client speaks.
+    """
+    return render(request_error(error))
+
+
+def guarded(endpoint: Endpoint, render: Renderer) -> Handler:
+    """The endpoint's handler, which now raises nothing, under the endpoint's name."""
+
+    async def handler(request: Request) -> Response:
+        try:
+            return await endpoint.handler(request)
+        except Exception as error:
+            return error_response(error, render)
+
+    handler.__name__ = handler.__qualname__ = endpoint.name
+    handler.__doc__ = endpoint.description
+    return handler
+
+
+async def call_guarded(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, render: Renderer
+) -> None:
+    """Call an application; an exception before its response has started becomes the response.
+
+    A later one is raised, for the server to cut the connection.
+    """
+    started = False
+
+    async def send_noting(message: Message) -> None:
+        nonlocal started
+        started = started or message["type"] == "http.response.start"
+        await send(message)
+
     try:
-        return await work
-    except RequestError as error:
-        if error.code is ErrorCode.INTERNAL:
-            logger.error("internal error: %s", error.message)
-        return errors.response(error)
-    except ClientDisconnect:
-        return errors.response(client_left())
-    except Exception:
-        logger.exception("internal error")
-        return errors.response(RequestError(ErrorCode.INTERNAL, "unexpected exception"))
+        await app(scope, receive, send_noting)
+    except Exception as error:
+        response = error_response(error, render)
+        if started:
+            raise
+        await response(scope, receive, send)

@@ -1,17 +1,11 @@
-"""The error table: what each code is in HTTP, and the native error body."""
+"""The error table: the HTTP status of each code, and when a client should try again."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import ErrorDetails
-from starlette.responses import JSONResponse
-
-from api import request_id
 from contract.errors import ErrorCode, RequestError
 
 STATUS: dict[ErrorCode, int] = {
@@ -32,6 +26,9 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.DEADLINE_EXCEEDED: 504,
 }
 
+# The code of each status; of two codes with one status, the first.
+CODES: dict[int, ErrorCode] = {status: code for code, status in reversed(STATUS.items())}
+
 DESCRIPTIONS: dict[int, str] = {
     400: "Malformed JSON or multipart, a missing or unknown field, a wrong type, a broken image, "
     "a picture that screening rejects",
@@ -50,85 +47,16 @@ _RETRY_AFTER = {ErrorCode.BUSY: 5.0, ErrorCode.NOT_READY: 10.0}
 _MAX_RETRY_AFTER = 120
 _SHOWN_CHARS = 80
 
-# What pydantic calls a mistake, and what we call it.
-_EXPECTED = {
-    "string_type": "a string",
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "an array",
-    "int_parsing": "an integer",
-}
 
-
-class ErrorDetail(BaseModel):
-    """What went wrong with a request."""
-
-    code: ErrorCode
-    message: str = Field(description="One sentence; names the field, its limit and the value")
-    field: str | None = Field(None, description="The field at fault, if there is one")
-    request_id: str = Field(description="The name of this request in the service's logs")
-
-
-class ErrorBody(BaseModel):
-    """The body of every answer that is not a success."""
-
-    error: ErrorDetail
-
-
-def body(error: RequestError) -> dict[str, dict[str, str]]:
-    """The native error body. An internal error shows its request id and nothing else."""
-    detail: dict[str, str] = {"code": error.code.value, "message": error.message}
-    if error.code is ErrorCode.INTERNAL:
-        detail["message"] = "internal error"
-    elif error.field is not None:
-        detail["field"] = error.field
-    detail["request_id"] = request_id.current.get()
-    return {"error": detail}
-
-
-def response(error: RequestError) -> JSONResponse:
-    """Render an error natively."""
-    headers = {}
-    if error.code in _RETRY_AFTER:
-        seconds = math.ceil(error.retry_after or _RETRY_AFTER[error.code])
-        headers["Retry-After"] = str(min(max(seconds, 1), _MAX_RETRY_AFTER))
-    return JSONResponse(body(error), STATUS[error.code], headers)
+def retry_after(error: RequestError) -> dict[str, str]:
+    """The header that tells the client when to try again; none where that makes no difference."""
+    if error.code not in _RETRY_AFTER:
+        return {}
+    seconds = math.ceil(error.retry_after or _RETRY_AFTER[error.code])
+    return {"Retry-After": str(min(max(seconds, 1), _MAX_RETRY_AFTER))}
 
 
 def shown(value: Any) -> str:
     """A client's value as short printable ASCII, fit for a message and a log line."""
     text = json.dumps(value, default=str)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
-
-
-def from_validation(error: ValidationError, known: Mapping[str, Iterable[str]]) -> RequestError:
-    """Put the first mistake that pydantic found into our words.
-
-    Args:
-        known: the names of the body's fields, under "", and those of the objects in a list, under
-            the list's name.
-    """
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or None
-    code = ErrorCode.OUT_OF_RANGE if first["type"] == "finite_number" else ErrorCode.INVALID_REQUEST
-    known_fields = known[str(first["loc"][0]) if len(first["loc"]) > 1 else ""]
-    return RequestError(code, _sentence(first, field, known_fields), field=field)
-
-
-def _sentence(mistake: ErrorDetails, field: str | None, known_fields: Iterable[str]) -> str:
-    kind = mistake["type"]
-    if kind == "json_invalid":
-        return f"the body is not valid JSON: {mistake['ctx']['error']}"
-    if kind == "model_type":
-        return f"{field or 'the body'} must be a JSON object"
-    if kind == "missing":
-        return f"{field} is required"
-    if kind == "extra_forbidden":
-        return f"{shown(field)} is not a field; the fields are {', '.join(known_fields)}"
-    if kind == "finite_number":
-        return f"{field} must be a finite number"
-    if kind in _EXPECTED:
-        return f"{field} must be {_EXPECTED[kind]}, not {shown(mistake['input'])}"
-    return f"{field}: {mistake['msg']}"

@@ -1,4 +1,4 @@
-"""A request's events while it runs, as server-sent events.
+"""The event stream: a request's events as server-sent events, in any protocol's words.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -6,25 +6,17 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Final
 
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api import errors, responses
 from api.disconnect import cancel_on_disconnect
-from api.schemas import GeneratedImage
 from contract.errors import ErrorCode, RequestError
-from contract.events import Event, Failed, Image, Progress, Queued, ends
-from contract.request import GenerationRequest
-
-logger = logging.getLogger(__name__)
+from contract.events import Event, Failed, ends
 
 MEDIA_TYPE: Final = "text/event-stream"
 
@@ -39,38 +31,39 @@ class EventStream(StreamingResponse):
     when the client leaves: that cancels the request's jobs.
 
     Args:
-        first: the first event, not a ``Failed``: that could still be an answer of its own.
-        events: the events after it.
-        wanted: the request.
+        first: the first event, and ``events`` those after it, as ``Pictures.stream`` has them.
+        write: the wire form of an event: server-sent events, each with its empty line.
+        headers: headers of the response.
     """
 
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, first: Event, events: AsyncGenerator[Event, None], wanted: GenerationRequest
+        self,
+        first: Event,
+        events: AsyncGenerator[Event, None],
+        write: Callable[[Event], bytes],
+        headers: Mapping[str, str],
     ) -> None:
         self._events = events
-        self._chunks = _chunks(first, events)
-        headers = {
-            **responses.common_headers(wanted),
-            "Cache-Control": "no-store",
-            # nginx would collect the events before it passes them on.
-            "X-Accel-Buffering": "no",
-        }
-        super().__init__(self._chunks, headers=headers)
+        self._write = write
+        self._chunks = _chunks(first, events, write)
+        # nginx would collect the events before it passes them on.
+        uncached = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(self._chunks, headers={**headers, **uncached})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         try:
             async with aclosing(self._events), aclosing(self._chunks):
-                # Nobody is there to be told that the client has left.
+                # The client that left reads no error.
                 with suppress(RequestError):
                     await cancel_on_disconnect(receive, self._send_chunks(send))
         except asyncio.CancelledError:
             # The time for draining is up.
             late = RequestError(ErrorCode.NOT_READY, "the service is shutting down")
-            await _send(send, _chunk(Failed.from_error(late)))
+            await _send(send, self._write(Failed.from_error(late)))
             raise
         finally:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -84,10 +77,12 @@ async def _send(send: Send, chunk: bytes) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
-async def _chunks(event: Event, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
-    """The wire form of ``event`` and what follows it, up to the end of the request."""
+async def _chunks(
+    event: Event, events: AsyncGenerator[Event, None], write: Callable[[Event], bytes]
+) -> AsyncGenerator[bytes, None]:
+    """The wire form of ``event`` and those that follow it, up to the end of the request."""
     while True:
-        yield _chunk(event)
+        yield write(event)
         if ends(event):
             return
         following = asyncio.ensure_future(anext(events))
@@ -95,36 +90,6 @@ async def _chunks(event: Event, events: AsyncGenerator[Event, None]) -> AsyncGen
             while not (await asyncio.wait((following,), timeout=KEEP_ALIVE_SECONDS))[0]:
                 yield KEEPALIVE_COMMENT
             event = following.result()
-            if isinstance(event, Failed) and event.code is ErrorCode.INTERNAL:
-                logger.error("internal error: %s", event.message)
-        except Exception:
-            logger.exception("internal error")
-            event = Failed(ErrorCode.INTERNAL, "the backend broke off")
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-
-
-def _chunk(event: Event) -> bytes:
-    match event:
-        case Queued():
-            return _format("queued", {"position": event.position})
-        case Progress():
-            data: dict[str, Any] = {
-                "index": event.index,
-                "step": event.step,
-                "total": event.total,
-            }
-            if event.preview is not None:
-                data["preview"] = base64.b64encode(event.preview).decode("ascii")
-            return _format("progress", data)
-        case Image():
-            return format_sse_event(
-                event="image", data_str=GeneratedImage.of(event).model_dump_json()
-            )
-        case Failed():
-            return _format("error", errors.body(event.to_error()))
-
-
-def _format(name: str, data: dict[str, Any]) -> bytes:
-    return format_sse_event(event=name, data_str=json.dumps(data))

@@ -1,4 +1,4 @@
-"""Multipart bodies, byte for byte.
+"""Forms: multipart bodies, byte for byte.
 
 Starlette's own form parser decodes text parts leniently (bytes that are not UTF-8 become other
 characters) and does not notice a body that ends early.

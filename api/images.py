@@ -8,7 +8,8 @@ from io import BytesIO
 import PIL.Image
 import PIL.ImageOps
 
-from contract.errors import ErrorCode, RequestError
+from api.parameters import ParameterError
+from contract.errors import ErrorCode
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -33,24 +34,30 @@ def decode(data: bytes, max_pixels: int, field: str) -> PIL.Image.Image:
     Args:
         data: the file.
         max_pixels: the most that the header may announce; checked before anything is decoded.
-        field: the request field that error messages name.
+        field: the parameter that errors are about.
 
     Raises:
-        RequestError: UNSUPPORTED_MEDIA_TYPE for another format, PAYLOAD_TOO_LARGE for too many
+        ParameterError: UNSUPPORTED_MEDIA_TYPE for another format, PAYLOAD_TOO_LARGE for too many
             pixels, INVALID_REQUEST for a file that is empty, truncated or broken.
     """
     if not data:
-        raise RequestError(ErrorCode.INVALID_REQUEST, f"{field} is empty", field=field)
+        raise ParameterError(
+            ErrorCode.INVALID_REQUEST, field, lambda name: f"{name(field)} is empty"
+        )
     file_format = _format_of(data)
     if file_format is None:
-        message = f"{field} must be a picture in one of the formats {', '.join(_FORMATS)}"
-        raise RequestError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message, field=field)
+        formats = ", ".join(_FORMATS)
+        raise ParameterError(
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+            field,
+            lambda name: f"{name(field)} must be a picture in one of the formats {formats}",
+        )
     try:
         picture = PIL.Image.open(BytesIO(data), formats=(file_format,))
         if picture.width * picture.height > max_pixels:
             raise _too_large(field, max_pixels, f"{picture.width} x {picture.height}")
         picture.load()
-    except RequestError:
+    except ParameterError:
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         # Pillow's own limit; the warning is an exception where Python runs with -W error.
@@ -58,8 +65,11 @@ def decode(data: bytes, max_pixels: int, field: str) -> PIL.Image.Image:
     except Exception as error:
         # Broken files surface as almost any exception: OSError, SyntaxError, ValueError,
         # struct.error, zlib.error, IndexError.
-        message = f"{field} is truncated or is not a valid {file_format} file"
-        raise RequestError(ErrorCode.INVALID_REQUEST, message, field=field) from error
+        raise ParameterError(
+            ErrorCode.INVALID_REQUEST,
+            field,
+            lambda name: f"{name(field)} is truncated or is not a valid {file_format} file",
+        ) from error
     return _to_rgb(_upright(picture))
 
 
@@ -115,6 +125,9 @@ def _to_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
     return picture.convert("RGB")
 
 
-def _too_large(field: str, max_pixels: int, size: str) -> RequestError:
-    message = f"{field} must have at most {max_pixels} pixels, got {size}"
-    return RequestError(ErrorCode.PAYLOAD_TOO_LARGE, message, field=field)
+def _too_large(field: str, max_pixels: int, size: str) -> ParameterError:
+    return ParameterError(
+        ErrorCode.PAYLOAD_TOO_LARGE,
+        field,
+        lambda name: f"{name(field)} must have at most {max_pixels} pixels, got {size}",
+    )

@@ -1,4 +1,4 @@
-"""The range of every field: one table, for the checks and for the documentation."""
+"""The ranges of all parameters: one table for the checks and for the documentation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from api.errors import shown
-from contract.errors import ErrorCode, RequestError
+from api.parameters import ParameterError
+from contract.errors import ErrorCode
 from contract.request import OutputFormat
-from models.catalog import SCHEDULERS
+from models.architectures import SCHEDULERS
 from settings import Settings
 
 MAX_SEED = 2**53 - 1
@@ -19,15 +20,12 @@ INPAINT_STRENGTH = 1.0
 _MAX_GUIDANCE_SCALE = 30
 _MAX_LORA_SCALE = 2
 
-# diffusers' LCMScheduler picks its steps from the 50 of the distillation.
-SCHEDULER_MAX_STEPS = {"lcm": 50}
-
 
 class Constraint(Protocol):
-    """What the values of one field must satisfy."""
+    """A condition on the values of one field."""
 
     def check(self, field: str, value: Any) -> None:
-        """Raise ``RequestError(OUT_OF_RANGE)``, naming field, limit and value."""
+        """Raise ``ParameterError(OUT_OF_RANGE)``, naming field, limit and value."""
         ...
 
     @property
@@ -102,7 +100,7 @@ class OneOf:
 
 
 def constraints(settings: Settings) -> Mapping[str, Constraint]:
-    """The constraint of each field, by the field's name."""
+    """The constraint of each parameter by its neutral name; ``scale`` is that of a LoRA."""
     side = Range(settings.min_side, settings.max_side)
     text = Length(settings.max_prompt_chars)
     return {
@@ -112,6 +110,8 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
         "height": side,
         "num_inference_steps": Range(1, settings.max_steps),
         "guidance_scale": Range(0, _MAX_GUIDANCE_SCALE),
+        "guidance_start": Range(0, 1),
+        "guidance_end": Range(0, 1),
         "strength": Range(0, 1, exclusive=True),
         "scheduler": OneOf(tuple(SCHEDULERS)),
         "seed": Range(RANDOM_SEED, MAX_SEED),
@@ -122,6 +122,7 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
     }
 
 
-def _out_of_range(field: str, limit: str, value: str) -> RequestError:
-    message = f"{field} must be {limit}, got {value}"
-    return RequestError(ErrorCode.OUT_OF_RANGE, message, field=field)
+def _out_of_range(field: str, limit: str, value: str) -> ParameterError:
+    return ParameterError(
+        ErrorCode.OUT_OF_RANGE, field, lambda name: f"{name(field)} must be {limit}, got {value}"
+    )

@@ -2,53 +2,47 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors, request_id
+from api import arrival, request_id
+from api.error_boundary import call_guarded
+from api.protocols.base import Protocols
 from contract.errors import ErrorCode, RequestError
-
-logger = logging.getLogger(__name__)
 
 
 class RequestIdentity:
-    """Names each request, echoes the name, and answers for whatever nobody else caught.
+    """Names each request, echoes the name, notes its arrival, and renders uncaught exceptions.
 
     A client may choose the name with ``X-Request-Id``.
+
+    Args:
+        app: the application.
+        protocols: render the errors.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, protocols: Protocols) -> None:
         self._app = app
+        self._protocols = protocols
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         name = request_id.choose(Headers(scope=scope).get("x-request-id"))
-        token = request_id.current.set(name)
-        started = False
 
         async def send_named(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 MutableHeaders(scope=message)["X-Request-Id"] = name
             await send(message)
 
+        token = request_id.current.set(name)
         try:
-            await self._app(scope, receive, send_named)
-        except RequestError as error:
-            if started:
-                raise
-            await errors.response(error)(scope, receive, send_named)
-        except Exception:
-            logger.exception("internal error")
-            if started:
-                raise
-            internal = RequestError(ErrorCode.INTERNAL, "unexpected exception")
-            await errors.response(internal)(scope, receive, send_named)
+            with arrival.noted():
+                render = partial(self._protocols.error_response, scope)
+                await call_guarded(self._app, scope, receive, send_named, render)
         finally:
             request_id.current.reset(token)
 
@@ -56,8 +50,11 @@ class RequestIdentity:
 class BodyLimit:
     """Refuses bodies that announce, or turn out, to be too long, before reading them to the end.
 
+    It raises ``RequestError``, in the application's ``receive`` where the length comes to light
+    only there.
+
     Args:
-        app: what to protect.
+        app: the application to protect.
         max_bytes: the longest body.
     """
 
@@ -71,8 +68,7 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self._max_bytes:
-            await errors.response(self._too_large(announced))(scope, receive, send)
-            return
+            raise self._too_large(announced)
         received = 0
 
         async def receive_counted() -> Message:

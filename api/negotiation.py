@@ -1,4 +1,4 @@
-"""Which form of an answer a client would rather have (RFC 9110, section 12.5.1)."""
+"""Content negotiation: the media type of a response (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def best(accept: str, offers: Sequence[str]) -> str:
     """Choose the media type that ``accept`` gives the greatest weight.
 
     The earlier offer wins a tie, and the first one where ``accept`` is empty or rules all of them
-    out: an answer in another form is of more use than none.
+    out: a response of another type is of more use than none.
 
     Args:
         accept: the Accept header.
-        offers: media types, the ones that the service would rather send first.
+        offers: media types, the preferred ones first.
     """
     weights = dict(_ranges(accept))
 

@@ -1,17 +1,17 @@
-"""What is served, by name, and which model a prompt belongs to."""
+"""The served models by name, and the model that a prompt belongs to."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
 from api.backend import Backend, ServedLora, ServedModel
 from api.errors import shown
-from api.schemas import LoraBody
-from contract.errors import ErrorCode, RequestError
+from api.parameters import LoraParameter, Names, ParameterError
+from contract.errors import ErrorCode
 from contract.request import LoraUse
 from models.catalog import Task
 from models.finetuned import AUTO, Provenance
@@ -25,8 +25,8 @@ class ModelChoice:
     """A model that a request may name.
 
     Attributes:
-        model: what was loaded at the start.
-        lora: what makes another model of it, if that is the one that is meant.
+        model: one that was loaded at the start.
+        lora: makes another model of it, if that is the one that is named.
         uses: that LoRA and those that a request adds.
     """
 
@@ -36,7 +36,7 @@ class ModelChoice:
 
     @property
     def provenance(self) -> Provenance | None:
-        """Where a fine-tuned model comes from; None for a base."""
+        """The origin of a fine-tuned model; None for a base."""
         return self.model.provenance if self.lora is None else self.lora.provenance
 
     @property
@@ -46,7 +46,7 @@ class ModelChoice:
 
     @property
     def kind(self) -> Literal["base", "full", "lora"]:
-        """What it is: fine-tuned or not, and how."""
+        """Whether it is fine-tuned, and how."""
         if self.lora is not None:
             return "lora"
         return "base" if self.model.provenance is None else "full"
@@ -58,10 +58,10 @@ class ModelChoice:
 
 
 class ServedModels:
-    """The served models with the LoRAs of this moment.
+    """The served models and their LoRAs, which come and go.
 
     Args:
-        backend: what serves them.
+        backend: serves them.
         settings: the limits.
     """
 
@@ -71,13 +71,38 @@ class ServedModels:
 
     @property
     def models(self) -> Sequence[ServedModel]:
-        """What was loaded at the start; the first is the default."""
+        """The models that were loaded at the start; the first is the default."""
         return self._backend.models
+
+    def snapshot(self) -> ModelSnapshot:
+        """Everything that can be named at this moment; one look at the backend for a request."""
+        models = tuple(self._backend.models)
+        names = {model.name for model in models}
+        loras = self._backend.loras
+        usable = [lora for lora in loras if lora.base in names and lora.name not in names]
+        return ModelSnapshot(models, tuple(usable), self._settings)
+
+
+class ModelSnapshot:
+    """The served models with the LoRAs of one moment.
+
+    Args:
+        models: the first is the default.
+        loras: LoRAs of these models, none with the name of a model.
+        settings: the limits.
+    """
+
+    def __init__(
+        self, models: Sequence[ServedModel], loras: Sequence[ServedLora], settings: Settings
+    ) -> None:
+        self.models = models
+        self._loras = loras
+        self._settings = settings
 
     @property
     def loras(self) -> Sequence[ServedLora]:
-        """The LoRAs that can be used now; none where the models are compiled."""
-        return () if self._compiled else self._usable()
+        """The LoRAs that can be used; none where the models are compiled."""
+        return () if self._compiled else self._loras
 
     def choices(self) -> list[ModelChoice]:
         """Everything that ``model`` may name, but for ``auto``; the default first."""
@@ -86,7 +111,7 @@ class ServedModels:
         return [*map(ModelChoice, models.values()), *tuned]
 
     def choose(
-        self, name: str | None, prompt: str, task: Task, loras: Sequence[LoraBody] = ()
+        self, name: str | None, prompt: str, task: Task, loras: Sequence[LoraParameter] = ()
     ) -> ModelChoice:
         """The model that a request names, or that its prompt belongs to, with its LoRAs.
 
@@ -105,11 +130,12 @@ class ServedModels:
         else:
             choice = self._named(name)
         if task not in choice.model.tasks:
-            raise RequestError(
-                ErrorCode.OUT_OF_RANGE,
-                f"model must be one that can do {task}; {choice.name} can do "
-                f"{', '.join(choice.model.tasks)}",
-                field="model",
+            raise _refused(
+                "model",
+                lambda name: (
+                    f"{name('model')} must be one that can do {task}; {choice.name} can do "
+                    f"{', '.join(choice.model.tasks)}"
+                ),
             )
         return replace(choice, uses=self._uses(choice, loras))
 
@@ -132,37 +158,28 @@ class ServedModels:
                 found.append((rank, choice))
         return min(found, key=lambda one: one[0])[1] if found else ModelChoice(self.models[0])
 
-    def _uses(self, choice: ModelChoice, wanted: Sequence[LoraBody]) -> tuple[LoraUse, ...]:
+    def _uses(self, choice: ModelChoice, wanted: Sequence[LoraParameter]) -> tuple[LoraUse, ...]:
         if wanted and self._compiled:
-            raise _refused(self._no_loras("loras"), "loras")
+            raise _refused("loras", lambda name: self._no_loras(name("loras")))
         loras = [] if choice.lora is None else [(choice.lora, 1.0)]
-        for index, body in enumerate(wanted):
+        for index, use in enumerate(wanted):
             field = f"loras.{index}.name"
-            lora = self._lora(body.name, choice, field)
+            lora = self._lora(use.name, choice, field)
             if any(lora.name == other.name for other, _ in loras):
-                own = " and is the model itself" if lora == choice.lora else ""
-                raise _refused(
-                    f"{field} must be one that is not there yet, got {shown(body.name)} again{own}",
-                    field,
-                )
-            loras.append((lora, 1.0 if body.scale is None else body.scale))
+                raise _repeated(field, lora, is_model=lora == choice.lora)
+            loras.append((lora, use.scale))
         memory = sum(lora.memory for lora, _ in loras)
         if memory > self._settings.lora_memory:
-            raise _refused(
+            message = (
                 f"the weights of all LoRAs of a request must take at most "
-                f"{int(self._settings.lora_memory)} bytes, got {memory}",
-                "loras" if wanted else "model",
+                f"{int(self._settings.lora_memory)} bytes, got {memory}"
             )
+            raise _refused("loras" if wanted else "model", lambda _: message)
         return tuple(LoraUse(lora.tag, scale) for lora, scale in loras)
 
     @property
     def _compiled(self) -> bool:
         return not self._settings.offers_loras
-
-    def _usable(self) -> list[ServedLora]:
-        names = {model.name for model in self.models}
-        loras = self._backend.loras
-        return [lora for lora in loras if lora.base in names and lora.name not in names]
 
     def _no_loras(self, field: str) -> str:
         return (
@@ -175,36 +192,42 @@ class ServedModels:
         for choice in choices:
             if choice.name == name:
                 return choice
-        if self._compiled and any(name == lora.name for lora in self._usable()):
-            raise _refused(self._no_loras("model") + f", got {shown(name)}", "model")
+        if self._compiled and any(name == lora.name for lora in self._loras):
+            raise _refused(
+                "model", lambda given: f"{self._no_loras(given('model'))}, got {shown(name)}"
+            )
         names = _listed(choice.name for choice in choices)
-        raise RequestError(
+        raise ParameterError(
             ErrorCode.NOT_FOUND,
-            f"model must be {AUTO} or one of {names}, got {shown(name)}",
-            field="model",
+            "model",
+            lambda given: f"{given('model')} must be {AUTO} or one of {names}, got {shown(name)}",
         )
 
     def _lora(self, name: str, choice: ModelChoice, field: str) -> ServedLora:
         base = choice.model.name
-        loras = {lora.name: lora for lora in self.loras}
-        lora = loras.get(name)
+        lora = next((lora for lora in self.loras if lora.name == name), None)
         if lora is None:
-            names = _listed(lora.name for lora in loras.values() if lora.base == base)
-            raise RequestError(
+            names = _listed(lora.name for lora in self.loras if lora.base == base)
+            raise ParameterError(
                 ErrorCode.NOT_FOUND,
-                f"{field} must be a LoRA of {base}, which are {names}; got {shown(name)}",
-                field=field,
+                field,
+                lambda given: (
+                    f"{given(field)} must be a LoRA of {base}, which are {names}; got {shown(name)}"
+                ),
             )
         if lora.base != base:
             raise _refused(
-                f"{field} must be a LoRA of {base}, got {shown(name)}, which is one of {lora.base}",
                 field,
+                lambda given: (
+                    f"{given(field)} must be a LoRA of {base}, got {shown(name)}, "
+                    f"which is one of {lora.base}"
+                ),
             )
         return lora
 
 
 def _place(token: str, prompt: str) -> int | None:
-    """Where the token is a word of the prompt."""
+    """The index of the token in the prompt, as a word of its own; None if it is not there."""
     match = re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt, re.IGNORECASE)
     return None if match is None else match.start()
 
@@ -216,5 +239,15 @@ def _listed(names: Iterable[str]) -> str:
     return (", ".join(listed[:_LISTED]) or "none") + more
 
 
-def _refused(message: str, field: str) -> RequestError:
-    return RequestError(ErrorCode.OUT_OF_RANGE, message, field=field)
+def _repeated(field: str, lora: ServedLora, *, is_model: bool) -> ParameterError:
+    own = " and is the model itself" if is_model else ""
+    return _refused(
+        field,
+        lambda name: (
+            f"{name(field)} must be one that is not there yet, got {shown(lora.name)} again{own}"
+        ),
+    )
+
+
+def _refused(field: str, sentence: Callable[[Names], str]) -> ParameterError:
+    return ParameterError(ErrorCode.OUT_OF_RANGE, field, sentence)

@@ -1,8 +1,8 @@
-"""What clients upload, read and worked on without holding up anybody else."""
+"""Uploads: request bodies, read in one place, and worked on in a few threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import anyio
@@ -20,39 +20,32 @@ _PARALLEL_DECODERS: Final = 2
 
 
 class Uploads:
-    """Splits forms, and works on their parts in a few threads."""
+    """Reads bodies, and runs the work on them that would block the event loop."""
 
     def __init__(self) -> None:
         self._decoders = anyio.CapacityLimiter(_PARALLEL_DECODERS)
 
-    async def process(
-        self, body: bytes, content_type: str, names: Collection[str], work: Work[T]
-    ) -> T:
-        """Split a form with exactly the parts ``names``; returns what ``work`` makes of them.
+    async def read(self, request: Request) -> bytes:
+        """The body of a request, of any length that the host lets through.
+
+        Every protocol reads its bodies here, so that a bound on all bodies in memory has one place.
+        """
+        return await request.body()
+
+    async def read_form(self, request: Request) -> bytes:
+        """The body of a multipart request, not yet split.
 
         Raises:
-            RequestError: it is not such a form, and whatever ``work`` raises.
+            RequestError: UNSUPPORTED_MEDIA_TYPE for another content type.
         """
-        return await self.run(lambda: work(forms.read(body, content_type, names)))
+        given = media_type(request)
+        if given != forms.MEDIA_TYPE:
+            raise unsupported(forms.MEDIA_TYPE, given)
+        return await self.read(request)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do other work that takes its time, in the same threads."""
+        """Run blocking work in a thread, at most two at a time. Raises whatever it raises."""
         return await anyio.to_thread.run_sync(work, limiter=self._decoders)
-
-
-Work = Callable[[Mapping[str, bytes]], T]
-
-
-async def form_body(request: Request) -> bytes:
-    """The body of a multipart request, of any length that the host lets through.
-
-    Raises:
-        RequestError: UNSUPPORTED_MEDIA_TYPE, where it is none.
-    """
-    given = media_type(request)
-    if given != forms.MEDIA_TYPE:
-        raise unsupported(forms.MEDIA_TYPE, given)
-    return await request.body()
 
 
 def media_type(request: Request) -> str:

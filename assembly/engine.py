@@ -1,10 +1,13 @@
-"""Puts an engine together for a runner process."""
+"""The engine as the settings describe it: models, LoRAs, screening, limits, threads."""
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from dataclasses import replace
 from functools import partial
+from time import sleep
 
 import torch
 from diffusers.utils import logging as diffusers_logging
@@ -17,10 +20,13 @@ from contract.observer import Observer, WeightKind
 from contract.request import GenerationRequest
 from engine.blocking import generate
 from engine.cpu.threads import ThreadPlan, ThreadTuner
+from engine.cpu.tuned import CpuTuned
 from engine.engine import Engine
 from engine.limits import BUCKETS, PIXELS, BatchLimits
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
+from engine.pipelines.inductor_unet import PassShape
+from engine.pipelines.invariant import BatchInvariant
 from engine.pipelines.load import load_family
 from engine.screening.appearance import Blank, Grayscale
 from engine.screening.nudity import Nudity
@@ -34,6 +40,12 @@ from models.weights import weight_bytes
 from settings import Settings
 
 logger = logging.getLogger(__name__)
+
+# Of a block in invariant mode: fewer cost more for each row, more are padded more (docs/engine.md).
+BLOCK_ROWS = 8
+# For the last events to reach the clients; the status is BSD's EX_UNAVAILABLE.
+LAST_SECONDS = 2.0
+DEVICE_LOST = 69
 
 
 def build_engine(
@@ -74,13 +86,27 @@ def build_engine(
         loras=loras,
         limits=batch_limits(settings, placement, cache, loaded[0]),
         max_queue=settings.max_queue,
-        threads=thread_tuner(settings, placement),
         observer=observer,
         screens=screens(settings, entries, observer),
+        device=placement.device,
+        stuck_seconds=settings.stuck_seconds,
+        on_device_lost=end_process,
     )
     for entry in loaded:
         warm_up(engine, entry)
     return engine
+
+
+def end_process() -> None:
+    """End a process whose device is lost, once its clients have been told. Its host starts a new
+    one."""
+
+    def end() -> None:
+        sleep(LAST_SECONDS)
+        # Nothing of torch may be waited for.
+        os._exit(DEVICE_LOST)
+
+    threading.Thread(target=end, name="last-words", daemon=True).start()
 
 
 def screens(
@@ -110,17 +136,31 @@ def model_source(
 
 def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> DiffusionModel:
     threads = settings.threads or torch.get_num_threads()
-    family = load_family(
+    on_cpu = placement.device == "cpu"
+    limits = BatchLimits(
+        settings.max_batch_rows,
+        settings.max_batch_pixels or PIXELS,
+        block=BLOCK_ROWS if settings.invariant else None,
+    )
+    # OpenVINO has threads of its own, and one pass at a time.
+    blocks = threads if settings.invariant and on_cpu and settings.compile != "openvino" else 1
+    model = load_family(
         entry,
         placement,
         vae_pixels=settings.vae_pixels,
         invariant=settings.invariant,
-        compiler=partial(compile_unet, compiler=settings.compile, threads=threads),
+        compiler=partial(
+            compile_unet,
+            compiler=settings.compile,
+            threads=1 if blocks > 1 else threads,
+            warm=pass_shapes(settings.compile, entry, limits),
+            # Which passes run compiled, and round otherwise, is not to be a matter of time there.
+            aside=not settings.invariant,
+        ),
     )
-    if settings.compile != "none":
-        limits = BatchLimits(settings.max_batch_rows, settings.max_batch_pixels or PIXELS)
-        compile_passes(family, entry, limits)
-    return family
+    if settings.invariant:
+        model = BatchInvariant(model, limits, parallel=blocks)
+    return CpuTuned(model, thread_tuner(settings)) if on_cpu else model
 
 
 def batch_limits(
@@ -130,7 +170,7 @@ def batch_limits(
     limits = BatchLimits(
         rows=settings.max_batch_rows,
         buckets=BUCKETS if pads_rows(settings, placement) else (),
-        invariant=settings.invariant,
+        block=BLOCK_ROWS if settings.invariant else None,
     )
     pixels = settings.max_batch_pixels
     if pixels is None and placement.device == "cuda":
@@ -143,26 +183,32 @@ def pads_rows(settings: Settings, placement: Placement) -> bool:
     return placement.device == "cuda" if settings.pad_rows is None else settings.pad_rows
 
 
-def thread_tuner(settings: Settings, placement: Placement) -> ThreadTuner:
-    """One number of threads where it matters to the last bit, or not at all; else the faster."""
+def thread_tuner(settings: Settings) -> ThreadTuner:
+    """One number of CPU threads where it matters to the last bit; else the faster."""
     if settings.threads is not None:
         return ThreadTuner([ThreadPlan(settings.threads)])
-    if placement.device == "cuda" or settings.invariant:
+    if settings.invariant:
         return ThreadTuner([ThreadPlan(torch.get_num_threads())])
     # OpenVINO has threads of its own, and one pass at a time.
     return ThreadTuner.automatic(divide=settings.compile != "openvino")
 
 
-def compile_passes(family: DiffusionModel, entry: ModelEntry, limits: BatchLimits) -> None:
-    """Make a pass of every bucket within the limits, so that no request of the model's default
-    size waits for a compiler."""
-    request = warm_up_request(entry)
-    with torch.inference_mode():
-        (state,) = family.prepare([request])
-        for rows in BUCKETS:
-            if state.rows <= rows <= limits.capacity(request.width * request.height):
-                family.forward([state], rows)
-    logger.info("%s is compiled", entry.name)
+def pass_shapes(compiler: str, entry: ModelEntry, limits: BatchLimits) -> list[PassShape]:
+    """The shapes of passes over pictures of the model's default size: every number of rows that
+    passes are padded to, so that no such request waits for a compiler."""
+    width, height = entry.defaults.width, entry.defaults.height
+    scale = entry.architecture.vae_scale
+    capacity = limits.capacity(width * height)
+    rows = [each for each in BUCKETS if each <= capacity]
+    if limits.block is not None:
+        rows = [limits.block_rows(width * height)]
+    # OpenVINO's graph takes texts of any length.
+    chunks = (1, 2) if compiler == "inductor" else (1,)
+    return [
+        PassShape(each, height // scale, width // scale, tokens=77 * count)
+        for count in chunks
+        for each in rows
+    ]
 
 
 def warm_up_request(entry: ModelEntry) -> GenerationRequest:

@@ -51,8 +51,8 @@ class PrometheusObserver:
         self._step = Histogram("sd_step_seconds", "Seconds of a denoiser pass", buckets=_SECONDS)
         self._row_steps = Counter(
             "sd_row_steps",
-            "Rows, summed over the denoiser passes, by what became of them",
-            ["fate"],
+            "Rows, summed over the denoiser passes, by their outcome",
+            ["outcome"],
         )
         self._resident = Gauge(
             "sd_model_resident",
@@ -74,22 +74,25 @@ class PrometheusObserver:
             multiprocess_mode="livesum",
         )
         self._evictions = Counter(
-            "sd_evictions", "Models and LoRAs that made room in memory for others", ["kind"]
+            "sd_evictions", "Models and LoRAs that were evicted from memory", ["kind"]
         )
         for kind in WeightKind:
             self._resident_bytes.labels(kind.value)
             self._evictions.labels(kind.value)
+        self._out_of_memory = Counter(
+            "sd_out_of_memory", "Denoiser passes that did not fit into memory, and were halved"
+        )
         self._phases = Histogram(
             "sd_job_phase_seconds", "Seconds a job spent in a phase", ["phase"], buckets=_SECONDS
         )
-        self._findings = Counter(
-            "sd_screening_findings",
+        self._screened = Counter(
+            "sd_screened_images",
             "Pictures that a screening check found something in, and what was done about it",
             ["check", "action"],
         )
         for check, action in product(CHECKS, ("flag", "blur", "reject")):
             # A series that only appears with the first finding hides that one from rate().
-            self._findings.labels(check, action)
+            self._screened.labels(check, action)
 
     def depth(self, waiting: int, running: int) -> None:
         self._depth.labels("waiting").set(waiting)
@@ -101,8 +104,8 @@ class PrometheusObserver:
         self._lora_sets.observe(done.lora_sets)
         self._step.observe(done.seconds)
 
-    def spent(self, fate: RowOutcome, row_steps: int) -> None:
-        self._row_steps.labels(fate.value).inc(row_steps)
+    def spent(self, outcome: RowOutcome, row_steps: int) -> None:
+        self._row_steps.labels(outcome.value).inc(row_steps)
 
     def loaded(self, kind: WeightKind, name: str, seconds: float, total: int) -> None:
         self._resident_bytes.labels(kind.value).set(total)
@@ -112,7 +115,7 @@ class PrometheusObserver:
         else:
             self._lora_loads.observe(seconds)
 
-    def dropped(self, kind: WeightKind, name: str, total: int) -> None:
+    def evicted(self, kind: WeightKind, name: str, total: int) -> None:
         self._resident_bytes.labels(kind.value).set(total)
         self._evictions.labels(kind.value).inc()
         if kind is WeightKind.MODEL:
@@ -121,8 +124,11 @@ class PrometheusObserver:
     def phase(self, phase: Phase, seconds: float) -> None:
         self._phases.labels(phase.value).observe(seconds)
 
-    def found(self, check: CheckName, action: Action) -> None:
-        self._findings.labels(check, action).inc()
+    def out_of_memory(self) -> None:
+        self._out_of_memory.inc()
+
+    def screened(self, check: CheckName, action: Action) -> None:
+        self._screened.labels(check, action).inc()
 
     def finished(self, outcome: str) -> None:
         self._jobs.labels(outcome).inc()

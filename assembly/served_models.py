@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from api.backend import ServedLora, ServedModel
-from models.catalog import BentoSource, Family, ModelEntry
+from models.catalog import BentoSource, ModelEntry
 from models.errors import ModelError, UnknownModel
 from models.finetuned import FineTuned
 from models.lora import lora_bytes
@@ -14,9 +14,6 @@ from models.registry import finetuned, get
 from settings import Settings
 
 logger = logging.getLogger(__name__)
-
-# The VAE's downscaling factor times the denoiser's patch size.
-_MULTIPLES: dict[Family, int] = {"sd1": 8, "sd2": 8, "sdxl": 8, "sd3": 16}
 
 
 def served_model(entry: ModelEntry, placement: Placement, settings: Settings) -> ServedModel:
@@ -29,11 +26,12 @@ def served_model(entry: ModelEntry, placement: Placement, settings: Settings) ->
         description=entry.description,
         licence=entry.licence,
         tasks=entry.tasks,
-        multiple_of=_MULTIPLES[entry.family],
+        multiple_of=entry.architecture.multiple_of,
         defaults=entry.defaults,
         provenance=None if tuned is None else tuned.provenance,
         size=None if tuned is None else tuned.size,
         screening=settings.screening(entry),
+        schedulers=entry.architecture.schedulers,
     )
 
 

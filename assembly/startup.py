@@ -10,10 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from engine.pipelines import check_served
 from models.bucket import fetch
 from models.budget import check_budget
-from models.catalog import Catalog, ModelEntry, load_catalog
+from models.catalog import Catalog, ModelEntry, check_served, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
 from models.placement import Placement, UnsupportedPrecision, place
 from models.registry import with_pipelines

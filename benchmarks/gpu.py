@@ -34,9 +34,11 @@ from benchmarks.gpu_figures import BATCH, GUIDANCE, GpuFigures, StepFigures, wri
 from benchmarks.machine import describe
 from benchmarks.request_batcher import RequestBatcher
 from benchmarks.workloads import Request
+from contract.request import Segment
 from engine.blocking import generate
 from engine.engine import Engine
 from engine.limits import BUCKETS, BatchLimits
+from engine.pipelines.base import SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.weights.cache import WeightCache
 
@@ -198,8 +200,10 @@ def _step(
     scale: Scale, family: StableDiffusion, size: int, flop: int, ceiling: float
 ) -> StepFigures:
     with torch.inference_mode():
-        requests = [_request(scale, scale.steps, seed) for seed in range(size)]
-        states = family.prepare([each.generation_request("model") for each in requests])
+        requests = [
+            _request(scale, scale.steps, seed).generation_request("model") for seed in range(size)
+        ]
+        states = family.prepare([SegmentRequest(each, Segment(each.model)) for each in requests])
         rows = sum(state.rows for state in states)
         seconds = _seconds(scale, lambda: family.forward(states, rows))
     share = rows * flop / seconds / ceiling

@@ -17,9 +17,10 @@ import torch
 
 from assembly.engine import warm_up_request
 from benchmarks.machine import describe
-from contract.request import GenerationRequest, LoraUse
+from contract.request import GenerationRequest, LoraUse, Segment
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter, LowRank
+from engine.pipelines.base import SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from models.catalog import load_catalog
 from models.loading import load_pipeline
@@ -53,7 +54,13 @@ def compare_loras(rounds: int, threads: int) -> None:
         for number in range(rounds + 1):
             for name, loras in CASES.items():
                 # Hooks are there while jobs want them: each case has its own.
-                states = family.prepare([_with(request, each) for each in loras], adapters)
+                states = family.prepare(
+                    [
+                        SegmentRequest(_with(request, each), Segment(request.model))
+                        for each in loras
+                    ],
+                    adapters,
+                )
                 together = _seconds(family, [states])
                 # Equal ones are neighbours in every case.
                 groups = [list(group) for _, group in groupby(states, lambda state: state.loras)]

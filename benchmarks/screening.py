@@ -22,10 +22,11 @@ from time import monotonic, process_time
 import PIL.Image
 
 from benchmarks import machine
-from contract.observer import Silent
+from contract.observer import NullObserver
 from contract.request import GenerationRequest
 from engine.blocking import generate
 from engine.cpu.threads import ThreadPlan, ThreadTuner
+from engine.cpu.tuned import CpuTuned
 from engine.engine import Engine
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.load import load_family
@@ -62,9 +63,8 @@ Pictures = dict[str, PIL.Image.Image]
 def start(family: DiffusionModel, *checks: Check) -> Engine:
     """An engine of one thread that flags what these checks find."""
     return Engine(
-        WeightCache.preloaded({"embedded": family}),
-        threads=ThreadTuner([ThreadPlan(1)]),
-        screens={"embedded": Screen([(check, "flag") for check in checks], Silent())},
+        WeightCache.preloaded({"embedded": CpuTuned(family, ThreadTuner([ThreadPlan(1)]))}),
+        screens={"embedded": Screen([(check, "flag") for check in checks], NullObserver())},
     )
 
 

@@ -26,7 +26,7 @@ from matplotlib.patches import Rectangle
 
 from contract.errors import ErrorCode
 from contract.events import Event, Failed, ends
-from contract.observer import Pass, Silent
+from contract.observer import NullObserver, Pass
 from contract.request import GenerationRequest
 from engine.engine import Engine
 from engine.limits import BatchLimits
@@ -153,7 +153,7 @@ def story() -> list[Scene]:
     ]
 
 
-class Narrator(Silent):
+class Narrator(NullObserver):
     """Submits and cancels as the story has it, and notes what the engine does.
 
     Args:

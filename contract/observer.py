@@ -1,4 +1,4 @@
-"""What the engine tells whoever measures it."""
+"""The observer: receives what the engine measures."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Phase(StrEnum):
 
 
 class RowOutcome(StrEnum):
-    """What became of the rows of a denoiser pass."""
+    """The outcome of a denoiser pass's rows."""
 
     USEFUL = "useful"  # of a job whose picture was delivered
-    ABANDONED = "abandoned"  # of a job that ended without a picture, until it was given up
-    WASTED = "wasted"  # of a job that had been given up already
-    PADDING = "padding"  # of nobody: added to reach a bucket
+    ABANDONED = "abandoned"  # of a job that ended without a picture, before it was cancelled
+    WASTED = "wasted"  # of a job that had been cancelled already
+    PADDING = "padding"  # of no job: added to reach a bucket
 
 
 class WeightKind(StrEnum):
-    """What is brought into memory and makes room there."""
+    """The kinds of weights that are loaded and evicted."""
 
     MODEL = "model"
     LORA = "lora"
@@ -48,7 +48,7 @@ class Pass:
         lora_sets: how many different sets of LoRAs its rows had.
         rows: rows of the batch, padding included.
         started: ``time.monotonic()``.
-        seconds: how long it took, with the schedulers' steps.
+        seconds: how long it took on the device, with the schedulers' steps.
     """
 
     model: str
@@ -72,23 +72,27 @@ class Observer(Protocol):
         """One denoiser pass was made."""
         ...
 
-    def spent(self, fate: RowOutcome, row_steps: int) -> None:
-        """``row_steps`` rows of passes (one row in one pass counts one) turned out to be ..."""
+    def spent(self, outcome: RowOutcome, row_steps: int) -> None:
+        """``row_steps`` rows of passes (one row in one pass counts one) had this outcome."""
         ...
 
     def loaded(self, kind: WeightKind, name: str, seconds: float, total: int) -> None:
         """A model or a LoRA was loaded within ``seconds``; all of them now take ``total`` bytes."""
         ...
 
-    def dropped(self, kind: WeightKind, name: str, total: int) -> None:
-        """A model or a LoRA made room; what is left takes ``total`` bytes."""
+    def evicted(self, kind: WeightKind, name: str, total: int) -> None:
+        """A model or a LoRA was evicted; what is left takes ``total`` bytes."""
         ...
 
     def phase(self, phase: Phase, seconds: float) -> None:
         """A job spent ``seconds`` in ``phase``."""
         ...
 
-    def found(self, check: CheckName, action: Action) -> None:
+    def out_of_memory(self) -> None:
+        """A denoiser pass did not fit into memory, and is taken again with fewer rows."""
+        ...
+
+    def screened(self, check: CheckName, action: Action) -> None:
         """A check found something in a picture, and that is done about it."""
         ...
 
@@ -97,21 +101,23 @@ class Observer(Protocol):
         ...
 
 
-class Silent:
+class NullObserver:
     """An observer that measures nothing."""
 
     def depth(self, waiting: int, running: int) -> None: ...
 
     def denoised(self, done: Pass) -> None: ...
 
-    def spent(self, fate: RowOutcome, row_steps: int) -> None: ...
+    def spent(self, outcome: RowOutcome, row_steps: int) -> None: ...
 
     def loaded(self, kind: WeightKind, name: str, seconds: float, total: int) -> None: ...
 
-    def dropped(self, kind: WeightKind, name: str, total: int) -> None: ...
+    def evicted(self, kind: WeightKind, name: str, total: int) -> None: ...
 
     def phase(self, phase: Phase, seconds: float) -> None: ...
 
-    def found(self, check: CheckName, action: Action) -> None: ...
+    def out_of_memory(self) -> None: ...
+
+    def screened(self, check: CheckName, action: Action) -> None: ...
 
     def finished(self, outcome: str) -> None: ...

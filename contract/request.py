@@ -40,6 +40,21 @@ class LoraUse:
         return f"{self.name}:{repr(float(self.scale)).removesuffix('.0')}"
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of the noise schedule, and the model that denoises it.
+
+    Attributes:
+        model: catalog name of a served model.
+        start: fraction of the schedule at which it begins, 0 to 1.
+        end: fraction at which it ends, above ``start``, at most 1.
+    """
+
+    model: str
+    start: float = 0.0
+    end: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
     """Everything its pictures depend on. Whoever builds one has checked the ranges.
@@ -59,15 +74,18 @@ class GenerationRequest:
             ``guidance_end``, above it, at which it ends. Outside of this interval the job has one
             row in a pass instead of two (Kynkäänniemi et al. 2024,
             https://arxiv.org/abs/2404.07724).
-        scheduler: short name out of ``engine.denoising.samplers.SAMPLERS``.
+        scheduler: short name out of ``models.architectures.SCHEDULERS``.
         seed: 0 to 2**53 - 1 (so that it survives a JSON number); always resolved.
             Picture ``i`` of ``num_images`` is the one that ``seed + i`` gives alone.
         num_images: how many pictures, >= 1; ``seed + num_images - 1`` is a valid seed too.
         init_image: img2img and inpainting: raw RGB bytes, ``height * width * 3``, row by row.
-        mask: inpainting only: raw bytes, ``height * width``; what is 128 or more is painted anew.
+        mask: inpainting only: raw bytes, ``height * width``; what is 128 or more is inpainted.
         strength: with an init image: share of the schedule that is run, 0 < strength <= 1 and
             ``int(num_inference_steps * strength) >= 1``.
         loras: applied to the model together; their tags differ, their order does not matter.
+        segments: the parts of the schedule in their order, the first with ``model``; empty for the
+            whole of it with ``model``. LoRAs apply to the segments with ``model``.
+        tenant: on whose behalf; tenants share the engine fairly. Empty for everybody together.
         alias: name of the LoRA-based fine-tuned model that was asked for, where that is not
             ``model``; ``loras`` has its LoRA.
         output_format: file format of the pictures.
@@ -94,11 +112,17 @@ class GenerationRequest:
     mask: bytes | None = None
     strength: float | None = None
     loras: tuple[LoraUse, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    tenant: str = ""
     alias: str | None = None
     output_format: OutputFormat = OutputFormat.PNG
     deadline: float = 300.0
     wants_progress: bool = False
     wants_previews: bool = False
+
+    def loras_of(self, segment: Segment) -> tuple[LoraUse, ...]:
+        """The LoRAs that apply to a segment."""
+        return self.loras if segment.model == self.model else ()
 
     @property
     def served_as(self) -> str:

@@ -1,89 +1,93 @@
-"""Which jobs share the next denoiser pass, and how many rows it gets."""
+"""The limits of a denoiser pass: its rows, and how they change where memory runs out."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-
-from engine.job import Job
 
 # Steps of a quarter to a half: few enough to compile or capture each, and little padding.
 BUCKETS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 PIXELS = 2 * 1024 * 1024  # eight rows of 512 x 512
 
+# Full passes that must fit before more rows are tried again: a pass that does not fit costs about
+# two, so that these trials cost 1 % at most.
+RECOVERY_PASSES = 200
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Bounds of one pass.
+    """The bounds of one pass.
 
     Attributes:
         rows: rows of the batch, >= 2; a job with guidance fills two.
         pixels: rows x picture pixels; a single job may exceed it, as it could never run
             otherwise.
         buckets: the numbers of rows that passes are padded to, ascending; empty for no padding.
-        invariant: pad every pass of a size to the same number of rows, so that the kernels see
-            one shape and a picture is bit-identical whoever shares its passes.
+        block: rows of the blocks that passes are cut into, even; a picture is then bit-identical,
+            whatever it is batched with. None for passes in one piece.
     """
 
     rows: int = 32
     pixels: int = PIXELS
     buckets: tuple[int, ...] = ()
-    invariant: bool = False
+    block: int | None = None
 
     def capacity(self, pixels: int) -> int:
         """Rows of a pass over pictures of this many pixels, >= 1."""
-        # In invariant mode a job with guidance has to fit into the one bucket.
-        return max(2 if self.invariant else 1, min(self.rows, self.pixels // pixels))
+        rows = max(1, min(self.rows, self.pixels // pixels))
+        if self.block is None:
+            return rows
+        block = self.block_rows(pixels)
+        return max(block, rows // block * block)
+
+    def block_rows(self, pixels: int) -> int:
+        """Rows of a block over pictures of this many pixels: even, as a job may fill two."""
+        rows = min(self.block or self.rows, self.rows, self.pixels // pixels)
+        return max(2, rows // 2 * 2)
 
     def padded(self, rows: int, pixels: int) -> int:
         """Rows of the batch that ``rows`` rows in use are padded to."""
-        capacity = self.capacity(pixels)
-        if self.invariant:
-            return capacity
+        if self.block is not None:
+            block = self.block_rows(pixels)
+            return -(-rows // block) * block
         bucket = next((size for size in self.buckets if size >= rows), rows)
-        return max(rows, min(bucket, capacity))
+        return max(rows, min(bucket, self.capacity(pixels)))
 
 
-def kind(job: Job) -> Hashable:
-    """Jobs of one kind can share a pass."""
-    return job.request.model, job.denoising.shape_key
+class RowBounds:
+    """The rows of a pass that are known to fit into memory, for each shape.
 
+    A pass that did not fit halves the bound of its shape. After ``RECOVERY_PASSES`` full passes it
+    is raised again, as what took the memory may have gone.
 
-def pick(jobs: Sequence[Job], limits: BatchLimits) -> list[Job]:
-    """The job served longest ago, which may exceed the limits, and those of its kind that were
-    served longest ago and fit into a pass with it."""
-    by_age = sorted(jobs, key=lambda job: job.served_at)
-    batch = by_age[:1]
-    if not batch:
-        return []
-    room = limits.capacity(batch[0].pixels) - batch[0].denoising.rows
-    for job in by_age[1:]:
-        if kind(job) == kind(batch[0]) and job.denoising.rows <= room:
-            batch.append(job)
-            room -= job.denoising.rows
-    return batch
+    Args:
+        limits: never exceeded.
+    """
 
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
+        self._bounds: dict[Hashable, int] = {}
+        self._full_passes: dict[Hashable, int] = {}
 
-class FairQueue:
-    """Whose turn it is: each kind of jobs gets the same time, so that large pictures, with their
-    long passes, do not keep small ones waiting, nor the other way round."""
+    def capacity(self, shape: Hashable, pixels: int) -> int:
+        """Rows of a pass over pictures of this shape and many pixels, >= 1."""
+        capacity = self._limits.capacity(pixels)
+        return min(capacity, self._bounds.get(shape, capacity))
 
-    def __init__(self) -> None:
-        self._seconds: dict[Hashable, float] = {}  # had by each kind that has jobs
-        self._now = 0.0
+    def overflowed(self, shape: Hashable, rows: int) -> None:
+        """A pass of ``rows`` rows did not fit."""
+        self._bounds[shape] = max(1, rows // 2)
+        self._full_passes[shape] = 0
 
-    def pick(self, jobs: Sequence[Job], limits: BatchLimits) -> list[Job]:
-        """The jobs of the next pass: of the kind that has had the least time."""
-        kinds = {kind(job) for job in jobs}
-        # Who comes new has no claim on the time before.
-        self._seconds = {each: self._seconds.get(each, self._now) for each in kinds}
-        if not kinds:
-            return []
-        first = min(self._seconds, key=lambda each: self._seconds[each])
-        self._now = self._seconds[first]
-        return pick([job for job in jobs if kind(job) == first], limits)
-
-    def took(self, lead: Hashable, seconds: float) -> None:
-        """A pass for jobs of the kind ``lead`` took so long."""
-        self._seconds[lead] = self._now + seconds
+    def fitted(self, shape: Hashable, rows: int, pixels: int) -> None:
+        """A pass of ``rows`` rows did fit."""
+        # A job with guidance may leave one row free.
+        if shape not in self._bounds or rows < self._bounds[shape] - 1:
+            return
+        self._full_passes[shape] += 1
+        if self._full_passes[shape] >= RECOVERY_PASSES:
+            self._full_passes[shape] = 0
+            self._bounds[shape] *= 2
+            if self._bounds[shape] >= self._limits.capacity(pixels):
+                del self._bounds[shape]

@@ -1,1 +1,1 @@
-"""What can be served, from where, in which precision; and the model that ships with the code."""
+"""Models: what is known of them, their files, and the model that ships with the code."""

@@ -1,4 +1,4 @@
-"""Bring models from an S3 bucket into the store.
+"""An S3 bucket of models, and how they come into the store.
 
 The bucket's prefix holds a copy of a model store, as ``aws s3 sync $BENTOML_HOME/models
 s3://bucket/prefix`` makes it: ``<name>/<version>/`` with the files, and ``<name>/latest``. Address

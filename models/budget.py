@@ -1,4 +1,4 @@
-"""Whether models could ever fit into the memory that they may take."""
+"""The memory budget: whether models could ever fit into it."""
 
 from __future__ import annotations
 

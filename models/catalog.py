@@ -1,4 +1,4 @@
-"""The catalog: every model that can be served, where it comes from, and what suits it.
+"""The catalog: the models that can be served, with source, tasks and defaults of each.
 
 The built-in entries are in ``catalog.yaml`` next to this file; a second file of the same shape
 adds a user's own. This module imports nothing heavy, so that every process can read the catalog.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import (
@@ -23,23 +23,11 @@ from pydantic import (
 )
 
 from contract.screening import Action, CheckName
-from models.errors import CatalogError, UnknownModel
+from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName
+from models.errors import CatalogError, ModelError, UnknownModel
 
-Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
 Variant: TypeAlias = Literal["fp32", "fp16"]
 Task: TypeAlias = Literal["txt2img", "img2img", "inpaint"]
-SchedulerName: TypeAlias = Literal[
-    "ddim",
-    "euler",
-    "euler_a",
-    "dpmpp_2m",
-    "dpmpp_2m_karras",
-    "unipc",
-    "pndm",
-    "lcm",
-    "heun",
-]
-SCHEDULERS: tuple[SchedulerName, ...] = get_args(SchedulerName)
 
 BUILT_IN = Path(__file__).with_name("catalog.yaml")
 SOURCE_TYPES = frozenset({"embedded", "directory", "file", "huggingface", "bentoml"})
@@ -117,7 +105,7 @@ Source: TypeAlias = Annotated[
 
 
 class Defaults(_Frozen):
-    """What a request gets for the fields that it leaves out. Sizes are in pixels."""
+    """The values of the fields that a request leaves out. Sizes are in pixels."""
 
     width: Side
     height: Side
@@ -146,6 +134,20 @@ class ModelEntry(_Frozen):
         {}, description="What is done with its pictures; where it says nothing, the settings do"
     )
 
+    @property
+    def architecture(self) -> Architecture:
+        return ARCHITECTURES[self.family]
+
+    @model_validator(mode="after")
+    def _scheduler_of_the_architecture(self) -> ModelEntry:
+        allowed, scheduler = self.architecture.schedulers, self.defaults.scheduler
+        if scheduler not in allowed:
+            raise ValueError(
+                f"defaults.scheduler must be one of {', '.join(allowed)} for a model of the "
+                f"family {self.family}, got '{scheduler}'"
+            )
+        return self
+
 
 class Catalog:
     """The entries by name, in the order of the files."""
@@ -172,6 +174,15 @@ class Catalog:
             return self._entries[name]
         except KeyError:
             raise UnknownModel(name, self._entries) from None
+
+
+def check_served(entry: ModelEntry) -> None:
+    """Raise ``ModelError`` for a model of an architecture that the engine does not know yet."""
+    if not entry.architecture.served:
+        served = ", ".join(each.name for each in ARCHITECTURES.values() if each.served)
+        raise ModelError(
+            f"{entry.name} is of the family {entry.family}; only {served} can be served yet."
+        )
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:

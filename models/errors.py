@@ -1,4 +1,4 @@
-"""What can go wrong between a model's name and a loaded pipeline.
+"""The errors between a model's name and a loaded pipeline.
 
 Every message is one plain sentence or two that a person can act on; callers show it as it is.
 """

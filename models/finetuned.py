@@ -1,4 +1,4 @@
-"""A fine-tuned model, and what is known about it."""
+"""A fine-tuned model: name, kind, files and origin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Word = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=64)]
 
 
 class Provenance(BaseModel):
-    """Where a fine-tuned model comes from, as its metadata in the store say."""
+    """The origin of a fine-tuned model, as its metadata in the store have it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What there is on this machine, for people and for programs."""
+"""The list of the models on this machine, for people and for programs."""
 
 from __future__ import annotations
 

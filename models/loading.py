@@ -1,4 +1,5 @@
-"""From files on this machine to a diffusers pipeline, without network and without foreign code."""
+"""The loader: from files on this machine to a diffusers pipeline, without network and without
+foreign code."""
 
 from __future__ import annotations
 
@@ -11,14 +12,9 @@ from typing import Any
 # Read once, when diffusers is imported: code that comes with a model is never run.
 os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
 
+import diffusers
 import torch
-from diffusers import (
-    DiffusionPipeline,
-    StableDiffusion3Pipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLImg2ImgPipeline,
-    StableDiffusionXLPipeline,
-)
+from diffusers import DiffusionPipeline
 
 from models.catalog import FileSource, ModelEntry
 from models.errors import LoadError, ModelError, UnsafeWeights
@@ -37,13 +33,6 @@ from models.weights import (
 # are converted afterwards: to what they would have been, at the price of more host memory for a
 # while (4 bytes for each weight).
 _LOADED = torch.float32
-
-_PIPELINES: dict[str, type[DiffusionPipeline]] = {
-    "sd1": StableDiffusionPipeline,
-    "sd2": StableDiffusionPipeline,
-    "sdxl": StableDiffusionXLPipeline,
-    "sd3": StableDiffusion3Pipeline,
-}
 
 
 def load_pipeline(
@@ -132,24 +121,21 @@ def _from_file(entry: ModelEntry, file: Path) -> DiffusionPipeline:
 
 
 def _pipeline_class(entry: ModelEntry) -> type[DiffusionPipeline]:
-    pipeline_class = _PIPELINES[entry.family]
-    # The SDXL refiner is conditioned on an aesthetic score, which txt2img does not know.
-    if entry.family == "sdxl" and "txt2img" not in entry.tasks:
-        pipeline_class = StableDiffusionXLImg2ImgPipeline
+    pipeline_class: type[DiffusionPipeline] = getattr(
+        diffusers, entry.architecture.pipeline(entry.tasks)
+    )
     return pipeline_class
 
 
 def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
-    expected = _PIPELINES[entry.family].__name__.removesuffix("Pipeline")
-    # A family's other pipelines are made of the same components.
-    if found not in [f"{expected}{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")]:
+    if found not in entry.architecture.pipelines:
         raise LoadError(
             f"{entry.name} is in the catalog as {entry.family}, but {folder} holds a {found}."
         )
 
 
 def _absent(pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]) -> dict[str, None]:
-    """``component=None`` for what nobody needs, and for what a model is published without."""
+    """``component=None`` for what is not needed, and for what a model is published without."""
     parameters = inspect.signature(pipeline_class.__init__).parameters
     return {
         name: None

@@ -1,14 +1,14 @@
-"""What a LoRA file looks like (Hu et al. 2021, https://arxiv.org/abs/2106.09685)."""
+"""LoRA files (Hu et al. 2021, https://arxiv.org/abs/2106.09685): what is in one, by its header."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from models.catalog import Family
+from models.architectures import ARCHITECTURES, Family
 from models.errors import LoadError
 from models.weights import read_header, weight_bytes
 
@@ -19,15 +19,16 @@ LORA_FILE: Final = "pytorch_lora_weights.safetensors"
 # first word. A layer has two matrices, whose names changed over the years:
 # https://huggingface.co/docs/diffusers/main/en/tutorials/using_peft_for_inference, and
 # https://github.com/kohya-ss/sd-scripts/blob/main/networks/lora.py.
-_COMPONENT = re.compile(r"^(?:(?:unet|transformer|text_encoder(?:_2)?)\.|lora_(?:unet|te[12]?)_)")
+_COMPONENTS: Final = {
+    "unet": re.compile(r"unet\.|lora_unet_"),
+    "transformer": re.compile(r"transformer\.|lora_unet_"),
+    "text_encoder": re.compile(r"text_encoder\.|lora_te1?_"),
+    "text_encoder_2": re.compile(r"text_encoder_2\.|lora_te2_"),
+}
 _MATRIX = re.compile(
     r"^(?P<layer>.+)[._](?:lora[._]|lora_linear_layer\.)(?P<side>down|up|A|B)(?:\.default)?\.weight$"
 )
 _SIDES: Final = {"down": "down", "A": "down", "up": "up", "B": "up"}
-# Parts that Stable Diffusion 1 and 2 do not have.
-_LARGER = re.compile(r"^(?:transformer\.|text_encoder_2\.|lora_te2_)")
-# A layer that takes the text, in either convention.
-_TAKES_TEXT = re.compile(r"attn2[._](?:processor\.)?to_k$")
 
 
 def check_lora(file: Path, text_channels: int | None = None, family: Family | None = None) -> None:
@@ -45,17 +46,20 @@ def check_lora(file: Path, text_channels: int | None = None, family: Family | No
     """
     header: dict[str, Mapping[str, Any]] = read_header(file)
     header.pop("__metadata__", None)
+    architectures = list(ARCHITECTURES.values()) if family is None else [ARCHITECTURES[family]]
+    components = frozenset[str]().union(*(each.lora_components for each in architectures))
+    takes_text = re.compile("|".join(f"(?:{each.text_layer})$" for each in architectures))
     pairs: dict[str, dict[str, list[int]]] = {}
     for key, tensor in header.items():
         if key.endswith(".alpha"):
             continue
         match = _MATRIX.match(key)
-        if match is None or _COMPONENT.match(key) is None:
+        if match is None or not _belongs_to(key, _COMPONENTS.keys()):
             raise LoadError(
                 f"{file.name} is not a LoRA that can be served: its tensor '{key[:120]}' is not "
                 "a matrix that adds to a layer."
             )
-        if family in ("sd1", "sd2") and _LARGER.match(key):
+        if not _belongs_to(key, components):
             raise LoadError(
                 f"{file.name} is a LoRA of another kind of base: the one named here has no part "
                 f"for its tensor '{key[:120]}'."
@@ -72,11 +76,15 @@ def check_lora(file: Path, text_channels: int | None = None, family: Family | No
                 f"{file.name} is not a LoRA: the matrices of '{layer[:120]}' do not fit each "
                 f"other: {down} and {up}."
             )
-        if text_channels not in (None, down[1]) and _TAKES_TEXT.search(layer):
+        if text_channels not in (None, down[1]) and takes_text.search(layer):
             raise LoadError(
                 f"{file.name} is a LoRA of another kind of base: its denoiser takes text of "
                 f"{down[1]} channels, that of the base named here {text_channels}."
             )
+
+
+def _belongs_to(key: str, components: Collection[str]) -> bool:
+    return any(_COMPONENTS[component].match(key) for component in components)
 
 
 @lru_cache(maxsize=4096)
@@ -84,7 +92,7 @@ def lora_bytes(folder: Path, precision: str) -> int:
     """Bytes that a registered LoRA's weights take in memory.
 
     Args:
-        folder: in the model store. It is named by a hash of what is in it, so the answer is kept.
+        folder: in the model store. It is named by a hash of what is in it, so the result is kept.
         precision: fp32, fp16 or bf16.
 
     Raises:

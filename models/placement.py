@@ -1,6 +1,6 @@
 """Device and numeric precision: what the settings ask for, and what the machine can do.
 
-Free of torch, as every process needs the answer, and only the one with the engine needs torch.
+Free of torch, as every process needs this, and only the one with the engine needs torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class UnsupportedPrecision(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the models run (``cpu`` or ``cuda``) and in what precision (fp32, fp16 or bf16)."""
+    """The device (``cpu`` or ``cuda``) and the precision (fp32, fp16 or bf16) of the models."""
 
     device: str
     precision: str

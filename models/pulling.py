@@ -1,4 +1,4 @@
-"""Bring a model from the Hugging Face hub into the store."""
+"""The pull of a model from the Hugging Face hub into the store."""
 
 from __future__ import annotations
 

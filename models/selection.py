@@ -1,4 +1,4 @@
-"""Which files of a repository a pipeline needs in a given precision."""
+"""The selection of the files of a repository that a pipeline needs in a given precision."""
 
 from __future__ import annotations
 

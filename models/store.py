@@ -1,4 +1,4 @@
-"""Where a model's files are on this machine: shipped, in a folder of the user's, or in the store.
+"""A model's files on this machine: shipped with the code, in a user's folder, or in the store.
 
 The store is BentoML's model store (under ``BENTOML_HOME``), with one model per catalog name and
 variant: ``sd-1.5-fp16:<first 12 digits of the commit>``. ``bentoml models list`` shows it too.
@@ -108,7 +108,7 @@ def find(entry: ModelEntry, variant: Variant) -> Stored | None:
 
 
 def tag_of(entry: ModelEntry, variant: Variant) -> str | None:
-    """What the entry's model is called in the store; None for a source that is not kept there.
+    """The name of the entry's model in the store; None for a source that is not kept there.
 
     Without a version, or with ``latest`` for one, it is the newest.
     """
@@ -158,7 +158,7 @@ def version_of(commit: str) -> str:
 
 
 def staging_folder(entry: ModelEntry, variant: Variant) -> Path:
-    """Where a model's files gather until they are whole: beside the store, on the same disk."""
+    """The folder where a model's files gather until they are whole: on the store's disk."""
     return staging_root() / store_name(entry, variant)
 
 
@@ -195,7 +195,7 @@ def add(name: str, version: str, folder: Path, metadata: Mapping[str, Any]) -> S
     shutil.copyfile(model.path_of(DESCRIPTION), folder / DESCRIPTION)
     target = store_folder() / name / version
     target.parent.mkdir(parents=True, exist_ok=True)
-    # BentoML makes this pointer anew from the versions that are there.
+    # BentoML makes this pointer again from the versions that are there.
     (target.parent / "latest").unlink(missing_ok=True)
     if target.is_dir():
         (folder / DESCRIPTION).replace(target / DESCRIPTION)

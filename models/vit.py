@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class ViT:
-    """What one must know of a classifier to prepare pictures for it and to name its answers.
+    """The description of a classifier, for preparing pictures and naming its results.
 
     A picture is resized to exactly ``width`` x ``height`` pixels with Pillow's filter number
     ``resample``; then every value v, from 0 to 255, becomes (v * factor - mean) / std of its

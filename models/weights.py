@@ -1,4 +1,4 @@
-"""What a weights file is called, and whether it may be opened.
+"""Weights files: their names, and whether one may be opened.
 
 Only the safetensors format is ever opened: every other checkpoint format is, or may be, a pickle,
 and unpickling a file runs whatever code it carries.
@@ -95,8 +95,8 @@ def components(index: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def folder_variant(folder: Path, names: tuple[str, ...], *, half: bool) -> Variant:
-    """Which weights of a pipeline folder are loaded: the fp16 files if those are wanted, or if
-    a component has nothing else."""
+    """The variant of a pipeline folder's weights that is loaded: the fp16 files if those are
+    wanted, or if a component has nothing else."""
     kinds: list[set[Variant | None]] = [
         {variant_of(path.name) for path in (folder / name).glob("*.safetensors")} for name in names
     ]
@@ -141,7 +141,7 @@ def _size(file: Path, item: int) -> int:
         if name == "__metadata__" or name.startswith("model_ema."):
             continue
         begin, end = tensor["data_offsets"]
-        # Rounding of indices and the like would be wrong, and nobody does it.
+        # Rounding of indices and the like would be wrong, and is never done.
         real = str(tensor["dtype"]).startswith(("F", "BF"))
         size += math.prod(tensor["shape"]) * item if real else end - begin
     return size

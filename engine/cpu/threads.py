@@ -98,7 +98,7 @@ class _Record:
         for plan in plans:
             if plan not in self.costs:
                 return plan
-        seconds = {plan: self.costs[plan].estimate(1) for plan in plans}
+        seconds = {plan: self.costs[plan].seconds_per_unit or math.inf for plan in plans}
         best = min(plans, key=lambda plan: seconds[plan])
         for plan in plans:
             loss = seconds[plan] / seconds[best] - 1

@@ -1,4 +1,4 @@
-"""Samplers by short name: each job gets a fresh diffusers scheduler object.
+"""Samplers: the diffusers scheduler behind each short name, built anew for each job.
 
 A scheduler keeps its position, and many keep a history of predictions, so two jobs never share one.
 """
@@ -6,7 +6,7 @@ A scheduler keeps its position, and many keep a history of predictions, so two j
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
@@ -16,6 +16,8 @@ from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
+from models.architectures import SCHEDULERS, SchedulerName
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Sampler:
 
 # skip_prk_steps as every released Stable Diffusion has it: without it PNDM spends nine extra
 # evaluations on its Runge-Kutta start.
-SAMPLERS: dict[str, Sampler] = {
+_SAMPLERS: Final[dict[SchedulerName, Sampler]] = {
     "ddim": Sampler(DDIMScheduler),
     "euler": Sampler(EulerDiscreteScheduler),
     "euler_a": Sampler(EulerAncestralDiscreteScheduler),
@@ -43,3 +45,5 @@ SAMPLERS: dict[str, Sampler] = {
     "lcm": Sampler(LCMScheduler),
     "heun": Sampler(HeunDiscreteScheduler),
 }
+# A name of the table that has no class here is an error at once, not in somebody's request.
+SAMPLERS: Final[dict[str, Sampler]] = {name: _SAMPLERS[name] for name in SCHEDULERS}

@@ -1,23 +1,25 @@
-"""Where one job stands in its denoising."""
+"""The state of one job's denoising: its tensors, and where in its schedule it is."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
+from engine.denoising.conditioning import Conditioning
+from engine.denoising.guidance import Guidance
+from engine.denoising.noise_schedule import NoiseSchedule
 from engine.lora.adapter import NO_LORAS, LoraSet
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Repaint:
-    """What keeps the unpainted part of a picture through the denoising (RePaint, Lugmayr et al.
+    """What keeps the unmasked part of a picture through the denoising (RePaint, Lugmayr et al.
     2022, https://arxiv.org/abs/2201.09865, without resampling: the form of Stable Diffusion).
 
     Attributes:
-        mask: ``[1, 1, height, width]`` in latent pixels: 1 where the picture is painted anew.
+        mask: ``[1, 1, height, width]`` in latent pixels: 1 where the picture is inpainted.
         latents: ``[1, channels, height, width]``: the given picture, encoded.
         noise: the same shape: the job's initial noise.
     """
@@ -27,75 +29,117 @@ class Repaint:
     noise: torch.Tensor
 
 
-@dataclass(slots=True, eq=False)
-class DenoisingState:
-    """The tensors and the scheduler of one job; only the engine's thread touches it.
+@dataclass(frozen=True, slots=True, eq=False)
+class Handover:
+    """What one segment of a job leaves to the next one, which another model may denoise.
 
     Attributes:
-        latents: ``[1, channels, height, width]`` in latent pixels.
-        embeds: ``[rows, tokens, dim]``: the prompt's text embedding, preceded by the negative
-            prompt's where guidance is on.
-        guidance_scale: classifier-free guidance weight; used where ``rows`` is 2.
-        scheduler: the job's own diffusers scheduler; solvers keep their history in it.
-        timesteps: what is left of the schedule at the start, ``[evaluations]``, on the CPU so
-            that reading one never waits for the device.
-        step_kwargs: further arguments of ``scheduler.step``.
-        conditioning: ``[1, channels, height, width]`` that the denoiser sees beside the latents,
-            for denoisers made so (inpainting UNets).
-        repaint: inpainting with any other denoiser; None elsewhere.
-        loras: what is added to the denoiser for this job.
-        warnings: what was done otherwise than asked, in sentences for the client.
-        sample: ``[1, channels, height, width]``: what the denoiser saw last, for previews.
-        prediction: the same shape: and what it made of that.
-        index: evaluations done.
+        latents: ``[1, channels, height, width]``, partly denoised.
+        generator: goes on where it has stopped.
+        repaint: as of the first segment; likewise ``extra_channels`` and ``warnings``.
     """
 
     latents: torch.Tensor
-    embeds: torch.Tensor
-    guidance_scale: float
-    scheduler: Any
-    timesteps: torch.Tensor
-    step_kwargs: dict[str, Any] = field(default_factory=dict)
-    conditioning: torch.Tensor | None = None
+    generator: torch.Generator
+    repaint: Repaint | None = None
+    extra_channels: torch.Tensor | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class DenoisingState:
+    """The tensors and the schedule of one segment; only the engine's thread touches it.
+
+    Attributes:
+        latents: ``[1, channels, height, width]`` in latent pixels, in fp32 whatever the model is
+            in: noise and solvers are then the same in every precision.
+        conditioning: one row for the prompt, preceded by one for the negative prompt where guidance
+            is enabled.
+        guidance: which steps have it, and how much.
+        schedule: the job's own.
+        extra_channels: ``[1, channels, height, width]`` that the denoiser sees beside the latents,
+            for denoisers made so (inpainting UNets).
+        repaint: inpainting with any other denoiser; None elsewhere.
+        loras: what is added to the denoiser for this job.
+        warnings: the parameters that were adjusted, in sentences for the client.
+        sample: ``[1, channels, height, width]``: what the denoiser saw last, for previews.
+        prediction: the same shape: its prediction for that, after guidance.
+        index: evaluations done.
+        shape_key: jobs with equal keys (and the same model) can share a pass.
+    """
+
+    latents: torch.Tensor
+    conditioning: Conditioning
+    guidance: Guidance
+    schedule: NoiseSchedule
+    extra_channels: torch.Tensor | None = None
     repaint: Repaint | None = None
     loras: LoraSet = NO_LORAS
     warnings: tuple[str, ...] = ()
     sample: torch.Tensor | None = None
     prediction: torch.Tensor | None = None
     index: int = 0
+    shape_key: Hashable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shape_key = tuple(self.latents.shape[1:]), self.conditioning.shape_key
+
+    @property
+    def guided(self) -> bool:
+        """Whether the next step has guidance."""
+        schedule = self.schedule
+        position = schedule.offset + self.index
+        return self.conditioning.rows > 1 and self.guidance.active(position, schedule.full_total)
 
     @property
     def rows(self) -> int:
-        """Rows of the batch that the job fills: 2 with classifier-free guidance, else 1."""
-        return self.embeds.shape[0]
+        """Rows of the next pass that the job fills: 2 with guidance, else 1."""
+        return self.conditioning.rows if self.guided else 1
 
     @property
-    def shape_key(self) -> Hashable:
-        """Jobs with equal keys (and the same model) can share a denoiser call."""
-        return (tuple(self.latents.shape[1:]), tuple(self.embeds.shape[1:]))
+    def row_conditioning(self) -> Conditioning:
+        """The conditioning of the next pass's rows."""
+        return self.conditioning if self.guided else self.conditioning.last()
 
     @property
-    def timestep(self) -> torch.Tensor:
-        return self.timesteps[self.index]
+    def timestep(self) -> float:
+        return self.schedule.timestep(self.index)
 
     @property
     def total(self) -> int:
-        """DenoiseStage evaluations of the whole job."""
-        return len(self.timesteps)
+        """Denoiser evaluations of the whole segment."""
+        return self.schedule.total
 
     @property
     def finished(self) -> bool:
         return self.index >= self.total
 
+    @property
+    def predicted_original(self) -> torch.Tensor:
+        """The final latents as the last step foresees them; the noise itself before the first."""
+        if self.finished or self.sample is None or self.prediction is None:
+            return self.latents
+        return self.schedule.predict_original(self.prediction, self.sample, self.index - 1)
+
+    def scaled_latents(self) -> torch.Tensor:
+        """What the denoiser sees of the latents in the next pass; kept for previews."""
+        self.sample = self.schedule.scale(self.latents, self.index)
+        return self.sample
+
     def advance(self, prediction: torch.Tensor) -> None:
-        """Take the scheduler's step with the guided prediction ``[1, channels, height, width]``."""
-        self.latents = self.scheduler.step(
-            prediction, self.timestep, self.latents, **self.step_kwargs, return_dict=False
-        )[0]
+        """Take a step with the prediction ``[1, channels, height, width]`` after guidance."""
+        self.prediction = prediction
+        self.latents = self.schedule.step(prediction, self.latents, self.index)
         self.index += 1
         if self.repaint is not None:
             kept = self.repaint.latents
             if not self.finished:
-                kept = self.scheduler.add_noise(kept, self.repaint.noise, self.timestep[None])
+                kept = self.schedule.renoise(kept, self.repaint.noise, self.index)
             mask = self.repaint.mask
             self.latents = (1 - mask) * kept + mask * self.latents
+
+    def hand_over(self) -> Handover:
+        """What the job's next segment begins with."""
+        return Handover(
+            self.latents, self.schedule.generator, self.repaint, self.extra_channels, self.warnings
+        )

@@ -1,4 +1,4 @@
-"""Between pictures and latents: a pipeline's variational autoencoder (VAE)."""
+"""The autoencoder (VAE) of a pipeline: from pictures to latents, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 # Decoding takes about 3 kB per pixel in fp32.
 VAE_PIXELS = 1024 * 1024
-# Side of the picture that the colours of sketches are fitted to: 1,024 samples for 15 numbers.
+# Side of the picture that the colours of previews are fitted to: 1,024 samples for 15 numbers.
 FITTED_SIDE = 32
 
 
@@ -23,12 +23,12 @@ class Picture(NamedTuple):
     Attributes:
         size: width and height in pixels, multiples of the VAE's scale.
         rgb: raw bytes, ``height * width * 3``, row by row.
-        blank: raw bytes, ``height * width``; what is 128 or more is greyed out. None for nothing.
+        masked: raw bytes, ``height * width``; what is 128 or more is greyed out. None for nothing.
     """
 
     size: tuple[int, int]
     rgb: bytes
-    blank: bytes | None = None
+    masked: bytes | None = None
 
 
 class Autoencoder:
@@ -64,20 +64,21 @@ class Autoencoder:
         """
         groups: dict[Hashable, list[Picture]] = {}
         for picture in dict.fromkeys(pictures):
-            groups.setdefault((picture.size, picture.blank is None), []).append(picture)
+            groups.setdefault((picture.size, picture.masked is None), []).append(picture)
         posteriors = {}
         for group in groups.values():
             self._bound(len(group), math.prod(group[0].size))
             pixels = torch.cat([self._pixels(picture) for picture in group])
             encoded = self._vae.encode(pixels.to(self._vae.device, self._vae.dtype)).latent_dist
             for picture, parameters in zip(group, encoded.parameters.split(1), strict=True):
-                posteriors[picture] = DiagonalGaussianDistribution(parameters)
+                # What is sampled from them is then the same in every precision.
+                posteriors[picture] = DiagonalGaussianDistribution(parameters.float())
         return posteriors
 
     def sample(
         self, posterior: DiagonalGaussianDistribution, generator: torch.Generator
     ) -> torch.Tensor:
-        """Draw latents ``[1, channels, height, width]``."""
+        """Sample latents ``[1, channels, height, width]``, in fp32."""
         latents: torch.Tensor = self._vae.config.scaling_factor * posterior.sample(generator)
         return latents
 
@@ -87,21 +88,27 @@ class Autoencoder:
         width, height = size
         latent_size = (height // self.scale, width // self.scale)
         binary = torch.nn.functional.interpolate(self._binary(size, mask), latent_size)
-        return binary.to(self._vae.device, self._vae.dtype)
+        return binary.to(self._vae.device)
 
-    def decode(self, latents: torch.Tensor) -> list[PIL.Image.Image]:
+    def decode(self, latents: torch.Tensor) -> list[PIL.Image.Image | ArithmeticError]:
         """RGB pictures of ``[pictures, channels, height, width]``.
 
-        Raises:
-            ArithmeticError: the VAE has overflowed, as some do in fp16: what is not a number would
-                become black.
+        A VAE may overflow, as some do in fp16. What is not a number would become black: there is an
+        error in the place of such a picture.
         """
         self._bound(len(latents), latents.shape[2] * latents.shape[3] * self.scale**2)
-        pixels = self._vae.decode(latents / self._vae.config.scaling_factor, return_dict=False)[0]
-        if not torch.isfinite(pixels).all():
-            raise ArithmeticError(f"decoded pixels are not finite in {pixels.dtype}")
-        pictures: list[PIL.Image.Image] = self._pictures.postprocess(pixels, output_type="pil")
-        return pictures
+        scaled = (latents / self._vae.config.scaling_factor).to(self._vae.dtype)
+        pixels = self._vae.decode(scaled, return_dict=False)[0]
+        sound = torch.isfinite(pixels).flatten(1).all(dim=1).tolist()
+        if not all(sound):
+            pixels = torch.nan_to_num(pixels)
+        pictures = self._pictures.postprocess(pixels, output_type="pil")
+        return [
+            picture
+            if finite
+            else ArithmeticError(f"decoded pixels are not finite in {pixels.dtype}")
+            for picture, finite in zip(pictures, sound, strict=True)
+        ]
 
     def latent_preview(self, latents: torch.Tensor) -> PIL.Image.Image:
         """A rough RGB picture of ``[1, channels, height, width]``, one pixel per latent."""
@@ -115,8 +122,8 @@ class Autoencoder:
         """``[1, 3, height, width]`` in [-1, 1]."""
         image = PIL.Image.frombytes("RGB", picture.size, picture.rgb)
         pixels: torch.Tensor = self._pictures.preprocess(image)
-        if picture.blank is not None:
-            pixels = pixels * (self._binary(picture.size, picture.blank) < 0.5)
+        if picture.masked is not None:
+            pixels = pixels * (self._binary(picture.size, picture.masked) < 0.5)
         return pixels
 
     def _binary(self, size: tuple[int, int], mask: bytes) -> torch.Tensor:

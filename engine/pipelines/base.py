@@ -1,8 +1,9 @@
-"""What the engine asks of an architecture."""
+"""The interface of a loaded diffusion model, whatever its architecture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -10,21 +11,43 @@ from typing import Final, Protocol
 import PIL.Image
 import torch
 
-from contract.request import GenerationRequest
-from engine.denoising.state import DenoisingState
+from contract.request import GenerationRequest, LoraUse, Segment
+from engine.denoising.state import DenoisingState, Handover
 from engine.lora.adapter import Adapter
 
 NO_ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType({})
 
 
-class DiffusionModel(Protocol):
-    """A loaded model. But for ``load_adapter``, every call comes from the engine's thread, inside
-    ``inference_mode``; a call of ``forward``, with other states, may come from another thread at
-    the same time."""
+@dataclass(frozen=True, slots=True)
+class SegmentRequest:
+    """One segment of one picture, to be prepared for denoising.
+
+    Attributes:
+        request: of one picture.
+        segment: the part of its schedule.
+        handover: what the segment before has left; None for the first one.
+    """
+
+    request: GenerationRequest
+    segment: Segment
+    handover: Handover | None = None
 
     @property
-    def memory(self) -> int:
-        """Bytes of the weights."""
+    def loras(self) -> tuple[LoraUse, ...]:
+        """The LoRAs of this segment."""
+        return self.request.loras_of(self.segment)
+
+
+class DiffusionModel(Protocol):
+    """A loaded model: text encoder, denoiser, autoencoder.
+
+    But for ``load_adapter``, every call comes from the engine's thread, inside ``inference_mode``;
+    a call of ``forward``, with other states, may come from another thread at the same time.
+    """
+
+    @property
+    def latent_scale(self) -> int:
+        """Pixels of the picture for each latent pixel, along a side."""
         ...
 
     def load_adapter(self, folder: Path) -> Adapter:
@@ -39,15 +62,15 @@ class DiffusionModel(Protocol):
         ...
 
     def prepare(
-        self, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+        self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
     ) -> list[DenoisingState]:
-        """Encode prompts and pictures, draw the noise, lay out the schedules.
+        """Encode prompts and pictures, sample the noise, lay out the schedules.
 
         ``adapters`` has those of the requests' LoRAs, by tag. No other call is in progress.
 
         The text encoder and the image encoder see what is new to them in one batch each (pictures
-        of one size together). ``num_images`` is not looked at: one state per request. What raises
-        here fails every request of the call; the engine then tries them one by one.
+        of one size together). An exception fails every request of the call; the engine then tries
+        them one by one.
 
         Raises:
             contract.errors.RequestError: the model cannot do what a request asks for.
@@ -56,13 +79,13 @@ class DiffusionModel(Protocol):
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
         """Evaluate the denoiser once for all states (equal ``shape_key``), each at its own
-        timestep, in a batch padded to ``rows``, and return each state's guided prediction
-        ``[1, channels, height, width]``."""
+        timestep, in a batch padded to ``rows``, and return each state's prediction after guidance,
+        ``[1, channels, height, width]`` in fp32."""
         ...
 
-    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
-        """Turn final latents (equal ``shape_key``) into RGB pictures. What raises here fails every
-        job of the call; the engine then tries fewer."""
+    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
+        """The RGB picture of each state's final latents (equal ``shape_key``), or what was wrong
+        with it: pixels that are not finite. An exception fails every job of the call."""
         ...
 
     def preview(self, state: DenoisingState) -> PIL.Image.Image:

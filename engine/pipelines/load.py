@@ -1,15 +1,14 @@
-"""From a catalog entry to a loaded family."""
+"""The loading of a model: from a catalog entry to what the engine runs."""
 
 from __future__ import annotations
 
 import torch
 
-from engine.pipelines import check_served
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.stable_diffusion import Compiler, StableDiffusion, eager
 from engine.weights.memory import release
-from models.catalog import ModelEntry
+from models.catalog import ModelEntry, check_served
 from models.errors import LoadError
 from models.loading import load_pipeline
 from models.placement import Placement

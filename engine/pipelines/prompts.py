@@ -173,7 +173,7 @@ class PromptEncoder:
         }
 
 
-def level(prompts: Sequence[torch.Tensor], empty: torch.Tensor) -> torch.Tensor:
+def pad_to_longest(prompts: Sequence[torch.Tensor], empty: torch.Tensor) -> torch.Tensor:
     """Stack embeddings ``[1, tokens, dim]`` as rows, the shorter ones filled up with ``empty``."""
     longest = max(prompt.shape[1] for prompt in prompts)
     return torch.cat(

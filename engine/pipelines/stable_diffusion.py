@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,21 +9,21 @@ from typing import Any, TypeAlias
 import PIL.Image
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import (
-    StableDiffusionImg2ImgPipeline,
-)
 from diffusers.utils.torch_utils import randn_tensor
 
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
+from engine.denoising.conditioning import Conditioning
+from engine.denoising.guidance import Guidance
+from engine.denoising.noise_schedule import NoiseSchedule
 from engine.denoising.samplers import SAMPLERS
-from engine.denoising.state import DenoisingState, Repaint
+from engine.denoising.state import DenoisingState, Handover, Repaint
 from engine.lora.adapter import Adapter, LoraSet
 from engine.lora.loading import load_adapter
 from engine.lora.rows import LoraPasses
 from engine.pipelines.autoencoder import VAE_PIXELS, Autoencoder, Picture
-from engine.pipelines.base import NO_ADAPTERS
-from engine.pipelines.prompts import PromptEncoder, level
+from engine.pipelines.base import NO_ADAPTERS, SegmentRequest
+from engine.pipelines.prompts import PromptEncoder, pad_to_longest
 from models.catalog import Task
 from models.lora import LORA_FILE
 
@@ -39,9 +38,10 @@ def eager(unet: Any) -> Any:
 class StableDiffusion:
     """Adapts a loaded ``StableDiffusionPipeline`` or ``StableDiffusionInpaintPipeline``.
 
-    A request run alone gives what the stock pipelines give. To that end its random numbers are
-    drawn in their order; and all on the CPU, so that a seed gives the same picture on every
-    device.
+    A request run alone in fp32 gives what the stock pipelines give. To that end its random numbers
+    are sampled in their order; and all in fp32 on the CPU, so that a seed gives the same noise on
+    every device and in every precision. (A stock pipeline in fp16 samples in fp16, which is other
+    noise, and keeps latents in fp16, which are in fp32 here.)
 
     Args:
         pipeline: its UNet and VAE are laid out in channels_last.
@@ -64,12 +64,6 @@ class StableDiffusion:
         invariant: bool = False,
         compiler: Compiler = eager,
     ) -> None:
-        self._memory = sum(
-            parameter.nbytes
-            for component in pipeline.components.values()
-            if isinstance(component, torch.nn.Module)
-            for parameter in component.parameters()
-        )
         self._unet = compiler(pipeline.unet.to(memory_format=torch.channels_last))
         self._autoencoder = Autoencoder(pipeline.vae, vae_pixels)
         self._loras = LoraPasses(self._unet, batch_invariant=invariant)
@@ -77,30 +71,25 @@ class StableDiffusion:
         self._prompts = PromptEncoder(
             pipeline.tokenizer, pipeline.text_encoder, batch_invariant=invariant
         )
-        # For its methods, which look at the scheduler only: a compiled UNet's original is to go.
-        self._schedule = StableDiffusionImg2ImgPipeline(
-            **{**dict.fromkeys(pipeline.components), "scheduler": pipeline.scheduler},
-            requires_safety_checker=False,
-        )
         self._scheduler_config: Any = pipeline.scheduler.config
         if self._unet.config.time_cond_proj_dim is not None:
             raise ValueError("guidance-distilled UNets (time_cond_proj_dim) are not supported")
-        seen, channels = self._unet.config.in_channels, self._autoencoder.channels
-        if seen not in (channels, 2 * channels + 1):
+        in_channels, channels = self._unet.config.in_channels, self._autoencoder.channels
+        if in_channels not in (channels, 2 * channels + 1):
             raise ValueError(
-                f"UNets that see {seen} channels over latents of {channels} are not supported"
+                f"UNets of {in_channels} input channels over latents of {channels} are not "
+                "supported"
             )
-        self._sees_mask = seen != channels
+        self._takes_mask = in_channels != channels
 
     @property
     def tasks(self) -> frozenset[Task]:
-        """What the UNet can do; one that sees a mask was trained for nothing else."""
-        return frozenset({"inpaint"} if self._sees_mask else {"txt2img", "img2img", "inpaint"})
+        """What the UNet can do; one that takes a mask was trained for nothing else."""
+        return frozenset({"inpaint"} if self._takes_mask else {"txt2img", "img2img", "inpaint"})
 
     @property
-    def memory(self) -> int:
-        """Bytes of the weights."""
-        return self._memory
+    def latent_scale(self) -> int:
+        return self._autoencoder.scale
 
     def load_adapter(self, folder: Path) -> Adapter:
         return load_adapter(
@@ -112,48 +101,49 @@ class StableDiffusion:
         )
 
     def prepare(
-        self, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+        self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
     ) -> list[DenoisingState]:
-        for request in requests:
-            if self._sees_mask and request.mask is None:
+        for each in wanted:
+            if self._takes_mask and each.request.mask is None:
                 raise RequestError(
                     ErrorCode.INVALID_REQUEST,
-                    f"mask: {request.model} can only inpaint, so it needs a picture and a mask",
+                    f"mask: {each.segment.model} can only inpaint, so it needs a picture and a "
+                    "mask",
                     field="mask",
                 )
-        loras = self._loras.sets([request.loras for request in requests], adapters)
-        prompts = self._embed(requests, loras)
+        loras = self._loras.sets([each.loras for each in wanted], adapters)
+        prompts = self._embed([each.request for each in wanted], loras)
         posteriors = self._autoencoder.encode(
-            picture for request in requests for picture in self._pictures(request)
+            picture for each in wanted for picture in self._pictures(each)
         )
         return [
-            self._start(request, lora_set, embeds, warnings, posteriors)
-            for request, lora_set, (embeds, warnings) in zip(requests, loras, prompts, strict=True)
+            self._state(each, lora_set, embeds, warnings, posteriors)
+            for each, lora_set, (embeds, warnings) in zip(wanted, loras, prompts, strict=True)
         ]
 
     def _embed(
         self, requests: Sequence[GenerationRequest], loras: Sequence[LoraSet]
     ) -> list[tuple[torch.Tensor, tuple[str, ...]]]:
-        """Each request's embeddings ``[rows, tokens, dim]``, and what is to be said of them."""
+        """Each request's embeddings ``[rows, tokens, dim]``, and the warnings about its prompts."""
         fields = [_prompts(request) for request in requests]
         encoded = {
-            text_encoder_key: self._prompts.encode(
+            key: self._prompts.encode(
                 (
                     text
                     for texts, each in zip(fields, loras, strict=True)
-                    if each.text_encoder_key == text_encoder_key
+                    if each.text_encoder_key == key
                     for text in texts.values()
                 ),
                 lora_set,
             )
-            for text_encoder_key, lora_set in {
-                each.text_encoder_key: each for each in loras
-            }.items()
+            for key, lora_set in {each.text_encoder_key: each for each in loras}.items()
         }
         embedded = []
         for texts, lora_set in zip(fields, loras, strict=True):
             prompts = encoded[lora_set.text_encoder_key]
-            embeds = level([prompts[text].embeds for text in texts.values()], prompts[""].embeds)
+            embeds = pad_to_longest(
+                [prompts[text].embeds for text in texts.values()], prompts[""].embeds
+            )
             warnings = tuple(
                 f"{field} {warning}"
                 for field, text in texts.items()
@@ -162,158 +152,128 @@ class StableDiffusion:
             embedded.append((embeds, warnings))
         return embedded
 
-    def _pictures(self, request: GenerationRequest) -> list[Picture]:
+    def _pictures(self, wanted: SegmentRequest) -> list[Picture]:
         """What the stock pipelines encode for this request and look at, in their order."""
-        if request.init_image is None:
+        request = wanted.request
+        if request.init_image is None or wanted.handover is not None:
             return []
         init = Picture((request.width, request.height), request.init_image)
-        if request.mask is None or not self._sees_mask:
+        if request.mask is None or not self._takes_mask:
             return [init]
-        masked = init._replace(blank=request.mask)
+        masked = init._replace(masked=request.mask)
         # At full strength, noise takes the place of the picture.
         return [masked] if request.strength == 1 else [init, masked]
 
-    def _start(
+    def _state(
         self,
-        request: GenerationRequest,
+        wanted: SegmentRequest,
         loras: LoraSet,
         embeds: torch.Tensor,
         warnings: tuple[str, ...],
         posteriors: Mapping[Picture, DiagonalGaussianDistribution],
     ) -> DenoisingState:
-        """Lay out the schedule and draw the noise."""
-        scheduler = SAMPLERS[request.scheduler].create(self._scheduler_config)
-        scheduler.set_timesteps(request.num_inference_steps, device="cpu")
-        generator = torch.Generator("cpu").manual_seed(request.seed)
+        """Lay out the schedule, and sample the noise or take over what was handed over."""
+        request, handover = wanted.request, wanted.handover
+        generator = (
+            torch.Generator("cpu").manual_seed(request.seed)
+            if handover is None
+            else handover.generator
+        )
+        schedule = NoiseSchedule(
+            SAMPLERS[request.scheduler].create(self._scheduler_config),
+            request.num_inference_steps,
+            generator,
+            strength=request.strength if handover is None else None,
+            segment=wanted.segment,
+        )
+        start = handover or self._start(wanted, schedule, posteriors)
+        return DenoisingState(
+            latents=start.latents,
+            conditioning=Conditioning({"encoder_hidden_states": embeds}),
+            guidance=Guidance(request.guidance_scale, request.guidance_start, request.guidance_end),
+            schedule=schedule,
+            extra_channels=start.extra_channels,
+            repaint=start.repaint,
+            loras=loras,
+            warnings=tuple(dict.fromkeys((*start.warnings, *warnings))),
+        )
+
+    def _start(
+        self,
+        wanted: SegmentRequest,
+        schedule: NoiseSchedule,
+        posteriors: Mapping[Picture, DiagonalGaussianDistribution],
+    ) -> Handover:
+        """What the first segment begins with. All is sampled in the stock pipelines' order."""
+        request = wanted.request
+        generator = schedule.generator
         scale = self._autoencoder.scale
         shape = (1, self._autoencoder.channels, request.height // scale, request.width // scale)
 
-        def draw() -> torch.Tensor:
-            noise: torch.Tensor = randn_tensor(
-                shape, generator, self._unet.device, self._unet.dtype
-            )
+        def sample_noise() -> torch.Tensor:
+            noise: torch.Tensor = randn_tensor(shape, generator, self._unet.device, torch.float32)
             return noise
 
-        # The order of all that is drawn is that of the stock pipelines.
-        pictures = self._pictures(request)
+        pictures = self._pictures(wanted)
         image = None
-        if pictures and pictures[0].blank is None:
+        if pictures and pictures[0].masked is None:
             image = self._autoencoder.sample(posteriors[pictures[0]], generator)
-        noise = draw()
-        conditioning = repaint = None
+        noise = sample_noise()
+        extra_channels = repaint = None
         if request.mask is not None:
             mask = self._autoencoder.mask((request.width, request.height), request.mask)
-            if self._sees_mask or image is None:
+            if self._takes_mask or image is None:
                 masked = self._autoencoder.sample(posteriors[pictures[-1]], generator)
-                conditioning = torch.cat([mask, masked], dim=1)
+                extra_channels = torch.cat([mask, masked], dim=1)
             else:
                 # The stock pipeline encodes the masked picture here too, and never looks at it.
-                # But schedulers that draw at each step go on where that has stopped.
-                draw()
+                # But schedulers that sample at each step go on where that has stopped.
+                sample_noise()
                 repaint = Repaint(mask, image, noise)
-
-        timesteps = scheduler.timesteps
-        self._schedule.scheduler = scheduler
-        if request.init_image is not None:
-            timesteps, _ = self._schedule.get_timesteps(
-                request.num_inference_steps, request.strength, "cpu"
-            )
-        if image is None or (request.mask is not None and request.strength == 1):
-            latents = noise * scheduler.init_noise_sigma
-        else:
-            latents = scheduler.add_noise(image, noise, timesteps[:1])
-        return DenoisingState(
-            latents=latents,
-            embeds=embeds,
-            guidance_scale=request.guidance_scale,
-            scheduler=scheduler,
-            timesteps=timesteps,
-            step_kwargs=self._schedule.prepare_extra_step_kwargs(generator, eta=0.0),
-            conditioning=conditioning,
-            repaint=repaint,
-            loras=loras,
-            warnings=warnings,
-        )
+        from_noise = request.mask is not None and request.strength == 1
+        latents = schedule.start(noise, None if from_noise else image)
+        return Handover(latents, generator, repaint, extra_channels)
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
+        state_rows = [state.rows for state in states]
         samples: list[torch.Tensor] = []
-        guided: list[torch.Tensor] = []
         timesteps: list[float] = []
-        embeds = [state.embeds for state in states]
-        for state in states:
-            sample = state.scheduler.scale_model_input(state.latents, state.timestep)
-            state.sample = sample
-            if state.conditioning is not None:
-                sample = torch.cat([sample, state.conditioning], dim=1)
-            samples += [sample] * state.rows
-            timesteps += [state.timestep.item()] * state.rows
+        for state, count in zip(states, state_rows, strict=True):
+            sample = state.scaled_latents()
+            if state.extra_channels is not None:
+                sample = torch.cat([sample, state.extra_channels], dim=1)
+            samples += [sample] * count
+            timesteps += [state.timestep] * count
         padding = rows - len(samples)
-        if padding > 0:
-            samples += samples[:1] * padding
-            timesteps += timesteps[:1] * padding
-            embeds.append(embeds[0][:1].expand(padding, -1, -1))
+        samples += samples[:1] * padding
+        timesteps += timesteps[:1] * padding
         # Not waiting for the copy: the device is to be kept fed.
         times = torch.tensor(timesteps, dtype=torch.float32).to(
             self._unet.device, non_blocking=True
         )
-        # Latents of given pictures come in that layout, drawn ones do not, and what LoRAs add to a
-        # convolution is rounded otherwise in another one: so it must not be up to the neighbours.
-        latents = torch.cat(samples).contiguous(memory_format=torch.channels_last)
+        # Latents of given pictures come in that layout, sampled ones do not, and what LoRAs add to
+        # a convolution is rounded otherwise in another one: so it must not be up to the neighbours.
+        latents = torch.cat(samples).to(self._unet.dtype)
+        latents = latents.contiguous(memory_format=torch.channels_last)
+        conditioning = Conditioning.concatenate(
+            [state.row_conditioning for state in states], padding
+        )
         with self._loras.applied(states):
-            predictions = self._unet(
-                latents,
-                times,
-                encoder_hidden_states=torch.cat(embeds),
-                return_dict=False,
-            )[0]
-        used = predictions[: sum(state.rows for state in states)]
-        for state, part in zip(states, used.split([state.rows for state in states]), strict=True):
-            state.prediction = _guide(part, state.guidance_scale)
-            guided.append(state.prediction)
-        return guided
+            predictions = self._unet(latents, times, **conditioning.tensors, return_dict=False)[
+                0
+            ].float()
+        parts = predictions[: sum(state_rows)].split(state_rows)
+        return [state.guidance.combine(part) for state, part in zip(states, parts, strict=True)]
 
-    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
+    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
         return self._autoencoder.decode(torch.cat([state.latents for state in states]))
 
     def preview(self, state: DenoisingState) -> PIL.Image.Image:
-        return self._autoencoder.latent_preview(
-            state.latents if state.finished else predicted_original(state)
-        )
+        return self._autoencoder.latent_preview(state.predicted_original)
 
 
 def _prompts(request: GenerationRequest) -> dict[str, str]:
-    """The texts that the request's rows see, in their order, by field."""
+    """The texts of the request's rows, in their order, by field."""
     if request.guidance_scale > 1:
         return {"negative_prompt": request.negative_prompt, "prompt": request.prompt}
     return {"prompt": request.prompt}
-
-
-def predicted_original(state: DenoisingState) -> torch.Tensor:
-    """The final latents as the last prediction has them; the noise itself before the first one.
-
-    Of a sample that keeps its variance, as denoisers see them: Song et al. (2021),
-    https://arxiv.org/abs/2010.02502, equation 9, and for v-prediction Salimans & Ho (2022),
-    https://arxiv.org/abs/2202.00512, appendix D.
-    """
-    if state.sample is None or state.prediction is None:
-        return state.latents
-    kind = state.scheduler.config.prediction_type
-    if kind == "sample":
-        return state.prediction
-    timestep = round(state.timesteps[max(state.index - 1, 0)].item())
-    alpha: float = state.scheduler.alphas_cumprod[timestep].item()
-    signal, noise = math.sqrt(alpha), math.sqrt(1 - alpha)
-    if kind == "v_prediction":
-        return signal * state.sample - noise * state.prediction
-    return (state.sample - noise * state.prediction) / signal
-
-
-def _guide(rows: torch.Tensor, guidance_scale: float) -> torch.Tensor:
-    """Classifier-free guidance over ``[2, ...]`` (negative, prompt); one row passes unchanged.
-
-    Ho & Salimans (2022), https://arxiv.org/abs/2207.12598, in the form of Stable Diffusion.
-    """
-    if len(rows) == 1:
-        return rows
-    negative, positive = rows.chunk(2)
-    return negative + guidance_scale * (positive - negative)

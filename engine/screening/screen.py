@@ -68,7 +68,7 @@ class Screen:
         for check, action in self._checks:
             if (finding := check.look(picture)) is not None:
                 found[check.name] = action
-                self._observer.found(check.name, action)
+                self._observer.screened(check.name, action)
                 logger.info(
                     "screening (%s, %s): %s",
                     check.name,

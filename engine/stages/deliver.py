@@ -1,8 +1,8 @@
-"""What leaves the engine is screened and encoded here, so that its thread never has to."""
+"""The deliver stage: screens and encodes what leaves the engine, in threads of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from time import monotonic
 
@@ -11,6 +11,7 @@ import PIL.Image
 from contract.events import Image, Progress
 from contract.observer import Observer, Phase
 from engine.job import Job
+from engine.ledger import Ledger
 from engine.screening.screen import Screen
 from engine.stages.image_file import encode
 from engine.thread_pool import started_pool
@@ -22,19 +23,19 @@ class DeliverStage:
     """Screens and encodes pictures, and encodes previews, in a few threads.
 
     Args:
+        ledger: in which the jobs end.
         observer: is told how long it took.
-        done: receives a job with its ``Image``, or with what went wrong.
         screens: what the pictures of a model, by its name, go through; of others, nothing.
     """
 
     def __init__(
         self,
+        ledger: Ledger,
         observer: Observer,
-        done: Callable[[Job, Image | BaseException], None],
         screens: Mapping[str, Screen],
     ) -> None:
+        self._ledger = ledger
         self._observer = observer
-        self._done = done
         self._screens = screens
         self._pool = started_pool(THREADS, "engine-encoder")
         # One thread, so that progress events keep their order.
@@ -63,7 +64,7 @@ class DeliverStage:
             data = encode(picture, request, screening)
             self._observer.phase(Phase.ENCODE, monotonic() - started)
         except Exception as error:
-            self._done(job, error)
+            self._ledger.fail(job, error)
             return
         image = Image(
             data,
@@ -76,7 +77,7 @@ class DeliverStage:
             screening,
             prompt=request.prompt,
         )
-        self._done(job, image)
+        self._ledger.deliver(job, image)
 
     def _report(self, job: Job, step: int, total: int, preview: PIL.Image.Image | None) -> None:
         data = None

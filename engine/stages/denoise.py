@@ -1,126 +1,73 @@
-"""One pass at a time: the denoiser's step for the jobs that share it."""
+"""The denoise stage: one step for the jobs that share a pass of the denoiser."""
 
 from __future__ import annotations
 
-import logging
-from bisect import bisect_right
-from collections.abc import Sequence
-from concurrent.futures import wait
-from dataclasses import replace
-from functools import partial
-from itertools import accumulate
 from time import monotonic
 
 import torch
 
 from contract.observer import Observer, Pass, RowOutcome
-from engine.cpu.threads import ThreadPlan, ThreadTuner, set_threads
-from engine.denoising.state import DenoisingState
-from engine.job import Job
-from engine.limits import BatchLimits
+from engine.job import Failures
 from engine.pipelines.base import DiffusionModel
-from engine.thread_pool import started_pool
-from engine.weights.memory import is_out_of_memory, release
+from engine.scheduler import Plan
+from engine.weights.memory import is_out_of_memory
 
-logger = logging.getLogger(__name__)
+
+class PassTooLarge(Exception):
+    """A pass of several jobs did not fit into the device's memory; none of them took a step."""
 
 
 class DenoiseStage:
-    """Steps batches of jobs forward, in fewer rows where memory runs out.
+    """Steps batches of jobs forward.
 
     Args:
-        limits: bounds of a pass; lowered when a pass within them did not fit.
-        threads: runs the passes.
         observer: is told of every pass.
     """
 
-    def __init__(self, limits: BatchLimits, threads: ThreadTuner, observer: Observer) -> None:
-        self.limits = limits
-        self._threads = threads
+    def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._helper = started_pool(1, "engine-denoiser")
 
-    def close(self) -> None:
-        """End its threads."""
-        self._helper.shutdown()
+    def run(self, model: DiffusionModel, plan: Plan) -> Failures:
+        """Launch one step for every job of the plan; returns those that failed, and why.
 
-    def step(self, family: DiffusionModel, batch: Sequence[Job]) -> list[tuple[Job, BaseException]]:
-        """Take one step for every job of the batch; returns those that failed, and why."""
+        What the model raises fails all of them.
+
+        Raises:
+            PassTooLarge: fewer jobs have to share a pass.
+        """
         started = monotonic()
-        rows = sum(job.denoising.rows for job in batch)
-        padded = self.limits.padded(rows, batch[0].pixels)
-        states = [job.denoising for job in batch]
         predictions: list[torch.Tensor] | None = None
         try:
-            predictions = self._threads.run(
-                ("pass", batch[0].request.model),
-                padded * batch[0].pixels,
-                lambda: family.forward(states, padded),
-                # Padding is there for the shape of the whole.
-                partial(self._divided, family, states)
-                if len(batch) > 1 and padded == rows
-                else None,
-            )
+            predictions = model.forward([job.denoising for job in plan.jobs], plan.rows)
         except Exception as error:
-            if len(batch) == 1 or not is_out_of_memory(error):
-                return [(job, error) for job in batch]
+            if len(plan.jobs) == 1 or not is_out_of_memory(error):
+                raise
         if predictions is None:
             # Not in the handler: there, the exception holds on to the tensors of the pass.
-            return self._halve(family, batch, rows)
-        failed: list[tuple[Job, BaseException]] = []
-        for job, prediction in zip(batch, predictions, strict=True):
+            raise PassTooLarge
+        failures: Failures = []
+        for job, rows, prediction in zip(plan.jobs, plan.job_rows, predictions, strict=True):
+            job.served_at = started
+            job.row_steps += rows
             try:
                 job.denoising.advance(prediction)
             except Exception as error:
-                failed.append((job, error))
-                continue
-            job.served_at = started
-            job.row_steps += job.denoising.rows
-        self._observer.spent(RowOutcome.PADDING, padded - rows)
+                failures.append((job, error))
+        self._observer.spent(RowOutcome.PADDING, plan.rows - sum(plan.job_rows))
+        return failures
+
+    def measured(self, plan: Plan, lora_sets: int, started: float, seconds: float) -> None:
+        """Report a pass once the device has done it."""
+        request = plan.jobs[0].request
         self._observer.denoised(
             Pass(
-                model=batch[0].request.model,
-                size=(batch[0].request.width, batch[0].request.height),
-                jobs=tuple(job.name for job in batch),
-                job_rows=tuple(job.denoising.rows for job in batch),
-                lora_sets=len({state.loras.uses for state in states if state.loras.uses}),
-                rows=padded,
+                model=plan.model,
+                size=(request.width, request.height),
+                jobs=tuple(job.name for job in plan.jobs),
+                job_rows=plan.job_rows,
+                lora_sets=lora_sets,
+                rows=plan.rows,
                 started=started,
-                seconds=monotonic() - started,
+                seconds=seconds,
             )
         )
-        return failed
-
-    def _divided(
-        self, family: DiffusionModel, states: Sequence[DenoisingState], way: ThreadPlan
-    ) -> list[torch.Tensor]:
-        """Make a pass in two parts at the same time, one of them here."""
-        rows = list(accumulate(state.rows for state in states))
-        # Where the second half of the rows begins, and no half is empty.
-        middle = max(1, bisect_right(rows, rows[-1] / 2))
-        other = self._helper.submit(_part, family, states[middle:], way.threads)
-        try:
-            predictions = _part(family, states[:middle], way.threads)
-        finally:
-            wait([other])
-        return [*predictions, *other.result()]
-
-    def _halve(
-        self, family: DiffusionModel, batch: Sequence[Job], rows: int
-    ) -> list[tuple[Job, BaseException]]:
-        """Run a batch that did not fit in two, and make no such batch again."""
-        half = len(batch) // 2
-        logger.warning("out of memory with %d rows in a pass, halving it", rows)
-        if not self.limits.invariant:
-            self.limits = replace(self.limits, pixels=rows // 2 * batch[0].pixels)
-        release()
-        return [*self.step(family, batch[:half]), *self.step(family, batch[half:])]
-
-
-def _part(
-    family: DiffusionModel, states: Sequence[DenoisingState], threads: int
-) -> list[torch.Tensor]:
-    # Both are a matter of the thread.
-    set_threads(threads)
-    with torch.inference_mode():
-        return family.forward(states, sum(state.rows for state in states))

@@ -2,9 +2,10 @@
 
 Two or three lines: the prompt, ``Negative prompt: ...`` where there is one, and a line of
 ``Key: value`` pairs (``Steps``, ``Sampler``, ``CFG scale``, ``Seed``, ``Size``, ``Model``,
-``Denoising strength``), as that project's wiki describes its PNG info. ``LoRAs``, an addition, has
-those that ``Model`` does not stand for, as ``name:scale, ...``, in quotes as there for such values;
-``Screening``, another, the checks that found something in the picture.
+``Denoising strength``), as that project's wiki describes its PNG info. There are three additions:
+``Guidance interval`` has ``guidance_start`` and ``guidance_end``, as ``0.1-0.6``, unless they are 0
+and 1; ``LoRAs`` those that ``Model`` does not stand for, as ``name:scale, ...``, in quotes as there
+for such values; ``Screening`` the checks that found something in the picture.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ def to_text(request: GenerationRequest, screening: Sequence[str] = ()) -> str:
         "Size": f"{request.width}x{request.height}",
         "Model": request.served_as,
     }
+    interval = (request.guidance_start, request.guidance_end)
+    if interval != (0, 1):
+        settings["Guidance interval"] = "{:g}-{:g}".format(*interval)
     if request.strength is not None:
         settings["Denoising strength"] = request.strength
     if request.further_loras:

@@ -1,4 +1,4 @@
-"""Which models, and which LoRAs, are in memory."""
+"""The weight cache: models, or LoRAs, in memory within a budget, least recently used first out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic
 from typing import Generic, TypeVar
 
-from contract.observer import Observer, Silent, WeightKind
+from contract.observer import NullObserver, Observer, WeightKind
 from engine.thread_pool import started_pool
 from engine.weights.memory import release
 from models.budget import check_budget
@@ -19,39 +19,50 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60.0
 
-Resident = TypeVar("Resident")
+Weights = TypeVar("Weights")
 
 
 @dataclass(frozen=True, slots=True)
-class Source(Generic[Resident]):
-    """Something that can be brought into memory.
+class Source(Generic[Weights]):
+    """Weights that can be loaded.
 
     Attributes:
-        load: brings it there, given what ``WeightCache.request`` was given; called from a thread of
-            its own, may take long and may raise.
-        memory: bytes that it will take.
-        pinned: whether it stays once it is there.
+        load: brings them into memory, given what ``WeightCache.request`` was given; called from a
+            thread of its own, may take long and may raise.
+        memory: bytes that they will take.
+        pinned: whether they are never evicted.
     """
 
-    load: Callable[..., Resident]
+    load: Callable[..., Weights]
     memory: int = 0
     pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept(Generic[Resident]):
+class _Resident(Generic[Weights]):
     """What is in memory. Its source may be gone."""
 
-    it: Resident
+    weights: Weights
     memory: int
     pinned: bool
 
 
-class WeightCache(Generic[Resident]):
-    """Keeps things of one kind in memory within a budget; the one used longest ago makes room.
+@dataclass(frozen=True, slots=True)
+class _Load(Generic[Weights]):
+    """A load in progress."""
 
-    One in use that has to make room takes no new jobs and leaves when its last one is done. So
-    with more of them wanted than fit, they take turns, each serving what waits for it by then.
+    name: str
+    source: Source[Weights]
+    future: Future[Weights]
+    started: float
+
+
+class WeightCache(Generic[Weights]):
+    """Keeps weights of one kind within a budget.
+
+    Weights in use that have to be evicted *drain*: they take no new jobs, and leave when the last
+    job in progress is done. So where more are wanted than fit, they take turns, and each serves
+    what waits for it by then.
 
     Only the engine's thread calls it, apart from ``load_all`` before the engine starts, and what
     looks at the sources alone: ``in`` and ``memory``.
@@ -59,13 +70,13 @@ class WeightCache(Generic[Resident]):
     Args:
         sources: each by its name; they may come and go.
         budget: bytes that all in memory may take together; None for no bound.
-        kind: what kind of things they are.
-        observer: is told of loads and drops.
+        kind: what the weights are.
+        observer: is told of loads and evictions.
     """
 
     def __init__(
         self,
-        sources: Mapping[str, Source[Resident]],
+        sources: Mapping[str, Source[Weights]],
         *,
         budget: int | None = None,
         kind: WeightKind = WeightKind.MODEL,
@@ -74,20 +85,20 @@ class WeightCache(Generic[Resident]):
         self._sources = sources
         self._budget = budget
         self._kind = kind
-        self._observer: Observer = observer or Silent()
-        self._kept: dict[str, _Kept[Resident]] = {}  # the one used longest ago first
-        self._leaving: set[str] = set()
-        self._broken: dict[str, float] = {}  # when loading it failed
-        self._loading: tuple[str, Source[Resident], Future[Resident], float] | None = None
+        self._observer: Observer = observer or NullObserver()
+        self._resident: dict[str, _Resident[Weights]] = {}  # least recently used first
+        self._draining: set[str] = set()
+        self._failed_at: dict[str, float] = {}
+        self._load: _Load[Weights] | None = None
         self._loader = started_pool(1, f"{kind}-loader")
 
     @classmethod
     def preloaded(
-        cls, things: Mapping[str, Resident], *, kind: WeightKind = WeightKind.MODEL
-    ) -> WeightCache[Resident]:
-        """Things that are in memory and stay there."""
+        cls, weights: Mapping[str, Weights], *, kind: WeightKind = WeightKind.MODEL
+    ) -> WeightCache[Weights]:
+        """A cache of weights that are in memory and stay there."""
         cache = cls(
-            {name: Source(partial(things.__getitem__, name), pinned=True) for name in things},
+            {name: Source(partial(weights.__getitem__, name), pinned=True) for name in weights},
             kind=kind,
         )
         cache.load_all()
@@ -106,7 +117,7 @@ class WeightCache(Generic[Resident]):
         return sum(self._sources[name].memory for name in names)
 
     def load_all(self) -> list[str]:
-        """Load things in their order, pinned ones first, as long as they fit; their names.
+        """Load in the sources' order, pinned ones first, as long as they fit; the names loaded.
 
         Raises what a ``load`` raises, and ``models.errors.NotEnoughMemory`` if one could never fit
         into the budget.
@@ -117,124 +128,134 @@ class WeightCache(Generic[Resident]):
             sizes = {name: source.memory for name, source in sources.items()}
             check_budget(sizes, pinned, self._budget)
         for name in [*pinned, *(name for name in sources if name not in pinned)]:
-            if self._over(sources[name]) <= 0:
+            if self._excess(sources[name]) <= 0:
                 started = monotonic()
                 self._add(name, sources[name], sources[name].load(), started)
-        return list(self._kept)
+        return list(self._resident)
 
-    def get(self, name: str) -> Resident | None:
-        """The thing if it is in memory and does not have to leave; counts as its use."""
-        if name not in self._kept or name in self._leaving:
-            return None
-        return self.use(name)
+    def available(self, name: str) -> bool:
+        """Whether it is in memory and takes new jobs. Does not count as a use."""
+        return name in self._resident and name not in self._draining
 
-    def use(self, name: str) -> Resident:
-        """A thing with jobs in progress, which cannot have left."""
-        kept = self._kept.pop(name)
-        self._kept[name] = kept
-        return kept.it
+    def use(self, name: str) -> Weights:
+        """Weights that are available, or have jobs in progress; now the most recently used."""
+        resident = self._resident.pop(name)
+        self._resident[name] = resident
+        return resident.weights
 
     def retry_after(self, name: str) -> float:
-        """Seconds until it makes sense to try again to load something; 0 unless that has failed.
+        """Seconds until it makes sense to load again what could not be loaded; 0 otherwise.
 
-        What cannot be loaded would make others leave at each try.
+        Each try may evict others.
         """
-        if name not in self._broken:
+        if name not in self._failed_at:
             return 0.0
-        return max(0.0, self._broken[name] + RETRY_SECONDS - monotonic())
+        return max(0.0, self._failed_at[name] + RETRY_SECONDS - monotonic())
 
     def request(
         self,
         name: str,
         when_loaded: Callable[[], None],
         *given: object,
-        busy: Collection[str] = (),
-        kept: Collection[str] = (),
-        patient: bool = False,
+        leased: Collection[str] = (),
+        protected: Collection[str] = (),
+        defer: bool = False,
     ) -> None:
-        """Begin to bring something into memory, if there is room or room can be made.
+        """Begin to load weights, if there is room for them or others can be evicted.
 
-        One is loaded at a time.
+        One load is in progress at a time.
 
         Args:
             name: of a source.
             when_loaded: called from another thread when it is time to call ``collect``.
             given: what ``load`` is called with.
-            busy: those with jobs in progress: if they must make room, they get no new ones, and
-                leave at a later call.
-            kept: those that do not make room.
-            patient: do nothing yet if some with jobs in progress would have to.
+            leased: those with jobs in progress: if they have to be evicted, they drain, and are
+                evicted at a later call.
+            protected: those that are not evicted.
+            defer: do nothing yet if leased ones would have to drain.
         """
-        if name in self._kept:
-            # It was to leave, but whoever wanted its place has gone.
-            self._leaving.discard(name)
+        if name in self._resident:
+            # It was draining, but what was to take its place is not wanted any more.
+            self._draining.discard(name)
             return
-        if self._loading is not None:
+        if self._load is not None:
             return
         source = self._sources[name]
-        victims = self._victims(source, kept)
+        victims = self._victims(source, protected)
         if victims is None:
             return
-        if not victims.isdisjoint(busy):
-            if not patient:
-                self._leaving = victims
+        if not victims.isdisjoint(leased):
+            if not defer:
+                self._draining = victims
             return
-        self._leaving.clear()
+        self._draining.clear()
         for victim in victims:
-            self._drop(victim)
+            self._evict(victim)
         logger.info("loading %s", name)
-        future = self._loader.submit(source.load, *given)
-        self._loading = (name, source, future, monotonic())
+        work = partial(source.load, *given)
+        future = self._loader.submit(partial(_release_and, work) if victims else work)
+        self._load = _Load(name, source, future, monotonic())
         future.add_done_callback(lambda _: when_loaded())
 
     def collect(self) -> None:
         """Take over what was loaded, or note that it failed."""
-        if self._loading is None or not self._loading[2].done():
+        load = self._load
+        if load is None or not load.future.done():
             return
-        name, source, future, started = self._loading
-        self._loading = None
-        error = future.exception()
+        self._load = None
+        error = load.future.exception()
         if error is None:
-            self._add(name, source, future.result(), started)
+            self._failed_at.pop(load.name, None)
+            self._add(load.name, load.source, load.future.result(), load.started)
         else:
-            self._broken[name] = monotonic()
-            logger.error("%s could not be loaded", name, exc_info=error)
+            self._failed_at = {
+                name: since
+                for name, since in self._failed_at.items()
+                if monotonic() - since < RETRY_SECONDS
+            }
+            self._failed_at[load.name] = monotonic()
+            logger.error("%s could not be loaded", load.name, exc_info=error)
 
     def close(self) -> None:
         """Wait for a load in progress, so that no thread is left behind."""
         self._loader.shutdown()
 
-    def _victims(self, source: Source[Resident], staying: Collection[str]) -> set[str] | None:
-        """Those that have to go for another one to fit: what is leaving already, then what was
-        used longest ago. None if it cannot fit beside those that stay."""
+    def _victims(self, source: Source[Weights], protected: Collection[str]) -> set[str] | None:
+        """Those that have to be evicted for another one to fit: what drains already, then the
+        least recently used. None if it cannot fit beside the protected ones."""
         victims: set[str] = set()
-        excess = self._over(source)
-        for candidate in sorted(self._kept, key=lambda each: each not in self._leaving):
+        excess = self._excess(source)
+        for candidate in sorted(self._resident, key=lambda each: each not in self._draining):
             if excess <= 0:
                 break
-            if not self._kept[candidate].pinned and candidate not in staying:
+            if not self._resident[candidate].pinned and candidate not in protected:
                 victims.add(candidate)
-                excess -= self._kept[candidate].memory
+                excess -= self._resident[candidate].memory
         return victims if excess <= 0 else None
 
-    def _over(self, source: Source[Resident]) -> int:
+    def _excess(self, source: Source[Weights]) -> int:
         """Bytes over the budget if this one came on top."""
         if self._budget is None:
             return 0
-        return self._taken() + source.memory - self._budget
+        return self._total() + source.memory - self._budget
 
-    def _taken(self) -> int:
-        return sum(kept.memory for kept in self._kept.values())
+    def _total(self) -> int:
+        return sum(resident.memory for resident in self._resident.values())
 
-    def _add(self, name: str, source: Source[Resident], it: Resident, started: float) -> None:
-        self._kept[name] = _Kept(it, source.memory, source.pinned)
+    def _add(self, name: str, source: Source[Weights], weights: Weights, started: float) -> None:
+        self._resident[name] = _Resident(weights, source.memory, source.pinned)
         seconds = monotonic() - started
         logger.info("%s is in memory after %.1f s", name, seconds)
-        self._observer.loaded(self._kind, name, seconds, self._taken())
+        self._observer.loaded(self._kind, name, seconds, self._total())
 
-    def _drop(self, name: str) -> None:
-        del self._kept[name]
-        self._leaving.discard(name)
-        release()
-        logger.info("%s has made room", name)
-        self._observer.dropped(self._kind, name, self._taken())
+    def _evict(self, name: str) -> None:
+        del self._resident[name]
+        self._draining.discard(name)
+        logger.info("%s is evicted", name)
+        self._observer.evicted(self._kind, name, self._total())
+
+
+def _release_and(load: Callable[[], Weights]) -> Weights:
+    """Give back the memory of what was evicted, which takes its time, and load."""
+    release()
+    return load()

@@ -1,26 +1,27 @@
-"""What jobs need in memory before they can run: their model, and its LoRAs."""
+"""The weight loader: brings the model and the LoRAs into memory that a waiting job lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import monotonic
 
 from contract.errors import ErrorCode, RequestError
 from contract.observer import WeightKind
 from contract.request import GenerationRequest, LoraUse
-from engine.job import Job
+from engine.job import Failures, Job
 from engine.lora.adapter import Adapter
 from engine.pipelines.base import DiffusionModel
 from engine.weights.cache import WeightCache
 
 
 class WeightLoader:
-    """Sees to it that whoever waits longest for a model or a LoRA gets it.
+    """Loads for the job that has waited longest for a model, and for a LoRA.
 
     A model and a LoRA may be loaded at the same time, the LoRA for a model that is there. All that
-    a job waits for is kept until it has the rest; what others use makes room when they are done. So
-    jobs whose LoRAs do not fit into memory together take turns, and none waits for another one that
-    waits for it.
+    a job waits for is protected until it has the rest; what others use drains. So jobs whose LoRAs
+    do not fit into memory together take turns, and no two of them wait for each other.
+
+    What a job needs is that of its current segment.
 
     Args:
         models: every model that is served.
@@ -33,15 +34,16 @@ class WeightLoader:
         self._models = models
         self._takes_loras = loras is not None
         self._loras = WeightCache[Adapter]({}, kind=WeightKind.LORA) if loras is None else loras
-        # Who waits longest for something, and since when (``time.monotonic()``).
+        # The job that waits longest for something, and since when (``time.monotonic()``).
         self._first: tuple[Job, float] | None = None
 
     def check(self, request: GenerationRequest) -> None:
         """Raise ``RequestError`` if this could never be had. Safe from any thread."""
-        if request.model not in self._models:
-            raise RequestError(
-                ErrorCode.NOT_FOUND, f"model: {request.model!r} is not loaded", field="model"
-            )
+        for model in {request.model, *(segment.model for segment in request.segments)}:
+            if model not in self._models:
+                raise RequestError(
+                    ErrorCode.NOT_FOUND, f"model: {model!r} is not loaded", field="model"
+                )
         if not request.loras:
             return
         if not self._takes_loras:
@@ -68,96 +70,108 @@ class WeightLoader:
         self._loras.collect()
 
     def ready(self, job: Job) -> bool:
-        """Whether all that a waiting job needs is there."""
-        return self._models.get(job.request.model) is not None and not self._lacking(job)
+        """Whether all that a waiting job needs is in memory, and takes new jobs."""
+        return self._models.available(job.model) and not self._lacking(job)
 
-    def family(self, job: Job) -> DiffusionModel:
+    def model(self, job: Job) -> DiffusionModel:
         """The model of a job that is ready or in progress."""
-        return self._models.use(job.request.model)
+        return self._models.use(job.model)
 
     def adapters(self, jobs: Iterable[Job]) -> Mapping[str, Adapter]:
         """The LoRAs of jobs that are ready, by their tags."""
-        return {tag: self._loras.use(tag) for job in jobs for tag in _tags(job)}
+        return {use.tag: self._loras.use(use.tag) for job in jobs for use in job.loras}
 
     def bring(
         self,
-        waiting: Iterable[Job],
+        waiting: Sequence[Job],
         in_progress: Sequence[Job],
-        chosen: Sequence[Job],
         when_loaded: Callable[[], None],
-    ) -> list[tuple[Job, RequestError]]:
-        """Begin to load a model and a LoRA, each for the first of those who wait that lacks one.
+    ) -> Failures:
+        """Begin to load a model and a LoRA, each for the first waiting job that lacks one.
 
         Args:
             waiting: in their order.
-            in_progress: whose supplies are in use.
-            chosen: are about to be in progress, or have just come to be. What they use does not
-                have to leave for someone who found it lacking only after they had come.
+            in_progress: the jobs whose weights are in use.
             when_loaded: called from another thread when it is time to call ``collect``.
 
         Returns:
-            Those of them who cannot be helped for now, and why.
+            The jobs that cannot be helped for now, and why.
         """
-        refused: list[tuple[Job, RequestError]] = []
-        # Those in front have all they need, and only wait for room in the passes.
+        failures: Failures = []
+        # Jobs in front have all they need, and only wait for room in the passes: it stays.
         models: set[str] = set()
         tags: set[str] = set()
-        users = [*in_progress, *chosen]
         first: Job | None = None
-        patient = asked_for_model = asked_for_lora = False
+        defer = wants_model = wants_lora = False
         for job in waiting:
-            if refusal := self._refusal(job):
-                refused.append((job, refusal))
-                continue
-            models.add(job.request.model)
-            tags.update(_tags(job))
-            if self.ready(job):
-                continue
-            if first is None:
-                first = job
-                patient = self._came_before(chosen, first)
-            family = self._models.get(job.request.model)
-            if family is None and not asked_for_model:
-                busy = {each.request.model for each in users}
-                self._models.request(
-                    job.request.model, when_loaded, busy=busy, kept=models, patient=patient
-                )
-                asked_for_model = True
-            elif family is not None and not asked_for_lora:
-                busy = {tag for each in users for tag in _tags(each)}
-                lacking = self._lacking(job)[0]
-                try:
-                    self._loras.request(
-                        lacking, when_loaded, family, busy=busy, kept=tags, patient=patient
-                    )
-                    asked_for_lora = True
-                except KeyError:
-                    # It was removed after the request had come.
-                    refused.append((job, _unknown(lacking)))
+            try:
+                if refusal := self._refusal(job):
+                    failures.append((job, refusal))
+                    continue
+                models.add(job.model)
+                tags.update(_tags(job))
+                if self.ready(job):
+                    continue
+                if first is None:
+                    first, defer = job, self._others_come_first(job, waiting)
+                if not self._models.available(job.model):
+                    if not wants_model:
+                        wants_model = True
+                        leased = {each.model for each in in_progress}
+                        self._models.request(
+                            job.model, when_loaded, leased=leased, protected=models, defer=defer
+                        )
+                elif not wants_lora:
+                    wants_lora = True
+                    self._request_lora(job, in_progress, tags, when_loaded, defer=defer)
+            except Exception as error:
+                # Whatever is wrong with its sources, the others' weights come all the same.
+                failures.append((job, error))
         if first is None:
             self._first = None
-        return refused
+        return failures
 
     def close(self) -> None:
         """Wait for what is being loaded."""
         self._models.close()
         self._loras.close()
 
-    def _came_before(self, chosen: Iterable[Job], first: Job) -> bool:
-        """Whether any of the chosen ones had come when ``first`` began to wait."""
+    def _request_lora(
+        self,
+        job: Job,
+        in_progress: Sequence[Job],
+        protected: Collection[str],
+        when_loaded: Callable[[], None],
+        *,
+        defer: bool,
+    ) -> None:
+        lacking = self._lacking(job)[0]
+        leased = {tag for each in in_progress for tag in _tags(each)}
+        model = self._models.use(job.model)
+        try:
+            self._loras.request(
+                lacking, when_loaded, model, leased=leased, protected=protected, defer=defer
+            )
+        except KeyError:
+            # It was removed after the request had come.
+            raise _unknown(lacking) from None
+
+    def _others_come_first(self, first: Job, waiting: Iterable[Job]) -> bool:
+        """Whether jobs that have all they need had come when ``first`` began to wait: what they use
+        does not drain before they are admitted."""
         if self._first is None or self._first[0] is not first:
             self._first = (first, monotonic())
         _, since = self._first
-        return any(job.submitted_at < since for job in chosen)
+        return any(job.submitted_at < since and self.ready(job) for job in waiting)
 
     def _lacking(self, job: Job) -> list[str]:
-        """The tags of the job's LoRAs that are not there."""
-        return [tag for tag in _tags(job) if self._loras.get(tag) is None]
+        """The tags of the job's LoRAs that are not available."""
+        return [tag for tag in _tags(job) if not self._loras.available(tag)]
 
     def _refusal(self, job: Job) -> RequestError | None:
         """Why a job does not get what it lacks."""
-        model = job.request.model
-        if self._models.get(model) is None and (wait := self._models.retry_after(model)):
+        model = job.model
+        if not self._models.available(model) and (wait := self._models.retry_after(model)):
             return RequestError(
                 ErrorCode.NOT_READY, f"model: {model} could not be loaded", retry_after=wait
             )
@@ -173,7 +187,7 @@ class WeightLoader:
 
 
 def _tags(job: Job) -> list[str]:
-    return [use.tag for use in job.request.loras]
+    return [use.tag for use in job.loras]
 
 
 def _unknown(tag: str) -> RequestError:

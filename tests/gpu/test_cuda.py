@@ -13,6 +13,7 @@ from engine.engine import Engine
 from engine.limits import BUCKETS, BatchLimits
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
+from engine.pipelines.inductor_unet import PassShape
 from engine.pipelines.load import load_family
 from engine.weights.cache import WeightCache
 from engine.weights.probe import affordable_pixels
@@ -20,6 +21,7 @@ from models.catalog import load_catalog
 from models.placement import Placement
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client
+from tests.unit.engine.reference import prepare
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,8 +34,8 @@ def load(precision: str, **options: object) -> DiffusionModel:
     return load_family(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
 
 
-def pictures(family: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
-    engine = Engine(WeightCache.preloaded({"embedded": family}), limits=limits)
+def pictures(model: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), limits=limits)
     clients = [
         Client(engine, make_request(seed=seed, num_inference_steps=10 + seed)) for seed in range(5)
     ]
@@ -53,8 +55,10 @@ def test_the_pictures_are_those_of_the_cpu(precision: str, tolerance: int) -> No
 
 
 def test_a_compiled_denoiser_makes_the_same_pictures() -> None:
+    warm = [PassShape(rows, 8, 8, 77) for rows in BUCKETS if rows <= 12]
+
     def compiler(unet: object) -> object:
-        return compile_unet(unet, "inductor", threads=1)
+        return compile_unet(unet, "inductor", threads=torch.get_num_threads(), warm=warm)
 
     eager = pictures(load("fp32"), BatchLimits(buckets=BUCKETS))
     compiled = pictures(load("fp32", compiler=compiler), BatchLimits(buckets=BUCKETS))
@@ -63,24 +67,24 @@ def test_a_compiled_denoiser_makes_the_same_pictures() -> None:
 
 
 def test_the_measured_budget_fits_into_the_memory() -> None:
-    family = load("fp16")
-    pixels = affordable_pixels(family, make_request(width=256, height=256))
+    model = load("fp16")
+    pixels = affordable_pixels(model, make_request(width=256, height=256))
     rows = min(pixels // (256 * 256), 512)
     assert rows >= 8
     with torch.inference_mode():
-        states = family.prepare([make_request(width=256, height=256)])
-        family.forward(states, rows)
+        states = prepare(model, [make_request(width=256, height=256)])
+        model.forward(states, rows)
 
 
 def test_a_pass_that_does_not_fit_is_split() -> None:
     torch.cuda.empty_cache()
-    family = load("fp32")
+    model = load("fp32")
     taken = torch.cuda.memory_allocated() + 400 * 1024**2
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(taken / total)
     try:
         engine = Engine(
-            WeightCache.preloaded({"embedded": family}), limits=BatchLimits(pixels=64 * 512 * 512)
+            WeightCache.preloaded({"embedded": model}), limits=BatchLimits(pixels=64 * 512 * 512)
         )
         clients = [
             Client(engine, make_request(seed=seed, width=512, height=512, num_inference_steps=2))

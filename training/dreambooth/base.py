@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from diffusers import StableDiffusionPipeline
 
-from engine.pipelines import check_served
 from engine.pipelines.load import DTYPES
-from models.catalog import ModelEntry, load_catalog
+from models.catalog import ModelEntry, check_served, load_catalog
 from models.loading import load_pipeline
 from models.placement import obstacle
 from models.store import resolve

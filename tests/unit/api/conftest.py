@@ -15,9 +15,14 @@ from starlette.testclient import TestClient
 
 from api.app import create_app, middleware
 from api.backend import ServedLora, ServedModel
-from api.classification import Classification
+from api.classifier import BoundedClassifier
 from api.drain import Drain
-from api.native import Native
+from api.endpoints import Handler
+from api.pictures import Pictures
+from api.protocols.base import Protocols
+from api.protocols.native.protocol import NativeProtocol
+from api.served_models import ServedModels
+from api.validation import Validation
 from contract.events import Event, Failed, Image, Progress, Queued
 from contract.request import GenerationRequest
 from engine.stages.image_file import encode
@@ -139,6 +144,28 @@ class ShadeClassifier:
         return [0.8 - bright, 0.2, bright]
 
 
+def native_protocols(
+    backend: Any, settings: Settings, classifier: ShadeClassifier | None = None
+) -> Protocols:
+    """The native protocol alone, with the classifier's endpoint if there is one."""
+    bounded = None if classifier is None else BoundedClassifier(classifier, settings)
+    return Protocols([NativeProtocol(Pictures(backend, settings), settings, bounded)])
+
+
+def handler_of(protocols: Protocols, name: str) -> Handler:
+    """The handler of an endpoint, as a host gets it."""
+    (handler,) = (one.handler for one in protocols.endpoints if one.name == name)
+    return handler
+
+
+def error_of(response: Any) -> dict[str, str]:
+    """The native error of a response."""
+    body = response.json()
+    assert set(body) == {"error"}
+    assert body["error"]["request_id"] == response.headers["x-request-id"]
+    return dict(body["error"])
+
+
 @pytest.fixture
 def backend() -> ColourBackend:
     return ColourBackend()
@@ -160,14 +187,14 @@ def classifier() -> ShadeClassifier:
 
 
 @pytest.fixture
-def app(
-    backend: ColourBackend, classifier: ShadeClassifier, settings: Settings, drain: Drain
-) -> FastAPI:
-    classification = Classification(classifier, settings)
-    app = create_app(
-        backend, settings, Native(backend, settings), classification, "./static_content"
-    )
-    app.user_middleware.extend(middleware(settings, drain))
+def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Settings) -> Protocols:
+    return native_protocols(backend, settings, classifier)
+
+
+@pytest.fixture
+def app(protocols: Protocols, settings: Settings, drain: Drain) -> FastAPI:
+    app = create_app(protocols, "./static_content")
+    app.user_middleware.extend(middleware(settings, drain, protocols))
     return app
 
 
@@ -175,3 +202,8 @@ def app(
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def validation(backend: ColourBackend, settings: Settings) -> Validation:
+    return Validation(settings, ServedModels(backend, settings))

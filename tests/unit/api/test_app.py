@@ -6,7 +6,7 @@ import sys
 import pytest
 from starlette.testclient import TestClient
 
-from models.catalog import SCHEDULERS
+from models.architectures import SCHEDULERS
 from settings import Settings
 
 

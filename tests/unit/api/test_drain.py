@@ -9,10 +9,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.drain import Drain, DrainGate
+from settings import Settings
+from tests.unit.api.conftest import ColourBackend, native_protocols
+
+PROTOCOLS = native_protocols(ColourBackend(), Settings())
 
 
 async def call(app: ASGIApp, path: str = "/txt2img") -> list[MutableMapping[str, Any]]:
-    """Make a request; returns the messages of the answer."""
+    """Make a request; returns the messages of the response."""
     messages: list[MutableMapping[str, Any]] = []
 
     async def receive() -> Any:
@@ -26,7 +30,7 @@ async def call(app: ASGIApp, path: str = "/txt2img") -> list[MutableMapping[str,
 
 
 class Slow:
-    """Answers once ``release`` is set."""
+    """Responds once ``release`` is set."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
@@ -39,7 +43,7 @@ class Slow:
 def test_work_in_flight_finishes_and_new_work_is_refused() -> None:
     async def run() -> None:
         drain, slow = Drain(), Slow()
-        gate = DrainGate(slow, drain)
+        gate = DrainGate(slow, drain, PROTOCOLS)
         in_flight = asyncio.create_task(call(gate))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -63,7 +67,7 @@ def test_work_in_flight_finishes_and_new_work_is_refused() -> None:
 def test_what_is_late_is_told_so() -> None:
     async def run() -> None:
         drain, slow = Drain(), Slow()
-        in_flight = asyncio.create_task(call(DrainGate(slow, drain)))
+        in_flight = asyncio.create_task(call(DrainGate(slow, drain, PROTOCOLS)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         drain.start()
@@ -77,7 +81,7 @@ def test_what_is_late_is_told_so() -> None:
 def test_a_cancelled_request_cancels_its_work() -> None:
     async def run() -> None:
         drain, slow = Drain(), Slow()
-        in_flight = asyncio.create_task(call(DrainGate(slow, drain)))
+        in_flight = asyncio.create_task(call(DrainGate(slow, drain, PROTOCOLS)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         in_flight.cancel()
@@ -93,7 +97,7 @@ def test_probes_and_metrics_stay_open(path: str) -> None:
     async def run() -> None:
         drain = Drain()
         drain.start()
-        answer = await call(DrainGate(PlainTextResponse("ok"), drain), path)
+        answer = await call(DrainGate(PlainTextResponse("ok"), drain, PROTOCOLS), path)
         assert answer[0]["status"] == 200
 
     asyncio.run(run())
@@ -103,7 +107,7 @@ def test_readiness_ends_with_the_drain() -> None:
     async def run() -> None:
         drain = Drain()
         drain.start()
-        answer = await call(DrainGate(PlainTextResponse("ok"), drain), "/readyz")
+        answer = await call(DrainGate(PlainTextResponse("ok"), drain, PROTOCOLS), "/readyz")
         assert answer[0]["status"] == 503
 
     asyncio.run(run())

@@ -10,9 +10,13 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import request_id
+from api import arrival, request_id
 from api.drain import Drain, DrainGate
 from api.middleware import BodyLimit, RequestIdentity
+from settings import Settings
+from tests.unit.api.conftest import ColourBackend, native_protocols
+
+PROTOCOLS = native_protocols(ColourBackend(), Settings())
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
 
@@ -24,10 +28,10 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def client_of(app: ASGIApp) -> TestClient:
-    return TestClient(RequestIdentity(app), raise_server_exceptions=False)
+    return TestClient(RequestIdentity(app, PROTOCOLS), raise_server_exceptions=False)
 
 
-def test_a_sane_request_id_is_kept_and_seen_inside() -> None:
+def test_a_valid_request_id_is_kept_and_seen_inside() -> None:
     response = client_of(echo).get("/", headers={"X-Request-Id": "a.B_9-"})
 
     assert response.headers["x-request-id"] == "a.B_9-"
@@ -98,9 +102,20 @@ def test_nothing_is_buffered() -> None:
             await asyncio.sleep(60)
 
         app = RequestIdentity(
-            DrainGate(BodyLimit(StreamingResponse(stream()), max_bytes=10), Drain())
+            DrainGate(BodyLimit(StreamingResponse(stream()), max_bytes=10), Drain(), PROTOCOLS),
+            PROTOCOLS,
         )
         await app(dict(SCOPE), receive, send)
 
     asyncio.run(run())
     assert seen == ["made a", "sent a", "made b", "sent b"]
+
+
+def test_the_arrival_is_known_in_worker_threads() -> None:
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.02)
+        seconds = await asyncio.to_thread(arrival.elapsed)
+        await PlainTextResponse(str(seconds))(scope, receive, send)
+
+    assert 0.02 <= float(client_of(late).get("/").text) < 10
+    assert arrival.elapsed() == 0

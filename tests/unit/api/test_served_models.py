@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ByteSize
 
-from api.schemas import LoraBody
+from api.parameters import LoraParameter
 from api.served_models import ServedModels
 from contract.errors import ErrorCode, RequestError
 from contract.request import LoraUse
@@ -42,16 +42,16 @@ def refusal(
     name: str | None,
     *loras: str,
     prompt: str = "x",
-    scale: float | None = None,
+    scale: float = 1.0,
 ) -> RequestError:
-    bodies = [LoraBody(name=lora, scale=scale) for lora in loras]
+    bodies = [LoraParameter(lora, scale) for lora in loras]
     with pytest.raises(RequestError) as refused:
-        served.choose(name, prompt, "txt2img", bodies)
+        served.snapshot().choose(name, prompt, "txt2img", bodies)
     return refused.value
 
 
 def test_what_can_be_named(served: ServedModels, backend: ColourBackend) -> None:
-    choices = [(one.name, one.model.name, one.kind) for one in served.choices()]
+    choices = [(one.name, one.model.name, one.kind) for one in served.snapshot().choices()]
     assert choices == [
         ("tiny", "tiny", "base"),
         ("other", "other", "base"),
@@ -60,26 +60,26 @@ def test_what_can_be_named(served: ServedModels, backend: ColourBackend) -> None
         ("ink", "other", "lora"),
     ]
     backend.loras = ()
-    assert [one.name for one in served.choices()] == ["tiny", "other"]
+    assert [one.name for one in served.snapshot().choices()] == ["tiny", "other"]
 
 
 def test_a_lora_is_a_model_of_its_own(served: ServedModels) -> None:
-    choice = served.choose("ink", "x", "txt2img")
+    choice = served.snapshot().choose("ink", "x", "txt2img")
 
     assert (choice.name, choice.model.name) == ("ink", "other")
     assert choice.uses == (LoraUse("ink:v1", 1.0),)
-    assert served.choose(None, "unqtkn", "txt2img").name == "tiny"
-    assert served.choose("tiny", "unqtkn", "txt2img").uses == ()
+    assert served.snapshot().choose(None, "unqtkn", "txt2img").name == "tiny"
+    assert served.snapshot().choose("tiny", "unqtkn", "txt2img").uses == ()
 
 
 def test_loras_are_combined(served: ServedModels) -> None:
-    wool = LoraBody(name="wool", scale=-0.5)
+    wool = LoraParameter("wool", -0.5)
 
-    assert served.choose("tiny", "x", "txt2img", [wool, LoraBody(name="clay")]).uses == (
+    assert served.snapshot().choose("tiny", "x", "txt2img", [wool, LoraParameter("clay")]).uses == (
         LoraUse("wool:v1", -0.5),
         LoraUse("clay:v1", 1.0),
     )
-    assert served.choose("clay", "x", "txt2img", [wool]).uses == (
+    assert served.snapshot().choose("clay", "x", "txt2img", [wool]).uses == (
         LoraUse("clay:v1", 1.0),
         LoraUse("wool:v1", -0.5),
     )
@@ -130,7 +130,7 @@ def test_loras_are_there_once(served: ServedModels) -> None:
 def test_loras_that_do_not_fit_together(backend: ColourBackend) -> None:
     served = ServedModels(backend, Settings(lora_memory=ByteSize(1999)))
 
-    assert served.choose("clay", "x", "txt2img").name == "clay"
+    assert served.snapshot().choose("clay", "x", "txt2img").name == "clay"
     error = refusal(served, "clay", "wool")
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "loras")
     assert error.message == (
@@ -143,7 +143,7 @@ def test_loras_that_do_not_fit_together(backend: ColourBackend) -> None:
 def test_compiled_models_take_no_loras(backend: ColourBackend) -> None:
     served = ServedModels(backend, Settings(compile="openvino"))
 
-    assert [one.name for one in served.choices()] == ["tiny", "other"]
+    assert [one.name for one in served.snapshot().choices()] == ["tiny", "other"]
     error = refusal(served, "tiny", "clay")
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "loras")
     assert error.message == (
@@ -154,7 +154,7 @@ def test_compiled_models_take_no_loras(backend: ColourBackend) -> None:
     assert 'SD_COMPILE=openvino), got "clay"' in error.message
     assert refusal(served, "felt").code is ErrorCode.NOT_FOUND
     # The word is only a word then.
-    assert served.choose("auto", "unqtkn", "txt2img").name == "tiny"
+    assert served.snapshot().choose("auto", "unqtkn", "txt2img").name == "tiny"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_compiled_models_take_no_loras(backend: ColourBackend) -> None:
     ],
 )
 def test_the_prompt_chooses(served: ServedModels, prompt: str, name: str) -> None:
-    assert served.choose("auto", prompt, "txt2img").name == name
+    assert served.snapshot().choose("auto", prompt, "txt2img").name == name
 
 
 def test_the_choice_is_the_same_every_time(backend: ColourBackend, served: ServedModels) -> None:
@@ -185,27 +185,27 @@ def test_the_choice_is_the_same_every_time(backend: ColourBackend, served: Serve
     dog = make_lora("dog", subject_token="sks-dog")
     for loras in ([old, new, twin], [twin, new, old]):
         backend.loras = loras  # type: ignore[assignment]
-        assert served.choose("auto", "a sks cat", "txt2img").name == "a-twin"
+        assert served.snapshot().choose("auto", "a sks cat", "txt2img").name == "a-twin"
         backend.loras = [*loras, dog]  # type: ignore[list-item]
-        assert served.choose("auto", "a sks-dog", "txt2img").name == "dog"
+        assert served.snapshot().choose("auto", "a sks-dog", "txt2img").name == "dog"
 
 
 def test_words_that_are_no_patterns(backend: ColourBackend, served: ServedModels) -> None:
     backend.loras = [make_lora("toy", subject_token="<cat.toy>")]
 
-    assert served.choose("auto", "my <cat.toy>!", "txt2img").name == "toy"
-    assert served.choose("auto", "my <cat-toy>!", "txt2img").name == "tiny"
+    assert served.snapshot().choose("auto", "my <cat.toy>!", "txt2img").name == "toy"
+    assert served.snapshot().choose("auto", "my <cat-toy>!", "txt2img").name == "tiny"
 
 
 def test_a_model_that_cannot_do_it_is_not_chosen(served: ServedModels) -> None:
-    assert served.choose("auto", "an inkling, and unqtkn", "inpaint").name == "clay"
+    assert served.snapshot().choose("auto", "an inkling, and unqtkn", "inpaint").name == "clay"
     with pytest.raises(RequestError, match="model must be one that can do inpaint; ink can do"):
-        served.choose("ink", "x", "inpaint")
+        served.snapshot().choose("ink", "x", "inpaint")
 
 
 def test_whole_pipelines_are_chosen_too(backend: ColourBackend, served: ServedModels) -> None:
     provenance = make_lora("any", subject_token="sks").provenance
     backend.models = (TINY, replace(OTHER, provenance=provenance, size=5))
-    choice = served.choose("auto", "a sks dog", "txt2img")
+    choice = served.snapshot().choose("auto", "a sks dog", "txt2img")
 
     assert (choice.name, choice.kind, choice.size, choice.uses) == ("other", "full", 5, ())

@@ -1,41 +1,38 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import PIL.Image
 import pytest
 from dynamicprompts.wildcards.values import WildcardValues
 
-from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
+from api import arrival
+from api.backend import ServedLora
+from api.parameters import LoraParameter
 from api.served_models import ServedModels
 from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
 from contract.request import OutputFormat
-from models.catalog import SCHEDULERS
+from models.architectures import SCHEDULERS
 from settings import Settings
 from templating.wildcards import Wildcards
 from tests import uploads
-from tests.unit.api.conftest import TINY, ColourBackend
+from tests.unit.api.conftest import TINY, ColourBackend, make_lora
+from tests.unit.api.parameters import img2img, inpaint, txt2img
 
 PICTURE = uploads.encode(uploads.red_and_blue())
 
 
-@pytest.fixture
-def validation(backend: ColourBackend, settings: Settings) -> Validation:
-    return Validation(settings, ServedModels(backend, settings))
-
-
 def refusal(validation: Validation, **fields: Any) -> RequestError:
-    body = Img2ImgBody(**{"prompt": "x", **fields})
+    parameters = img2img(PICTURE, **{"prompt": "x", **fields})
     with pytest.raises(RequestError) as refused:
-        validation.img2img(body, PICTURE, "r")
+        validation.request(parameters, "r")
     return refused.value
 
 
 def test_the_model_fills_in_what_is_absent(validation: Validation) -> None:
-    request = validation.txt2img(Txt2ImgBody(prompt="x"), "r")
+    request = validation.request(txt2img(prompt="x"), "r")
 
     assert (request.request_id, request.model, request.prompt) == ("r", "tiny", "x")
     assert (request.width, request.height) == (TINY.defaults.width, TINY.defaults.height)
@@ -66,7 +63,7 @@ def test_given_fields_are_kept(validation: Validation) -> None:
         "model": "tiny",
         "output_format": "webp",
     }
-    request = validation.txt2img(Txt2ImgBody(**fields), "r")
+    request = validation.request(txt2img(**fields), "r")
 
     assert {name: getattr(request, name) for name in fields} == fields
 
@@ -75,7 +72,7 @@ def test_given_fields_are_kept(validation: Validation) -> None:
 def test_a_missing_seed_is_random_and_fits_a_json_number(
     validation: Validation, seed: int | None
 ) -> None:
-    seeds = {validation.txt2img(Txt2ImgBody(prompt="x", seed=seed), "r").seed for _ in range(20)}
+    seeds = {validation.request(txt2img(prompt="x", seed=seed), "r").seed for _ in range(20)}
 
     assert len(seeds) == 20
     assert all(0 <= seed < 2**53 for seed in seeds)
@@ -88,6 +85,8 @@ def test_a_missing_seed_is_random_and_fits_a_json_number(
         ("height", (64, 2048 - 8), (56, 2056, 0)),
         ("num_inference_steps", (1, 150), (0, 151, -1)),
         ("guidance_scale", (0, 30), (-0.1, 30.1)),
+        ("guidance_start", (0, 0.99), (-0.1, 1.01)),
+        ("guidance_end", (0.01, 1), (-0.1, 1.01)),
         ("seed", (-1, 0, 2**53 - 1), (-2, 2**53)),
         ("num_images", (1, 8), (0, -1, 9)),
         ("strength", (0.05, 1), (0, -0.5, 1.01)),
@@ -102,7 +101,7 @@ def test_ranges(
 ) -> None:
     for value in good:
         fields = {"prompt": "x", "width": 64, "height": 64, "strength": 1.0, field: value}
-        validation.img2img(Img2ImgBody(**fields), PICTURE, "r")
+        validation.request(img2img(PICTURE, **fields), "r")
     for value in bad:
         error = refusal(validation, **{field: value})
         assert error.code is ErrorCode.OUT_OF_RANGE
@@ -125,10 +124,23 @@ def test_area_limit(validation: Validation) -> None:
 
 
 def test_lcm_has_fewer_steps(validation: Validation) -> None:
-    validation.txt2img(Txt2ImgBody(prompt="x", scheduler="lcm", num_inference_steps=50), "r")
+    validation.request(txt2img(prompt="x", scheduler="lcm", num_inference_steps=50), "r")
     error = refusal(validation, scheduler="lcm", num_inference_steps=51)
 
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "num_inference_steps")
+
+
+def test_a_scheduler_must_be_one_of_the_models_architecture(
+    backend: ColourBackend, settings: Settings
+) -> None:
+    defaults = TINY.defaults.model_copy(update={"scheduler": "euler"})
+    backend.models = (replace(TINY, defaults=defaults, schedulers=("euler", "heun")),)
+    validation = Validation(settings, ServedModels(backend, settings))
+
+    assert validation.request(txt2img(prompt="x"), "r").scheduler == "euler"
+    error = refusal(validation, scheduler="ddim")
+    assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "scheduler")
+    assert error.message == 'scheduler must be one of euler, heun, got "ddim"'
 
 
 def test_unknown_model(validation: Validation) -> None:
@@ -145,31 +157,10 @@ def test_strength_leaves_at_least_one_step(validation: Validation) -> None:
     assert error.message == "num_inference_steps x strength must be at least 1, got 20 x 0.04"
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "expected"),
-    [
-        (None, None, (184, 88)),  # 2:1 at about 128 x 128
-        (128, None, (128, 64)),
-        (None, 128, (256, 128)),
-        (64, 64, (64, 64)),
-    ],
-)
-def test_img2img_size(
-    validation: Validation, width: int | None, height: int | None, expected: tuple[int, int]
-) -> None:
-    body = Img2ImgBody(prompt="x", width=width, height=height)
-    request = validation.img2img(body, PICTURE, "r")
-
-    assert (request.width, request.height) == expected
-    assert request.init_image is not None
-    assert len(request.init_image) == expected[0] * expected[1] * 3
-    assert request.strength == TINY.defaults.strength
-
-
 def test_every_picture_has_a_valid_seed(validation: Validation) -> None:
     last = 2**53 - 1
-    body = Txt2ImgBody(prompt="x", num_images=8, seed=last - 7)
-    assert validation.txt2img(body, "r").seed == last - 7
+    parameters = txt2img(prompt="x", num_images=8, seed=last - 7)
+    assert validation.request(parameters, "r").seed == last - 7
 
     error = refusal(validation, num_images=8, seed=last - 6)
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "seed")
@@ -181,7 +172,7 @@ def test_a_random_seed_leaves_room_for_its_followers(
 ) -> None:
     monkeypatch.setattr("secrets.randbelow", lambda end: end - 1)
 
-    assert validation.txt2img(Txt2ImgBody(prompt="x", num_images=8), "r").seed == 2**53 - 8
+    assert validation.request(txt2img(prompt="x", num_images=8), "r").seed == 2**53 - 8
 
 
 @pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint"])
@@ -191,9 +182,9 @@ def test_a_model_does_only_its_tasks(
     others = tuple(other for other in TINY.tasks if other != task)
     backend.models = [replace(TINY, tasks=others)]
     admit: dict[str, Callable[[], Any]] = {
-        "txt2img": lambda: validation.txt2img(Txt2ImgBody(prompt="x"), "r"),
-        "img2img": lambda: validation.img2img(Img2ImgBody(prompt="x"), PICTURE, "r"),
-        "inpaint": lambda: validation.inpaint(InpaintBody(prompt="x"), PICTURE, PICTURE, "r"),
+        "txt2img": lambda: validation.request(txt2img(prompt="x"), "r"),
+        "img2img": lambda: validation.request(img2img(PICTURE, prompt="x"), "r"),
+        "inpaint": lambda: validation.request(inpaint(PICTURE, PICTURE, prompt="x"), "r"),
     }
 
     for other in others:
@@ -206,64 +197,16 @@ def test_a_model_does_only_its_tasks(
     )
 
 
-def test_inpainting_takes_picture_and_mask_to_the_same_size(validation: Validation) -> None:
-    mask = PIL.Image.new("L", (40, 20), 0)
-    mask.paste(255, (20, 0, 40, 20))
-    body = InpaintBody(prompt="x", width=128, height=64)
-    request = validation.inpaint(body, PICTURE, uploads.encode(mask), "r")
-
-    assert request.strength == 1
-    assert request.init_image is not None
-    assert len(request.init_image) == 128 * 64 * 3
-    assert request.mask is not None
-    painted = PIL.Image.frombytes("L", (128, 64), request.mask)
-    assert painted.point(lambda value: 255 * (value >= 128)).getbbox() == (64, 0, 128, 64)
-
-
-@pytest.mark.parametrize("name", uploads.ODD)
-def test_masks_of_every_kind(validation: Validation, name: str) -> None:
-    data, size, _ = uploads.ODD[name]
-    picture = uploads.encode(PIL.Image.new("RGB", size))
-    request = validation.inpaint(InpaintBody(prompt="x", width=64, height=64), picture, data, "r")
-
-    assert request.mask is not None
-    assert len(request.mask) == 64 * 64
-
-
-def test_a_turned_mask_fits_a_turned_picture(validation: Validation) -> None:
-    turned, _, _ = uploads.ODD["rotated-jpeg"]
-    validation.inpaint(InpaintBody(prompt="x"), turned, turned, "r")
-
-    with pytest.raises(RequestError) as refused:
-        validation.inpaint(InpaintBody(prompt="x"), turned, PICTURE, "r")
-    assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "mask")
-    assert refused.value.message == ("mask must have the size of img, 20 x 40 pixels, got 40 x 20")
-
-
-@pytest.mark.parametrize("name", uploads.BROKEN)
-def test_broken_masks_are_refused(validation: Validation, name: str) -> None:
-    data, code = uploads.BROKEN[name]
-
-    with pytest.raises(RequestError) as refused:
-        validation.inpaint(InpaintBody(prompt="x"), PICTURE, data, "r")
-    assert (refused.value.code, refused.value.field) == (code, "mask")
-
-
-def test_the_body_is_checked_before_the_picture_is_decoded(validation: Validation) -> None:
-    with pytest.raises(RequestError, match="scheduler"):
-        validation.img2img(Img2ImgBody(prompt="x", scheduler="?"), b"no picture", "r")
-
-
 def test_a_template_is_expanded_for_each_picture(validation: Validation) -> None:
     template = "a {red|green|blue} {2$$apple|pear|plum}"
-    body = Txt2ImgBody(prompt=template, expand_prompt=True, num_images=8, seed=40)
-    request = validation.txt2img(body, "r")
+    parameters = txt2img(prompt=template, expand_prompt=True, num_images=8, seed=40)
+    request = validation.request(parameters, "r")
 
     assert len(set(request.prompts)) > 1
     assert request.prompt == request.prompts[0]
     for index, prompt in enumerate(request.prompts):
-        alone = validation.img2img(
-            Img2ImgBody(prompt=template, expand_prompt=True, seed=40 + index), PICTURE, "r"
+        alone = validation.request(
+            img2img(PICTURE, prompt=template, expand_prompt=True, seed=40 + index), "r"
         )
         assert alone.prompts == (prompt,) == (alone.prompt,)
 
@@ -272,26 +215,89 @@ def test_a_template_is_expanded_for_each_picture(validation: Validation) -> None
 def test_braces_are_text_unless_asked_otherwise(
     validation: Validation, expand: bool | None
 ) -> None:
-    body = Txt2ImgBody(prompt="a {red|green} __apple__ {", expand_prompt=expand)
-    request = validation.txt2img(body, "r")
+    parameters = txt2img(prompt="a {red|green} __apple__ {", expand_prompt=expand)
+    request = validation.request(parameters, "r")
 
     assert request.prompt == "a {red|green} __apple__ {"
     assert request.prompts == ()
 
 
 def test_the_negative_prompt_is_not_expanded(validation: Validation) -> None:
-    body = Txt2ImgBody(prompt="{a|a}", negative_prompt="{b|c}", expand_prompt=True)
-    assert validation.txt2img(body, "r").negative_prompt == "{b|c}"
+    parameters = txt2img(prompt="{a|a}", negative_prompt="{b|c}", expand_prompt=True)
+    assert validation.request(parameters, "r").negative_prompt == "{b|c}"
 
 
 def test_what_a_template_becomes_is_limited_too(settings: Settings, backend: ColourBackend) -> None:
     wildcards = Wildcards({"long": WildcardValues.from_items(["x" * 1_001])})
     validation = Validation(settings, ServedModels(backend, settings), wildcards)
-    validation.txt2img(Txt2ImgBody(prompt="__long__", expand_prompt=True), "r")
+    validation.request(txt2img(prompt="__long__", expand_prompt=True), "r")
 
     with pytest.raises(RequestError) as refused:
-        validation.txt2img(Txt2ImgBody(prompt="__long____long__", expand_prompt=True), "r")
+        validation.request(txt2img(prompt="__long____long__", expand_prompt=True), "r")
     assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "prompt")
     assert refused.value.message == (
         "prompt must be at most 2000 characters long once it is expanded, got 2002"
     )
+
+
+def test_guidance_has_an_interval(validation: Validation) -> None:
+    whole = validation.request(txt2img(prompt="x"), "r")
+    assert (whole.guidance_start, whole.guidance_end) == (0, 1)
+
+    part = validation.request(txt2img(prompt="x", guidance_start=0.1, guidance_end=0.6), "r")
+    assert (part.guidance_start, part.guidance_end) == (0.1, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"guidance_start": 0.6, "guidance_end": 0.5}, "0.6 and 0.5"),
+        ({"guidance_start": 0.5, "guidance_end": 0.5}, "0.5 and 0.5"),
+        ({"guidance_start": 1}, "1 and 1"),
+        ({"guidance_end": 0}, "0 and 0"),
+    ],
+)
+def test_the_guidance_interval_is_not_empty(
+    validation: Validation, fields: dict[str, float], shown: str
+) -> None:
+    error = refusal(validation, **fields)
+
+    assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "guidance_start")
+    assert error.message == f"guidance_start must be below guidance_end, got {shown}"
+
+
+def test_the_backend_is_looked_at_once(settings: Settings) -> None:
+    class Counting(ColourBackend):
+        looks = 0
+
+        @property
+        def loras(self) -> Sequence[ServedLora]:
+            self.looks += 1
+            return [make_lora(f"lora-{index}") for index in range(4)]
+
+        @loras.setter
+        def loras(self, loras: Sequence[ServedLora]) -> None:
+            pass
+
+    backend = Counting()
+    validation = Validation(settings, ServedModels(backend, settings))
+    loras = tuple(LoraParameter(f"lora-{index}") for index in range(4))
+    validation.request(txt2img(prompt="x", model="auto", loras=loras), "r")
+
+    assert backend.looks == 1
+
+
+def test_the_deadline_counts_from_the_arrival(
+    validation: Validation, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert validation.request(txt2img(prompt="x"), "r").deadline == settings.deadline
+
+    now = 1000.0
+    monkeypatch.setattr("api.arrival.monotonic", lambda: now)
+    with arrival.noted():
+        now += 100
+        assert validation.request(txt2img(prompt="x"), "r").deadline == settings.deadline - 100
+        now += settings.deadline - 100
+        with pytest.raises(RequestError) as refused:
+            validation.request(txt2img(prompt="x"), "r")
+    assert refused.value.code is ErrorCode.DEADLINE_EXCEEDED

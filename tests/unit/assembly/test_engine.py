@@ -2,33 +2,41 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import Decoder
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from assembly.engine import model_source, screens, warm_up
-from contract.observer import Silent
+from contract.observer import NullObserver
 from engine.engine import Engine
 from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
 from models.placement import Placement
 from settings import Settings
 from tests.conftest import make_request
+from tests.unit.engine.reference import prepare
 
 
 @pytest.mark.parametrize(("vae_pixels", "calls"), [(256 * 256, [1] * 17), (17 * 64 * 64, [17])])
 def test_the_decoder_takes_as_many_pixels_as_are_set(vae_pixels: int, calls: list[int]) -> None:
     settings = Settings(vae_pixels=vae_pixels)
     source = model_source(settings, load_catalog().get("embedded"), Placement("cpu", "fp32"))
-    family: Any = source.load()
+    model = source.load()
     seen: list[int] = []
-    family._autoencoder._vae.decoder.register_forward_pre_hook(
-        lambda _, arguments: seen.append(len(arguments[0]))
-    )
-    with torch.inference_mode():
-        (state,) = family.prepare([make_request()])
-        pictures = family.decode([state] * 17)
+
+    def note(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, Decoder):
+            seen.append(len(arguments[0]))
+
+    hook = register_module_forward_pre_hook(note)
+    try:
+        with torch.inference_mode():
+            (state,) = prepare(model, [make_request()])
+            pictures = model.decode([state] * 17)
+    finally:
+        hook.remove()
     assert len(pictures) == 17
     assert seen == calls
 
@@ -40,7 +48,7 @@ def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:
     source = model_source(settings, entry, Placement("cpu", "fp32"))
     engine = Engine(
         WeightCache.preloaded({"embedded": source.load()}),
-        screens=screens(settings, (entry,), Silent()),
+        screens=screens(settings, (entry,), NullObserver()),
     )
     warm_up(engine, entry)
     engine.close()
@@ -48,10 +56,10 @@ def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:
 
 def test_nudity_is_not_loaded_where_nobody_looks_for_it() -> None:
     program = (
-        "import sys; from contract.observer import Silent; "
+        "import sys; from contract.observer import NullObserver; "
         "from models.catalog import load_catalog; "
         "from assembly.engine import screens; from settings import Settings; "
-        "screens(Settings(screen_blank='reject'), tuple(load_catalog()), Silent()); "
+        "screens(Settings(screen_blank='reject'), tuple(load_catalog()), NullObserver()); "
         "assert not {'nudenet', 'onnxruntime', 'cv2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -17,9 +17,10 @@ observer.spent(RowOutcome.USEFUL, 5)
 observer.spent(RowOutcome.PADDING, 1)
 observer.loaded(WeightKind.MODEL, "embedded", 0.7, 2000)
 observer.loaded(WeightKind.LORA, "dog:1", 0.2, 300)
-observer.dropped(WeightKind.LORA, "dog:1", 100)
+observer.evicted(WeightKind.LORA, "dog:1", 100)
 observer.phase(Phase.DENOISE, 0.4)
-observer.found("blank", "reject")
+observer.screened("blank", "reject")
+observer.out_of_memory()
 observer.finished("ok")
 {then}
 """
@@ -53,8 +54,8 @@ def test_a_killed_worker_leaves_its_counts_and_takes_its_queue_along(tmp_path: P
     assert 'sd_step_batch_size_bucket{le="2.0"} 0.0' in report
     assert 'sd_step_batch_rows_bucket{le="6.0"} 2.0' in report
     assert "sd_step_seconds_sum 0.04" in report
-    assert 'sd_row_steps_total{fate="useful"} 10.0' in report
-    assert 'sd_row_steps_total{fate="padding"} 2.0' in report
+    assert 'sd_row_steps_total{outcome="useful"} 10.0' in report
+    assert 'sd_row_steps_total{outcome="padding"} 2.0' in report
     assert 'sd_model_resident{model="embedded"} 1.0' in report
     assert 'sd_model_load_seconds_count{model="embedded"} 2.0' in report
     assert 'sd_resident_bytes{kind="model"} 2000.0' in report
@@ -65,5 +66,5 @@ def test_a_killed_worker_leaves_its_counts_and_takes_its_queue_along(tmp_path: P
     assert 'sd_step_lora_sets_bucket{le="1.0"} 0.0' in report
     assert "sd_step_lora_sets_sum 4.0" in report
     assert 'sd_job_phase_seconds_sum{phase="denoise"} 0.8' in report
-    assert 'sd_screening_findings_total{action="reject",check="blank"} 2.0' in report
-    assert 'sd_screening_findings_total{action="flag",check="nsfw"} 0.0' in report
+    assert 'sd_screened_images_total{action="reject",check="blank"} 2.0' in report
+    assert 'sd_screened_images_total{action="flag",check="nsfw"} 0.0' in report

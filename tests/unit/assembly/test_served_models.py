@@ -18,6 +18,7 @@ def test_every_entry_of_the_catalog_can_be_presented() -> None:
         model = served_model(entry, Placement("cpu", "fp32"), Settings())
 
         assert (model.name, model.precision) == (entry.name, "fp32")
+        assert model.defaults.scheduler in model.schedulers
         assert model.defaults.width % model.multiple_of == 0
         assert model.defaults.height % model.multiple_of == 0
         assert int(model.defaults.num_inference_steps * model.defaults.strength) >= 1

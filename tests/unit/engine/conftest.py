@@ -17,10 +17,12 @@ from contract.events import Event, Failed, Image, ends
 from contract.observer import Pass, Phase, RowOutcome, WeightKind
 from contract.request import GenerationRequest
 from contract.screening import Action, CheckName
+from engine.cpu.threads import ThreadPlan, ThreadTuner
+from engine.cpu.tuned import CpuTuned
 from engine.denoising.state import DenoisingState
 from engine.engine import Engine
 from engine.lora.adapter import Adapter
-from engine.pipelines.base import NO_ADAPTERS
+from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.submission import Submission
 from engine.weights.cache import WeightCache
@@ -32,10 +34,11 @@ class Recorder:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     passes: list[Pass] = field(default_factory=list)
-    fates: Counter[RowOutcome] = field(default_factory=Counter)
+    row_outcomes: Counter[RowOutcome] = field(default_factory=Counter)
     loads: list[tuple[str, bool]] = field(default_factory=list)
     memory: dict[WeightKind, int] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
+    overflows: int = 0
     depths: list[tuple[int, int]] = field(default_factory=list)
     screening: list[tuple[str, str]] = field(default_factory=list)
 
@@ -54,15 +57,15 @@ class Recorder:
     def denoised(self, done: Pass) -> None:
         self.passes.append(done)
 
-    def spent(self, fate: RowOutcome, row_steps: int) -> None:
-        self.fates[fate] += row_steps
+    def spent(self, outcome: RowOutcome, row_steps: int) -> None:
+        self.row_outcomes[outcome] += row_steps
 
     def loaded(self, kind: WeightKind, name: str, seconds: float, total: int) -> None:
         assert seconds >= 0
         self.loads.append((name, True))
         self.memory[kind] = total
 
-    def dropped(self, kind: WeightKind, name: str, total: int) -> None:
+    def evicted(self, kind: WeightKind, name: str, total: int) -> None:
         self.loads.append((name, False))
         self.memory[kind] = total
 
@@ -70,7 +73,10 @@ class Recorder:
         assert seconds >= 0
         self.phases[phase.value] += 1
 
-    def found(self, check: CheckName, action: Action) -> None:
+    def out_of_memory(self) -> None:
+        self.overflows += 1
+
+    def screened(self, check: CheckName, action: Action) -> None:
         self.screening.append((check, action))
 
     def finished(self, outcome: str) -> None:
@@ -108,27 +114,28 @@ class Client:
 
 
 class Gate:
-    """A family whose calls can be held and watched; all else is the real one."""
+    """A model whose calls can be held and watched; all else is the real one."""
 
-    def __init__(self, family: StableDiffusion) -> None:
-        self._family = family
+    def __init__(self, model: StableDiffusion) -> None:
+        self._model = model
         self.open = threading.Event()
         self.entered = threading.Event()
         self.memory = 1_000  # rows that fit
         self.broken = False
         self.calls: list[str] = []
-        self.preview = family.preview
-        self.load_adapter = family.load_adapter
+        self.preview = model.preview
+        self.load_adapter = model.load_adapter
+        self.latent_scale = model.latent_scale
 
     def prepare(
-        self, requests: Sequence[GenerationRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+        self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
     ) -> list[DenoisingState]:
-        self.calls.append(f"prepare {len(requests)}")
-        return self._family.prepare(requests, adapters)
+        self.calls.append(f"prepare {len(wanted)}")
+        return self._model.prepare(wanted, adapters)
 
-    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
+    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
         self.calls.append(f"decode {len(states)}")
-        return self._family.decode(states)
+        return self._model.decode(states)
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
         self.calls.append(f"forward {len(states)}")
@@ -138,11 +145,11 @@ class Gate:
             raise RuntimeError("secret detail /etc/shadow")
         if rows > self.memory:
             raise torch.OutOfMemoryError("does not fit")
-        return self._family.forward(states, rows)
+        return self._model.forward(states, rows)
 
 
 @pytest.fixture(scope="session")
-def family(pipeline: Any) -> StableDiffusion:
+def model(pipeline: Any) -> StableDiffusion:
     return StableDiffusion(type(pipeline)(**pipeline.components, requires_safety_checker=False))
 
 
@@ -152,15 +159,15 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def engine(family: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
-    engine = Engine(WeightCache.preloaded({"embedded": family}), observer=recorder)
+def engine(model: StableDiffusion, recorder: Recorder) -> Iterator[Engine]:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), observer=recorder)
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def gate(family: StableDiffusion) -> Gate:
-    return Gate(family)
+def gate(model: StableDiffusion) -> Gate:
+    return Gate(model)
 
 
 @pytest.fixture
@@ -170,6 +177,11 @@ def gated(gate: Gate, recorder: Recorder) -> Iterator[Engine]:
     yield engine
     gate.open.set()
     engine.close()
+
+
+def in_two_parts(model: DiffusionModel) -> CpuTuned:
+    """A model whose passes are made in two parts at the same time, wherever they can be."""
+    return CpuTuned(model, ThreadTuner([ThreadPlan(1, split=2)]))
 
 
 def pixels(image: Image) -> list[int]:

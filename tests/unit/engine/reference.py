@@ -16,11 +16,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint impo
     StableDiffusionInpaintPipeline,
 )
 
-from contract.request import GenerationRequest
+from contract.request import GenerationRequest, Segment
 from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter
-from engine.pipelines.base import NO_ADAPTERS
+from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from tests.conftest import make_request
 
@@ -29,7 +29,7 @@ MASK = np.where(np.arange(64)[:, None] + np.arange(64) > 51, 255, 0).astype(np.u
 
 
 def in_channels_last(pipeline: Any) -> Any:
-    """The layout that the family chooses: the kernels of another one round otherwise, by 1e-5."""
+    """The layout that the model chooses: the kernels of another one round otherwise, by 1e-5."""
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.vae.to(memory_format=torch.channels_last)
     return pipeline
@@ -77,35 +77,54 @@ def stock(pipeline: Any, request: GenerationRequest, output_type: str) -> Any:
     return pipe(**arguments).images
 
 
+def prepare(
+    model: DiffusionModel,
+    requests: Sequence[GenerationRequest],
+    adapters: Mapping[str, Adapter] = NO_ADAPTERS,
+) -> list[DenoisingState]:
+    """Prepare requests of one segment each."""
+    return model.prepare(
+        [SegmentRequest(request, Segment(request.model)) for request in requests], adapters
+    )
+
+
+def decode(model: DiffusionModel, states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
+    """Decode states, all of which can be decoded."""
+    pictures = model.decode(states)
+    for picture in pictures:
+        assert isinstance(picture, PIL.Image.Image)
+    return [picture for picture in pictures if isinstance(picture, PIL.Image.Image)]
+
+
 def denoise(
-    family: StableDiffusion,
+    model: StableDiffusion,
     requests: Sequence[GenerationRequest],
     adapters: Mapping[str, Adapter] = NO_ADAPTERS,
 ) -> list[DenoisingState]:
     """Run the requests in shared passes; each leaves when it is finished."""
     with torch.inference_mode():
-        states = family.prepare(requests, adapters)
+        states = prepare(model, requests, adapters)
         while running := [state for state in states if not state.finished]:
             rows = sum(state.rows for state in running)
-            for state, prediction in zip(running, family.forward(running, rows), strict=True):
+            for state, prediction in zip(running, model.forward(running, rows), strict=True):
                 state.advance(prediction)
     return states
 
 
 def assert_same_latents(
-    family: StableDiffusion,
+    model: StableDiffusion,
     request: GenerationRequest,
     pipeline: Any,
     adapters: Mapping[str, Adapter] = NO_ADAPTERS,
 ) -> None:
     expected = stock(pipeline, request, "latent")
-    (state,) = denoise(family, [request], adapters)
+    (state,) = denoise(model, [request], adapters)
     difference = (state.latents - expected).abs().max() / expected.abs().max()
     assert difference <= 1e-5
 
 
-def assert_same_picture(family: StableDiffusion, state: DenoisingState, expected: Any) -> None:
+def assert_same_picture(model: StableDiffusion, state: DenoisingState, expected: Any) -> None:
     with torch.inference_mode():
-        (picture,) = family.decode([state])
+        (picture,) = decode(model, [state])
     difference = np.asarray(picture).astype(int) - np.asarray(expected).astype(int)
     assert np.abs(difference).max() <= 1

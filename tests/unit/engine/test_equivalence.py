@@ -16,11 +16,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint impo
 from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.pipelines.stable_diffusion import StableDiffusion
-from models.catalog import SCHEDULERS
 from tests.conftest import ROOT, make_request
 from tests.unit.engine.reference import (
     assert_same_latents,
     assert_same_picture,
+    decode,
     denoise,
     in_channels_last,
     request_for,
@@ -44,7 +44,7 @@ NINE_CHANNELS = [
 
 @pytest.fixture(scope="module")
 def reference() -> StableDiffusionPipeline:
-    """The embedded model as diffusers loads it, in modules that no family has touched."""
+    """The embedded model as diffusers loads it, in modules that no model has touched."""
     return in_channels_last(
         StableDiffusionPipeline.from_pretrained(
             ROOT / "models" / "embedded", local_files_only=True, dtype=torch.float32
@@ -63,30 +63,26 @@ def inpainter() -> StableDiffusion:
     return StableDiffusion(tiny.inpainting())
 
 
-def test_every_catalog_scheduler_has_a_sampler() -> None:
-    assert set(SAMPLERS) == set(SCHEDULERS)
-
-
 @pytest.mark.parametrize(("scheduler", "task", "guidance_scale"), PAIRS)
 def test_alone_equals_the_stock_pipeline(
     reference: Any,
-    family: StableDiffusion,
+    model: StableDiffusion,
     photo: bytes,
     scheduler: str,
     task: str,
     guidance_scale: float,
 ) -> None:
     request = request_for(scheduler, task, photo, guidance_scale=guidance_scale)
-    assert_same_latents(family, request, reference)
+    assert_same_latents(model, request, reference)
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
 @pytest.mark.parametrize("task", ["img2img", "inpaint"])
 def test_full_strength_equals_the_stock_pipeline(
-    reference: Any, family: StableDiffusion, photo: bytes, scheduler: str, task: str
+    reference: Any, model: StableDiffusion, photo: bytes, scheduler: str, task: str
 ) -> None:
     """Inpainting then starts from pure noise, img2img from the picture with the most noise."""
-    assert_same_latents(family, request_for(scheduler, task, photo, strength=1.0), reference)
+    assert_same_latents(model, request_for(scheduler, task, photo, strength=1.0), reference)
 
 
 @pytest.mark.parametrize(("scheduler", "guidance_scale", "strength"), NINE_CHANNELS)
@@ -105,7 +101,7 @@ def test_a_unet_that_sees_the_mask_equals_the_stock_pipeline(
 
 
 @pytest.fixture(scope="module")
-def batched(family: StableDiffusion, photo: bytes) -> dict[tuple[str, str], DenoisingState]:
+def batched(model: StableDiffusion, photo: bytes) -> dict[tuple[str, str], DenoisingState]:
     """Every case, denoised in one batch with all the others and with requests of other lengths."""
     requests = [request_for(scheduler, task, photo) for scheduler, task in CASES]
     others = [
@@ -114,7 +110,7 @@ def batched(family: StableDiffusion, photo: bytes) -> dict[tuple[str, str], Deno
         request_for("unipc", "img2img", photo, num_inference_steps=9, prompt="a house"),
         request_for("lcm", "inpaint", photo, num_inference_steps=6, seed=5),
     ]
-    states = denoise(family, [*others[:2], *requests, *others[2:]])
+    states = denoise(model, [*others[:2], *requests, *others[2:]])
     assert len({state.shape_key for state in states}) == 1
     return dict(zip(CASES, states[2:-2], strict=True))
 
@@ -122,14 +118,14 @@ def batched(family: StableDiffusion, photo: bytes) -> dict[tuple[str, str], Deno
 @pytest.mark.parametrize(("scheduler", "task"), CASES)
 def test_other_requests_in_the_batch_change_nothing(
     reference: Any,
-    family: StableDiffusion,
+    model: StableDiffusion,
     batched: dict[tuple[str, str], DenoisingState],
     photo: bytes,
     scheduler: str,
     task: str,
 ) -> None:
     expected = stock(reference, request_for(scheduler, task, photo), "pil")[0]
-    assert_same_picture(family, batched[scheduler, task], expected)
+    assert_same_picture(model, batched[scheduler, task], expected)
 
 
 @pytest.fixture(scope="module")
@@ -155,26 +151,26 @@ def test_other_requests_change_nothing_for_a_unet_that_sees_the_mask(
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (104, 72)])
-def test_other_sizes(reference: Any, family: StableDiffusion, width: int, height: int) -> None:
+def test_other_sizes(reference: Any, model: StableDiffusion, width: int, height: int) -> None:
     request = make_request(width=width, height=height, num_inference_steps=4)
-    (state,) = denoise(family, [request])
-    assert_same_picture(family, state, stock(reference, request, "pil")[0])
+    (state,) = denoise(model, [request])
+    assert_same_picture(model, state, stock(reference, request, "pil")[0])
 
 
-def test_what_is_not_painted_stays(family: StableDiffusion, photo: bytes) -> None:
+def test_what_is_not_painted_stays(model: StableDiffusion, photo: bytes) -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[:, 32:] = 255
     request = make_request(init_image=photo, mask=mask.tobytes(), strength=1.0, scheduler="euler_a")
-    (state,) = denoise(family, [request])
+    (state,) = denoise(model, [request])
     with torch.inference_mode():
-        (picture,) = family.decode([state])
+        (picture,) = decode(model, [state])
     given = np.frombuffer(photo, np.uint8).reshape(64, 64, 3).astype(int)
     difference = np.abs(np.asarray(picture).astype(int) - given).mean(axis=(0, 2))
     assert difference[:24].mean() < 10
     assert difference[40:].mean() > 20
 
 
-def test_the_seed_decides_the_picture(family: StableDiffusion) -> None:
-    first, again, other = denoise(family, [make_request(seed=seed) for seed in (1, 1, 2)])
+def test_the_seed_decides_the_picture(model: StableDiffusion) -> None:
+    first, again, other = denoise(model, [make_request(seed=seed) for seed in (1, 1, 2)])
     assert torch.allclose(first.latents, again.latents, atol=1e-4)
     assert (first.latents - other.latents).abs().max() > 1

@@ -19,6 +19,7 @@ from engine.weights.memory import release
 from models.placement import Placement
 from engine.weights.cache import WeightCache
 from engine.cpu.threads import ThreadTuner, ThreadPlan
+from engine.cpu.tuned import CpuTuned
 from models.catalog import load_catalog
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder
@@ -32,11 +33,10 @@ def requests():
     ]
 
 torch.set_num_threads(1)
-family = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
+model = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
 recorder = Recorder()
 engine = Engine(
-    WeightCache.preloaded({"embedded": family}),
-    threads=ThreadTuner([ThreadPlan(1)]),
+    WeightCache.preloaded({"embedded": CpuTuned(model, ThreadTuner([ThreadPlan(1)]))}),
     observer=recorder,
 )
 Client(engine, requests()[0]).image()

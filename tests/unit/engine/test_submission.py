@@ -60,7 +60,7 @@ def test_a_cancelled_job_leaves_and_hurts_nobody(
     assert len(recorder.batches) == 10, "the cancelled job went on"
 
 
-def test_a_waiting_job_can_be_cancelled(gate: Gate, family: StableDiffusion) -> None:
+def test_a_waiting_job_can_be_cancelled(gate: Gate, model: StableDiffusion) -> None:
     engine = Engine(WeightCache.preloaded({"embedded": gate}), limits=BatchLimits(rows=2))
     running = Client(engine, make_request(num_inference_steps=3))
     assert gate.entered.wait(60)
@@ -85,7 +85,7 @@ def test_an_unknown_model_is_refused(engine: Engine) -> None:
     assert refusal.value.code is ErrorCode.NOT_FOUND
 
 
-def test_close_lets_accepted_jobs_finish(gate: Gate, family: StableDiffusion) -> None:
+def test_close_lets_accepted_jobs_finish(gate: Gate, model: StableDiffusion) -> None:
     engine = Engine(WeightCache.preloaded({"embedded": gate}))
     client = Client(engine, make_request())
     gate.open.set()
@@ -96,8 +96,8 @@ def test_close_lets_accepted_jobs_finish(gate: Gate, family: StableDiffusion) ->
     assert refusal.value.code is ErrorCode.NOT_READY
 
 
-def test_close_without_time_fails_what_is_left(family: StableDiffusion) -> None:
-    engine = Engine(WeightCache.preloaded({"embedded": family}))
+def test_close_without_time_fails_what_is_left(model: StableDiffusion) -> None:
+    engine = Engine(WeightCache.preloaded({"embedded": model}))
     client = Client(engine, make_request(num_inference_steps=150))
     engine.close()
     assert client.failed().code is ErrorCode.NOT_READY

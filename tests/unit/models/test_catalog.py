@@ -10,7 +10,6 @@ import yaml
 from pydantic import ValidationError
 
 from models.catalog import (
-    SCHEDULERS,
     DirectorySource,
     EmbeddedSource,
     FileSource,
@@ -50,7 +49,7 @@ def test_the_built_in_entries() -> None:
     assert "sd-1.5" in catalog
     assert {entry.name for entry in catalog if entry.gated} == {"sd3-medium", "sd-3.5-medium"}
     for entry in catalog:
-        assert entry.defaults.scheduler in SCHEDULERS
+        assert entry.defaults.scheduler in entry.architecture.schedulers
         if isinstance(entry.source, HuggingFaceSource):
             assert len(entry.source.revision) == 40
             assert entry.licence_url is not None
@@ -126,6 +125,11 @@ def test_own_entries_follow_the_built_in_ones(tmp_path: Path) -> None:
         (
             {"defaults": {**DEFAULTS, "scheduler": "magic"}},
             "field 'defaults.scheduler': Input should be 'ddim'",
+        ),
+        (
+            {"family": "sd3", "defaults": {**DEFAULTS, "scheduler": "ddim"}},
+            "defaults.scheduler must be one of euler, heun for a model of the family sd3, got "
+            "'ddim'",
         ),
         (
             {"defaults": {**DEFAULTS, "num_inference_steps": 0}},

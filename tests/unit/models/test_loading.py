@@ -20,7 +20,7 @@ from models.errors import LoadError, UnsafeWeights
 from models.loading import load_pipeline
 from models.store import resolve
 from tests.unit.models import tiny
-from tests.unit.models.conftest import make_entry
+from tests.unit.models.conftest import DEFAULTS, make_entry
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,7 @@ def test_sdxl(tmp_path: Path, refiner: bool) -> None:
 
 def test_sd3(tmp_path: Path) -> None:
     tiny.sd3().save_pretrained(tmp_path)
-    pipeline = load(tmp_path, family="sd3")
+    pipeline = load(tmp_path, family="sd3", defaults={**DEFAULTS, "scheduler": "euler"})
     assert type(pipeline).__name__ == "StableDiffusion3Pipeline"
     assert not pipeline.transformer.training
 

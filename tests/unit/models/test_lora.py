@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from models.architectures import Family
 from models.errors import LoadError, UnsafeWeights
 from models.lora import LORA_FILE, check_lora
 from tests.loras import save_lora
@@ -91,14 +92,25 @@ def test_loras_of_another_architecture(tmp_path: Path, layer: str) -> None:
         check_lora(file, 1024)
 
 
-@pytest.mark.parametrize("layer", ["transformer.a.{}", "text_encoder_2.a.{}", "lora_te2_a.{}"])
-def test_loras_of_models_with_other_parts(tmp_path: Path, layer: str) -> None:
+@pytest.mark.parametrize(
+    ("layer", "family", "other"),
+    [
+        ("transformer.a.{}", "sd3", "sd1"),
+        ("text_encoder_2.a.{}", "sdxl", "sd1"),
+        ("lora_te2_a.{}", "sdxl", "sd2"),
+        ("transformer.a.{}", "sd3", "sdxl"),
+        ("unet.a.{}", "sdxl", "sd3"),
+    ],
+)
+def test_loras_of_models_with_other_parts(
+    tmp_path: Path, layer: str, family: Family, other: Family
+) -> None:
     shapes = {layer.format("lora_A.weight"): DOWN, layer.format("lora_B.weight"): UP}
     file = write(tmp_path / "a.safetensors", **shapes)
 
-    check_lora(file, family="sdxl")
+    check_lora(file, family=family)
     with pytest.raises(LoadError, match="has no part for its tensor"):
-        check_lora(file, family="sd1")
+        check_lora(file, family=other)
 
 
 def test_only_safetensors(tmp_path: Path) -> None:

@@ -7,32 +7,34 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.openapi import Documentation, picture_responses
 from serving.descriptors import ReadyResponse, RequestBody, RequestQuery
 from settings import Settings
-from tests.unit.api.conftest import TINY
+from tests.unit.api.conftest import ColourBackend, native_protocols
 
-DOCUMENTATION = Documentation(Settings(), [TINY])
+PROTOCOLS = native_protocols(ColourBackend(), Settings())
+ENDPOINTS = {endpoint.name: endpoint for endpoint in PROTOCOLS.endpoints}
+TXT2IMG = ENDPOINTS["txt2img"]
 
 
 def test_requests_and_responses_pass_untouched() -> None:
     request = Request({"type": "http", "headers": []})
     response = Response()
-    body = RequestBody(DOCUMENTATION.txt2img_body(), DOCUMENTATION.schemas())
-    ready = ReadyResponse(picture_responses()[200])
+    body = RequestBody(TXT2IMG.request_body or {}, PROTOCOLS.schemas)
+    ready = ReadyResponse(TXT2IMG.responses[200])
 
     assert asyncio.run(body.from_http_request(request)) is request
     assert asyncio.run(ready.to_http_response(response)) is response
 
 
-@pytest.mark.parametrize("name", ["txt2img_body", "img2img_body", "inpaint_body"])
+@pytest.mark.parametrize("name", ["txt2img", "img2img", "inpaint"])
 def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
-    openapi = getattr(DOCUMENTATION, name)()
+    openapi = ENDPOINTS[name].request_body
+    assert openapi is not None
     svc = bentoml.legacy.Service("documented")
 
     @svc.api(
-        input=RequestBody(openapi, DOCUMENTATION.schemas()),
-        output=ReadyResponse(picture_responses()[200]),
+        input=RequestBody(openapi, PROTOCOLS.schemas),
+        output=ReadyResponse(TXT2IMG.responses[200]),
     )
     async def draw(request: Request) -> Response:
         raise NotImplementedError
@@ -49,7 +51,7 @@ def test_bentoml_can_document_an_endpoint_with_them(name: str) -> None:
 def test_bentoml_can_document_an_endpoint_with_everything_in_the_url() -> None:
     svc = bentoml.legacy.Service("documented")
 
-    @svc.api(input=RequestQuery(), output=ReadyResponse(picture_responses()[200]))
+    @svc.api(input=RequestQuery(), output=ReadyResponse(TXT2IMG.responses[200]))
     async def draw(request: Request) -> Response:
         raise NotImplementedError
 
@@ -59,6 +61,4 @@ def test_bentoml_can_document_an_endpoint_with_everything_in_the_url() -> None:
 
 def test_other_protocols_are_refused() -> None:
     with pytest.raises(NotImplementedError, match="RequestBody speaks HTTP only"):
-        asyncio.run(
-            RequestBody(DOCUMENTATION.txt2img_body(), DOCUMENTATION.schemas()).from_proto(None)
-        )
+        asyncio.run(RequestBody(TXT2IMG.request_body or {}, PROTOCOLS.schemas).from_proto(None))

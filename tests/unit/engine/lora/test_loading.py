@@ -37,7 +37,7 @@ ALL = (*ATTENTION, *CONVOLUTIONS, *FURTHER)
 
 
 @pytest.fixture(scope="module")
-def family() -> StableDiffusion:
+def model() -> StableDiffusion:
     return StableDiffusion(tiny.stable_diffusion())
 
 
@@ -58,12 +58,12 @@ def layers(adapter: Adapter) -> dict[str, Any]:
     ],
 )
 def test_what_the_stock_pipeline_loads_is_loaded(
-    family: StableDiffusion, tmp_path: Path, described: bool, config: dict[str, Any]
+    model: StableDiffusion, tmp_path: Path, described: bool, config: dict[str, Any]
 ) -> None:
     write_diffusers(
         tmp_path, tiny.stable_diffusion(), unet=ALL, text=TEXT, described=described, **config
     )
-    found = layers(family.load_adapter(tmp_path))
+    found = layers(model.load_adapter(tmp_path))
     stock = tiny.stable_diffusion()
     stock.load_lora_weights(tmp_path, weight_name=LORA_FILE, adapter_name="it")
     expected: dict[str, Any] = {
@@ -81,7 +81,7 @@ def test_what_the_stock_pipeline_loads_is_loaded(
 
 
 def test_every_layer_of_a_kohya_file_has_its_own_alpha(
-    family: StableDiffusion, tmp_path: Path
+    model: StableDiffusion, tmp_path: Path
 ) -> None:
     added = write_kohya(
         tmp_path,
@@ -91,7 +91,7 @@ def test_every_layer_of_a_kohya_file_has_its_own_alpha(
         alphas=(1, 2, 3, 4, 5),
         ranks=(4, 4, 2),
     )
-    found = layers(family.load_adapter(tmp_path))
+    found = layers(model.load_adapter(tmp_path))
     assert found.keys() == added.keys()
     for path, (weights, scaling) in added.items():
         layer = found[path]
@@ -102,10 +102,10 @@ def test_every_layer_of_a_kohya_file_has_its_own_alpha(
 
 @pytest.mark.parametrize("text_model", ["", "text_model."])
 def test_keys_with_the_name_of_peft_s_adapter(
-    family: StableDiffusion, tmp_path: Path, text_model: str
+    model: StableDiffusion, tmp_path: Path, text_model: str
 ) -> None:
     write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT, described=False)
-    expected = layers(family.load_adapter(tmp_path))
+    expected = layers(model.load_adapter(tmp_path))
     file = tmp_path / LORA_FILE
     renamed = {
         key.replace("text_encoder.", f"text_encoder.{text_model}").replace(
@@ -114,7 +114,7 @@ def test_keys_with_the_name_of_peft_s_adapter(
         for key, weight in load_file(file).items()
     }
     save_file(renamed, file)
-    found = layers(family.load_adapter(tmp_path))
+    found = layers(model.load_adapter(tmp_path))
     assert found.keys() == expected.keys()
     for path, layer in expected.items():
         assert torch.equal(found[path].down, layer.down)
@@ -122,21 +122,21 @@ def test_keys_with_the_name_of_peft_s_adapter(
         assert found[path].scaling == layer.scaling
 
 
-def test_its_memory_is_that_of_its_weights(family: StableDiffusion, tmp_path: Path) -> None:
-    adapter = family.load_adapter(write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT))
+def test_its_memory_is_that_of_its_weights(model: StableDiffusion, tmp_path: Path) -> None:
+    adapter = model.load_adapter(write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT))
     weights = load_file(tmp_path / LORA_FILE).values()
     assert adapter.memory == sum(weight.nbytes for weight in weights)
 
 
-def test_the_model_is_not_touched(family: StableDiffusion, tmp_path: Path) -> None:
-    before = {name: weight.data_ptr() for name, weight in family._unet.named_parameters()}
+def test_the_model_is_not_touched(model: StableDiffusion, tmp_path: Path) -> None:
+    before = {name: weight.data_ptr() for name, weight in model._unet.named_parameters()}
     default = torch.get_default_dtype()
-    config = family._text_encoder.config.to_dict()
-    family.load_adapter(write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT))
-    assert {name: weight.data_ptr() for name, weight in family._unet.named_parameters()} == before
-    assert family._text_encoder.config.to_dict() == config
+    config = model._text_encoder.config.to_dict()
+    model.load_adapter(write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT))
+    assert {name: weight.data_ptr() for name, weight in model._unet.named_parameters()} == before
+    assert model._text_encoder.config.to_dict() == config
     assert torch.get_default_dtype() == default
-    assert not any(isinstance(layer, LoraLayer) for layer in family._unet.modules())
+    assert not any(isinstance(layer, LoraLayer) for layer in model._unet.modules())
 
 
 def described(file: Path, **settings: Any) -> None:
@@ -202,25 +202,25 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED)
-def test_what_does_not_fit_is_refused(family: StableDiffusion, tmp_path: Path, spoil: str) -> None:
+def test_what_does_not_fit_is_refused(model: StableDiffusion, tmp_path: Path, spoil: str) -> None:
     write_diffusers(tmp_path, tiny.stable_diffusion())
     change, message = SPOILED[spoil]
     change(tmp_path / LORA_FILE)
     with pytest.raises(LoadError, match=message):
-        family.load_adapter(tmp_path)
+        model.load_adapter(tmp_path)
 
 
 def test_one_for_a_larger_model_is_refused(
-    family: StableDiffusion, tmp_path: Path, pipeline: StableDiffusionPipeline
+    model: StableDiffusion, tmp_path: Path, pipeline: StableDiffusionPipeline
 ) -> None:
     write_diffusers(tmp_path, pipeline)
     with pytest.raises(LoadError, match=r"no such layers|another architecture"):
-        family.load_adapter(tmp_path)
+        model.load_adapter(tmp_path)
 
 
-def test_pickles_are_refused(family: StableDiffusion, tmp_path: Path) -> None:
+def test_pickles_are_refused(model: StableDiffusion, tmp_path: Path) -> None:
     (tmp_path / LORA_FILE).write_bytes(pickle.dumps({"unet.a": 1}))
     with pytest.raises(UnsafeWeights):
-        family.load_adapter(tmp_path)
+        model.load_adapter(tmp_path)
     with pytest.raises(LoadError, match="does not exist"):
-        family.load_adapter(tmp_path / "nowhere")
+        model.load_adapter(tmp_path / "nowhere")

@@ -16,7 +16,7 @@ from engine.pipelines.prompts import (
     MAX_CHUNKS,
     Fragment,
     PromptEncoder,
-    level,
+    pad_to_longest,
     parse,
 )
 from tests.unit.models import tiny
@@ -267,7 +267,7 @@ def test_clamped_weights_are_reported(encoder: PromptEncoder) -> None:
 def test_shorter_prompts_are_filled_up_with_the_empty_one(encoder: PromptEncoder) -> None:
     prompts = encoder.encode(["a cat", long_text(150)])
     empty, short, long = (prompt.embeds for prompt in prompts.values())
-    rows = level([short, long], empty)
+    rows = pad_to_longest([short, long], empty)
     assert rows.shape == (2, long.shape[1], long.shape[2])
     assert torch.equal(rows[:1, :77], short)
     assert torch.equal(rows[:1, 77:154], empty)

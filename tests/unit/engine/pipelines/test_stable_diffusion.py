@@ -16,16 +16,20 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from contract.errors import ErrorCode, RequestError
+from engine.denoising.conditioning import Conditioning
+from engine.denoising.guidance import Guidance
+from engine.denoising.noise_schedule import NoiseSchedule
 from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.pipelines.autoencoder import Autoencoder, Picture
 from engine.pipelines.load import load_family
 from engine.pipelines.prompts import MAX_CHUNKS
-from engine.pipelines.stable_diffusion import StableDiffusion, predicted_original
+from engine.pipelines.stable_diffusion import StableDiffusion
 from models.errors import LoadError
 from models.placement import Placement
 from models.weights import weight_bytes
 from tests.conftest import ROOT, make_request
+from tests.unit.engine.reference import decode, prepare
 from tests.unit.models import tiny
 from tests.unit.models.conftest import make_entry
 
@@ -34,7 +38,7 @@ OTHER_MASK = bytes(64 * 64)
 
 
 @pytest.fixture(scope="module")
-def tiny_family() -> StableDiffusion:
+def tiny_model() -> StableDiffusion:
     return StableDiffusion(tiny.stable_diffusion())
 
 
@@ -61,17 +65,18 @@ class Rows:
         self._handle.remove()
 
 
-def denoise(family: StableDiffusion, state: DenoisingState, leave: int = 0) -> None:
+def denoise(model: StableDiffusion, state: DenoisingState, leave: int = 0) -> None:
     while state.total - state.index > leave:
-        state.advance(family.forward([state], state.rows)[0])
+        state.advance(model.forward([state], state.rows)[0])
 
 
 def test_preparing_takes_one_call_for_texts_and_one_for_pictures_of_a_size(photo: bytes) -> None:
     pipeline = tiny.stable_diffusion()
-    family = StableDiffusion(pipeline)
+    model = StableDiffusion(pipeline)
     large = bytes(96 * 64 * 3)
     with Rows(pipeline.text_encoder) as texts, Rows(pipeline.vae.encoder) as pictures:
-        states = family.prepare(
+        states = prepare(
+            model,
             [
                 make_request(prompt="one", init_image=photo, strength=0.5, seed=1),
                 make_request(prompt="one", init_image=photo, strength=0.5, seed=2),
@@ -79,7 +84,7 @@ def test_preparing_takes_one_call_for_texts_and_one_for_pictures_of_a_size(photo
                 make_request(prompt="four", init_image=photo[::-1], strength=0.5),
                 make_request(prompt="five", init_image=photo, strength=0.5, mask=MASK),
                 make_request(prompt="six", init_image=large, strength=0.5, width=96),
-            ]
+            ],
         )
     assert texts == [len(["", "one", "two", "three", "four", "five", "six"])]
     assert pictures == [2, 1]
@@ -90,67 +95,71 @@ def test_preparing_takes_one_call_for_texts_and_one_for_pictures_of_a_size(photo
 
 def test_masked_pictures_are_encoded_in_one_call(photo: bytes) -> None:
     pipeline = tiny.inpainting()
-    family = StableDiffusion(pipeline)
+    model = StableDiffusion(pipeline)
     with Rows(pipeline.vae.encoder) as pictures:
-        full, part, again, other = family.prepare(
+        full, part, again, other = prepare(
+            model,
             [
                 make_request(init_image=photo, mask=MASK, strength=1.0),
                 make_request(init_image=photo, mask=MASK, strength=0.5),
                 make_request(init_image=photo, mask=MASK, strength=0.5),
                 make_request(init_image=photo, mask=OTHER_MASK, strength=0.5),
-            ]
+            ],
         )
     assert pictures == [2, 1], "two with a mask; and the picture itself, which full strength hides"
-    assert part.conditioning is not None
-    assert other.conditioning is not None
-    assert part.conditioning.shape == (1, 5, *part.latents.shape[2:])
-    assert part.conditioning[:, 0].mean() == 0.5
-    assert other.conditioning[:, 0].max() == 0
+    assert part.extra_channels is not None
+    assert other.extra_channels is not None
+    assert part.extra_channels.shape == (1, 5, *part.latents.shape[2:])
+    assert part.extra_channels[:, 0].mean() == 0.5
+    assert other.extra_channels[:, 0].max() == 0
     assert torch.equal(part.latents, again.latents)
     assert full.total == 2 * part.total
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_all_tasks_share_a_pass_padded_or_not(
-    tiny_family: StableDiffusion, photo: bytes, guidance_scale: float
+    tiny_model: StableDiffusion, photo: bytes, guidance_scale: float
 ) -> None:
-    states = tiny_family.prepare(
+    states = prepare(
+        tiny_model,
         [
             make_request(guidance_scale=guidance_scale),
             make_request(init_image=photo, strength=0.5, scheduler="euler"),
             make_request(init_image=photo, strength=0.5, mask=MASK, scheduler="unipc"),
-        ]
+        ],
     )
     assert len({state.shape_key for state in states}) == 1
     rows = sum(state.rows for state in states)
-    exact, padded = tiny_family.forward(states, rows), tiny_family.forward(states, 16)
+    exact, padded = tiny_model.forward(states, rows), tiny_model.forward(states, 16)
     for one, other, state in zip(exact, padded, states, strict=True):
         assert one.shape == other.shape == state.latents.shape
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_prompts_of_other_lengths_go_in_passes_of_their_own(tiny_family: StableDiffusion) -> None:
-    short, long, longer = tiny_family.prepare(
+def test_prompts_of_other_lengths_go_in_passes_of_their_own(tiny_model: StableDiffusion) -> None:
+    short, long, longer = prepare(
+        tiny_model,
         [
             make_request(prompt="a cat"),
             make_request(prompt="red " * 100),
             make_request(prompt="a cat", negative_prompt="red " * 100),
-        ]
+        ],
     )
     assert short.shape_key != long.shape_key == longer.shape_key
-    assert long.embeds.shape[:2] == (2, 154)
-    predictions = tiny_family.forward([long, longer], 4)
+    assert long.conditioning.tensors["encoder_hidden_states"].shape[:2] == (2, 154)
+    predictions = tiny_model.forward([long, longer], 4)
     assert all(torch.isfinite(prediction).all() for prediction in predictions)
 
 
-def test_what_is_dropped_from_prompts_is_said(tiny_family: StableDiffusion) -> None:
+def test_what_is_dropped_from_prompts_is_said(tiny_model: StableDiffusion) -> None:
     endless = "cat " * (MAX_CHUNKS * 75 + 1)
-    guided, plain, ordinary = tiny_family.prepare(
+    guided, plain, ordinary = prepare(
+        tiny_model,
         [
             make_request(prompt="a (cat:7)", negative_prompt=endless),
             make_request(prompt="a cat", negative_prompt=endless, guidance_scale=1.0),
             make_request(),
-        ]
+        ],
     )
     assert guided.warnings[0].startswith("negative_prompt is too long: 1 tokens, from 'cat' on")
     assert guided.warnings[1].startswith("prompt has weights outside 0 to 2")
@@ -158,29 +167,29 @@ def test_what_is_dropped_from_prompts_is_said(tiny_family: StableDiffusion) -> N
     assert plain.warnings == ordinary.warnings == ()
 
 
-def test_a_weight_changes_the_picture(family: StableDiffusion) -> None:
-    plain, heavy = family.prepare(
-        [make_request(prompt=f"a {word} apple") for word in ("red", "(red:1.6)")]
+def test_a_weight_changes_the_picture(model: StableDiffusion) -> None:
+    plain, heavy = prepare(
+        model, [make_request(prompt=f"a {word} apple") for word in ("red", "(red:1.6)")]
     )
-    denoise(family, plain)
-    denoise(family, heavy)
+    denoise(model, plain)
+    denoise(model, heavy)
     assert (plain.latents - heavy.latents).abs().max() > 0.1
 
 
 def test_a_unet_that_sees_the_mask_does_nothing_else(photo: bytes) -> None:
-    family = StableDiffusion(tiny.inpainting())
+    model = StableDiffusion(tiny.inpainting())
     for request in (make_request(), make_request(init_image=photo, strength=0.5)):
         with pytest.raises(RequestError, match="can only inpaint") as caught:
-            family.prepare([request])
+            prepare(model, [request])
         assert caught.value.code == ErrorCode.INVALID_REQUEST
         assert caught.value.field == "mask"
-    assert family.tasks == {"inpaint"}
+    assert model.tasks == {"inpaint"}
 
 
 def test_other_unets_are_refused() -> None:
     pipeline = tiny.stable_diffusion()
     pipeline.unet = type(pipeline.unet).from_config(pipeline.unet.config, in_channels=8)
-    with pytest.raises(ValueError, match="see 8 channels over latents of 4"):
+    with pytest.raises(ValueError, match="UNets of 8 input channels over latents of 4"):
         StableDiffusion(pipeline)
 
 
@@ -190,16 +199,17 @@ def test_latents_of_other_depths(photo: bytes) -> None:
     pipeline.unet = type(pipeline.unet).from_config(
         pipeline.unet.config, in_channels=3, out_channels=3
     )
-    family = StableDiffusion(pipeline)
-    states = family.prepare(
+    model = StableDiffusion(pipeline)
+    states = prepare(
+        model,
         [
             make_request(num_inference_steps=2),
             make_request(num_inference_steps=2, init_image=photo, strength=1.0, mask=MASK),
-        ]
+        ],
     )
     for state in states:
-        denoise(family, state)
-    assert [picture.size for picture in family.decode(states)] == [(64, 64)] * 2
+        denoise(model, state)
+    assert [picture.size for picture in decode(model, states)] == [(64, 64)] * 2
 
 
 def test_tasks_that_the_denoiser_cannot_do_are_refused_at_loading(tmp_path: Path) -> None:
@@ -208,8 +218,9 @@ def test_tasks_that_the_denoiser_cannot_do_are_refused_at_loading(tmp_path: Path
     cpu = Placement("cpu", "fp32")
     with pytest.raises(LoadError, match=r"cannot do txt2img, img2img: set its tasks to \[inpaint"):
         load_family(make_entry(source=source), cpu)
-    family = load_family(make_entry(source=source, tasks=["inpaint"]), cpu)
-    assert family.memory == weight_bytes(tmp_path, "fp32")
+    model = load_family(make_entry(source=source, tasks=["inpaint"]), cpu)
+    assert isinstance(model, StableDiffusion)
+    assert model.tasks == {"inpaint"}
 
 
 def test_an_unusable_denoiser_is_refused_at_loading(tmp_path: Path) -> None:
@@ -218,7 +229,7 @@ def test_an_unusable_denoiser_is_refused_at_loading(tmp_path: Path) -> None:
     pipeline.unet = type(pipeline.unet).from_config(pipeline.unet.config, in_channels=8)
     pipeline.save_pretrained(folder)
     entry = make_entry(source={"type": "directory", "path": str(folder)})
-    with pytest.raises(LoadError, match="tiny cannot be served: UNets that see 8 channels"):
+    with pytest.raises(LoadError, match="tiny cannot be served: UNets of 8 input channels"):
         load_family(entry, Placement("cpu", "fp32"))
     shutil.rmtree(folder)
 
@@ -235,9 +246,9 @@ def test_the_compiler_makes_what_is_called(photo: bytes) -> None:
             calls.append(len(arguments[0]))
             return unet(*arguments, **options)
 
-    family = StableDiffusion(pipeline, compiler=lambda _: Compiled())
-    states = family.prepare([make_request()])
-    family.forward(states, 4)
+    model = StableDiffusion(pipeline, compiler=lambda _: Compiled())
+    states = prepare(model, [make_request()])
+    model.forward(states, 4)
     assert calls == [4]
 
 
@@ -262,6 +273,8 @@ def test_large_pictures_are_encoded_and_decoded_in_tiles(pipeline: Any, photo: b
         handle.remove()
     (posterior,) = whole.encode([given]).values()
     (expected,) = whole.decode(posterior.mode())
+    assert isinstance(again, PIL.Image.Image)
+    assert isinstance(expected, PIL.Image.Image)
     assert again.size == expected.size == picture.size
     difference = np.asarray(again).astype(int) - np.asarray(expected).astype(int)
     assert np.abs(difference).mean() < 3
@@ -278,13 +291,13 @@ def test_batches_of_small_pictures_are_decoded_one_by_one_over_the_bound() -> No
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
-def test_previews_are_the_picture_in_small(family: StableDiffusion, scheduler: str) -> None:
-    (state,) = family.prepare([make_request(scheduler=scheduler, num_inference_steps=12)])
-    previews = [family.preview(state)]
+def test_previews_are_the_picture_in_small(model: StableDiffusion, scheduler: str) -> None:
+    (state,) = prepare(model, [make_request(scheduler=scheduler, num_inference_steps=12)])
+    previews = [model.preview(state)]
     while not state.finished:
-        denoise(family, state, leave=state.total - state.index - 1)
-        previews.append(family.preview(state))
-    (picture,) = family.decode([state])
+        denoise(model, state, leave=state.total - state.index - 1)
+        previews.append(model.preview(state))
+    (picture,) = decode(model, [state])
     small = picture.resize((16, 16), PIL.Image.Resampling.BOX)
     assert {(preview.size, preview.mode) for preview in previews} == {((16, 16), "RGB")}
 
@@ -298,38 +311,39 @@ def test_previews_are_the_picture_in_small(family: StableDiffusion, scheduler: s
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_the_outlook_is_what_the_scheduler_has_for_it(kind: str) -> None:
+def test_the_predicted_original_is_what_the_scheduler_has_for_it(kind: str) -> None:
     scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False)
-    scheduler.set_timesteps(10)
     sample, prediction = torch.randn((2, 1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    schedule = NoiseSchedule(scheduler, 10, torch.Generator())
     state = DenoisingState(
         latents=sample,
-        embeds=torch.zeros((1, 77, 8)),
-        guidance_scale=1.0,
-        scheduler=scheduler,
-        timesteps=scheduler.timesteps,
-        index=3,
+        conditioning=Conditioning({"encoder_hidden_states": torch.zeros((1, 77, 8))}),
+        guidance=Guidance(1.0),
+        schedule=schedule,
     )
-    assert torch.equal(predicted_original(state), sample), "before the first prediction"
+    assert torch.equal(state.predicted_original, sample), "before the first prediction"
+    state.index = 3
     state.sample, state.prediction = sample, prediction
-    expected = scheduler.step(prediction, state.timestep, sample).pred_original_sample
+    expected = scheduler.step(prediction, scheduler.timesteps[3], sample).pred_original_sample
     state.index += 1
-    assert torch.allclose(predicted_original(state), expected, atol=1e-5)
+    assert torch.allclose(state.predicted_original, expected, atol=1e-5)
 
 
-def test_previews_change_nothing(family: StableDiffusion) -> None:
-    watched, unwatched = family.prepare([make_request(scheduler="heun", seed=3)] * 2)
+def test_previews_change_nothing(model: StableDiffusion) -> None:
+    watched, unwatched = prepare(model, [make_request(scheduler="heun", seed=3)] * 2)
     while not watched.finished:
-        family.preview(watched)
+        model.preview(watched)
         for state, prediction in zip(
-            (watched, unwatched), family.forward([watched, unwatched], 4), strict=True
+            (watched, unwatched), model.forward([watched, unwatched], 4), strict=True
         ):
             state.advance(prediction)
     assert torch.allclose(watched.latents, unwatched.latents, atol=1e-4)
 
 
-def test_memory_is_that_of_the_weights(family: StableDiffusion) -> None:
-    assert family.memory == weight_bytes(ROOT / "models" / "embedded", "fp32")
+def test_memory_is_that_of_the_weights(pipeline: Any) -> None:
+    modules = [each for each in pipeline.components.values() if isinstance(each, torch.nn.Module)]
+    memory = sum(weight.nbytes for module in modules for weight in module.parameters())
+    assert memory == weight_bytes(ROOT / "models" / "embedded", "fp32")
 
 
 def test_a_unet_that_another_has_replaced_is_let_go(tmp_path: Path) -> None:
@@ -341,6 +355,6 @@ def test_a_unet_that_another_has_replaced_is_let_go(tmp_path: Path) -> None:
         originals.append(weakref.ref(unet))
         return SimpleNamespace(config=unet.config, dtype=unet.dtype, device=unet.device)
 
-    family = load_family(entry, Placement("cpu", "fp32"), compiler=compiler)
-    assert [original() for original in originals] == [None]
-    assert family.memory == weight_bytes(tmp_path, "fp32"), "there is still one UNet"
+    model = load_family(entry, Placement("cpu", "fp32"), compiler=compiler)
+    assert model is not None
+    assert [original() for original in originals] == [None], "there are still two UNets"

@@ -29,13 +29,13 @@ Start = Callable[..., Engine]
 
 
 @pytest.fixture
-def start(family: StableDiffusion, recorder: Recorder) -> Iterator[Start]:
+def start(model: StableDiffusion, recorder: Recorder) -> Iterator[Start]:
     """Engines with these checks for the embedded model."""
     with ExitStack() as stack:
 
         def start(*checks: tuple[Check, Action]) -> Engine:
             engine = Engine(
-                WeightCache.preloaded({"embedded": family}),
+                WeightCache.preloaded({"embedded": model}),
                 observer=recorder,
                 screens={"embedded": Screen(checks, recorder)},
             )

@@ -8,20 +8,20 @@ import PIL.Image
 import pytest
 import torch
 
-from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.denoising.state import DenoisingState
 from engine.job import Job
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.stages.decode import DecodeStage
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Gate, Recorder
+from tests.unit.engine.reference import prepare
 
 
 @pytest.fixture
-def jobs(family: StableDiffusion) -> list[Job]:
+def jobs(model: StableDiffusion) -> list[Job]:
     requests = [make_request(seed=seed) for seed in range(3)]
     with torch.inference_mode():
-        states = family.prepare(requests)
+        states = prepare(model, requests)
     return [
         Job(request, 0, lambda event: None, state=state)
         for request, state in zip(requests, states, strict=True)
@@ -30,7 +30,7 @@ def jobs(family: StableDiffusion) -> list[Job]:
 
 @pytest.fixture
 def decoder(recorder: Recorder) -> DecodeStage:
-    return DecodeStage(ThreadTuner([ThreadPlan(1)]), recorder, batch_invariant=False)
+    return DecodeStage(recorder)
 
 
 def test_what_is_not_finite_is_set_aside_and_the_rest_decoded_at_once(
@@ -38,7 +38,7 @@ def test_what_is_not_finite_is_set_aside_and_the_rest_decoded_at_once(
 ) -> None:
     jobs[1].denoising.latents = torch.full_like(jobs[1].denoising.latents, torch.nan)
     with torch.inference_mode():
-        results = dict(decoder.decode(gate, jobs))
+        results = dict(decoder.run(gate, jobs))
     assert gate.calls == ["decode 2"]
     assert isinstance(results[jobs[1]], ArithmeticError)
     assert {type(results[job]) for job in (jobs[0], jobs[2])} == {PIL.Image.Image}
@@ -50,15 +50,17 @@ def test_nothing_is_decoded_where_nothing_is_finite(
 ) -> None:
     for job in jobs:
         job.denoising.latents = torch.full_like(job.denoising.latents, torch.inf)
-    results = decoder.decode(gate, jobs)
+    results = decoder.run(gate, jobs)
     assert gate.calls == []
     assert [type(result) for _, result in results] == [ArithmeticError] * 3
 
 
-def test_a_batch_that_fails_is_halved(gate: Gate, jobs: list[Job], decoder: DecodeStage) -> None:
+def test_a_batch_that_does_not_fit_is_halved(
+    gate: Gate, jobs: list[Job], decoder: DecodeStage
+) -> None:
     decode = gate.decode
 
-    def small(states: Sequence[DenoisingState]) -> list[PIL.Image.Image]:
+    def small(states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
         pictures = decode(states)
         if jobs[2].denoising in states:
             raise torch.OutOfMemoryError("does not fit")
@@ -66,7 +68,7 @@ def test_a_batch_that_fails_is_halved(gate: Gate, jobs: list[Job], decoder: Deco
 
     gate.decode = small  # type: ignore[method-assign]
     with torch.inference_mode():
-        results = dict(decoder.decode(gate, jobs))
+        results = dict(decoder.run(gate, jobs))
     assert gate.calls == ["decode 3", "decode 1", "decode 2", "decode 1", "decode 1"]
     assert isinstance(results[jobs[2]], torch.OutOfMemoryError)
     assert {type(results[job]) for job in jobs[:2]} == {PIL.Image.Image}
@@ -80,8 +82,23 @@ def test_an_overflow_of_the_autoencoder_fails_its_own_job_only(
     # Finite, but not any more when it is divided by the VAE's scaling factor.
     jobs[1].denoising.latents = torch.full_like(latents, torch.finfo(latents.dtype).max)
     with torch.inference_mode():
-        results = dict(decoder.decode(gate, jobs))
-    assert gate.calls[0] == "decode 3"
+        results = dict(decoder.run(gate, jobs))
+    assert gate.calls == ["decode 3"], "what can be decoded is decoded once"
     assert isinstance(results[jobs[1]], ArithmeticError)
     assert "decoded pixels are not finite" in str(results[jobs[1]])
     assert {type(results[job]) for job in (jobs[0], jobs[2])} == {PIL.Image.Image}
+
+
+def test_another_error_than_out_of_memory_is_not_tried_again(
+    gate: Gate, jobs: list[Job], decoder: DecodeStage
+) -> None:
+    calls: list[int] = []
+
+    def broken(states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
+        calls.append(len(states))
+        raise RuntimeError("broken")
+
+    gate.decode = broken  # type: ignore[method-assign]
+    results = dict(decoder.run(gate, jobs))
+    assert calls == [3]
+    assert [type(results[job]) for job in jobs] == [RuntimeError] * 3

@@ -29,3 +29,9 @@ def test_the_lora_of_a_fine_tuned_model_is_its_model() -> None:
     own, other = LoraUse("dog:77"), LoraUse("ink:0a1b", 0.5)
     assert last_line(loras=(own,), alias="dog").endswith("Model: dog")
     assert last_line(loras=(own, other), alias="dog").endswith('Model: dog, LoRAs: "ink:0.5"')
+
+
+def test_the_guidance_interval_is_there_unless_it_is_everything() -> None:
+    assert "Guidance interval" not in last_line()
+    assert "Guidance interval: 0.1-0.6" in last_line(guidance_start=0.1, guidance_end=0.6)
+    assert "Guidance interval: 0-0.6" in last_line(guidance_end=0.6)

@@ -42,9 +42,9 @@ def test_the_model_used_longest_ago_makes_room(recorder: Recorder) -> None:
     assert cache.load_all() == ["a", "b"]
     cache.use("a")
     bring(cache, "c")
-    assert cache.get("b") is None
-    assert cache.get("a") is not None
-    assert cache.get("c") is not None
+    assert not cache.available("b")
+    assert cache.available("a")
+    assert cache.available("c")
     assert recorder.loads == [("a", True), ("b", True), ("b", False), ("c", True)]
     cache.close()
 
@@ -55,19 +55,19 @@ def test_pinned_models_come_first_and_stay() -> None:
     assert cache.load_all() == ["c", "a"]
     cache.use("a")
     bring(cache, "b")
-    assert cache.get("a") is None
-    assert cache.get("c") is not None
+    assert not cache.available("a")
+    assert cache.available("c")
     cache.close()
 
 
 def test_a_busy_model_takes_no_new_jobs_and_leaves_when_it_is_idle() -> None:
     cache = WeightCache({"a": source(4), "b": source(4)}, budget=4)
     cache.load_all()
-    cache.request("b", pytest.fail, busy={"a"})
-    assert cache.get("a") is None, "it took new jobs"
+    cache.request("b", pytest.fail, leased={"a"})
+    assert not cache.available("a"), "it took new jobs"
     assert cache.use("a") is not None, "its jobs lost their model"
     bring(cache, "b")
-    assert cache.get("b") is not None
+    assert cache.available("b")
     cache.close()
 
 
@@ -76,17 +76,17 @@ def test_no_more_models_leave_than_have_to() -> None:
     cache.load_all()
     for used in ("a", "b", "a", "b"):
         cache.use(used)
-        cache.request("c", pytest.fail, busy={"a", "b"})
-    assert [cache.get(name) is None for name in "ab"].count(True) == 1
+        cache.request("c", pytest.fail, leased={"a", "b"})
+    assert [cache.available(name) for name in "ab"].count(False) == 1
     cache.close()
 
 
 def test_a_model_stays_if_whoever_wanted_its_place_has_gone() -> None:
     cache = WeightCache({"a": source(4), "b": source(4)}, budget=4)
     cache.load_all()
-    cache.request("b", pytest.fail, busy={"a"})
-    cache.request("a", pytest.fail, busy={"a"})
-    assert cache.get("a") is not None
+    cache.request("b", pytest.fail, leased={"a"})
+    cache.request("a", pytest.fail, leased={"a"})
+    assert cache.available("a")
     cache.close()
 
 
@@ -113,9 +113,9 @@ def two_models(recorder: Recorder) -> tuple[WeightCache[Any], list[weakref.ref[A
     copies: list[weakref.ref[Any]] = []
 
     def load() -> Any:
-        family = load_family(entry, Placement("cpu", "fp32"))
-        copies.append(weakref.ref(family))
-        return family
+        model = load_family(entry, Placement("cpu", "fp32"))
+        copies.append(weakref.ref(model))
+        return model
 
     models = WeightCache(
         {"embedded": Source(load, 4), "other": Source(load, 4)},

@@ -13,7 +13,6 @@ from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Image, ends
 from contract.observer import WeightKind
 from contract.request import GenerationRequest, LoraUse
-from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.engine import Engine
 from engine.limits import BatchLimits
 from engine.lora.adapter import Adapter
@@ -21,7 +20,7 @@ from engine.pipelines.base import DiffusionModel
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.weights.cache import Source, WeightCache
 from tests.conftest import make_request
-from tests.unit.engine.conftest import Client, Gate, Recorder
+from tests.unit.engine.conftest import Client, Gate, Recorder, in_two_parts
 from tests.unit.engine.lora.lora_files import write_diffusers
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
@@ -43,16 +42,16 @@ class Loras:
         self.sources = {f"{name}:1": Source(self._loader(name), 4) for name in "abcd"}
 
     def _loader(self, name: str) -> Any:
-        def load(family: StableDiffusion) -> Adapter:
+        def load(model: StableDiffusion) -> Adapter:
             self.loads.append(name)
             assert self.go_on.wait(60)
             if name == "d":
                 raise OSError("secret path /weights")
-            return family.load_adapter(self._folder)
+            return model.load_adapter(self._folder)
 
         return load
 
-    def residency(self, budget: int, recorder: Recorder) -> WeightCache[Adapter]:
+    def cache(self, budget: int, recorder: Recorder) -> WeightCache[Adapter]:
         return WeightCache(self.sources, budget=budget, kind=WeightKind.LORA, observer=recorder)
 
 
@@ -62,11 +61,11 @@ def loras(folder: Path) -> Loras:
 
 
 @pytest.fixture
-def engine(family: StableDiffusion, loras: Loras, recorder: Recorder) -> Iterator[Engine]:
+def engine(model: StableDiffusion, loras: Loras, recorder: Recorder) -> Iterator[Engine]:
     """With room for two LoRAs."""
     engine = Engine(
-        WeightCache.preloaded({"embedded": family}),
-        loras=loras.residency(8, recorder),
+        WeightCache.preloaded({"embedded": model}),
+        loras=loras.cache(8, recorder),
         observer=recorder,
     )
     yield engine
@@ -108,9 +107,8 @@ def test_sets_are_counted_in_passes_in_two_parts_and_in_halves(
 ) -> None:
     gate.memory = rows_that_fit
     engine = Engine(
-        WeightCache.preloaded({"embedded": gate}),
-        loras=loras.residency(8, recorder),
-        threads=ThreadTuner([ThreadPlan(1, split=2)]),
+        WeightCache.preloaded({"embedded": in_two_parts(gate)}),
+        loras=loras.cache(8, recorder),
         limits=BatchLimits(rows=8),
         observer=recorder,
     )
@@ -151,7 +149,7 @@ def test_a_lora_in_use_stays_until_its_job_is_done(
 ) -> None:
     engine = Engine(
         WeightCache.preloaded({"embedded": gate}),
-        loras=loras.residency(4, recorder),
+        loras=loras.cache(4, recorder),
         observer=recorder,
     )
     first = Client(engine, request("a", num_inference_steps=10))
@@ -201,16 +199,14 @@ def refusal(engine: Engine, wanted: GenerationRequest) -> RequestError:
     return refused.value
 
 
-def test_what_could_never_be_had_is_refused_at_once(
-    engine: Engine, family: StableDiffusion
-) -> None:
+def test_what_could_never_be_had_is_refused_at_once(engine: Engine, model: StableDiffusion) -> None:
     assert refusal(engine, request("z")).code is ErrorCode.NOT_FOUND
     too_large = refusal(engine, request("a", "b", "c"))
     assert too_large.code is ErrorCode.OUT_OF_RANGE
     assert too_large.message == (
         "loras must take at most 8 bytes of memory together, these take 12"
     )
-    compiled = Engine(WeightCache.preloaded({"embedded": family}))
+    compiled = Engine(WeightCache.preloaded({"embedded": model}))
     assert refusal(compiled, request("a")).code is ErrorCode.INVALID_REQUEST
     compiled.close()
 
@@ -238,7 +234,7 @@ def test_a_lora_that_is_slow_to_load_keeps_nobody_from_another_model(
     load: Callable[[], DiffusionModel], loras: Loras, recorder: Recorder
 ) -> None:
     models = WeightCache({name: Source(load) for name in ("embedded", "other")})
-    engine = Engine(models, loras=loras.residency(8, recorder))
+    engine = Engine(models, loras=loras.cache(8, recorder))
     Client(engine, request()).image()
     loras.go_on.clear()
     slow = Client(engine, request("a"))
@@ -250,7 +246,7 @@ def test_a_lora_that_is_slow_to_load_keeps_nobody_from_another_model(
 
 
 def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
-    family: StableDiffusion,
+    model: StableDiffusion,
     load: Callable[[], DiffusionModel],
     loras: Loras,
     recorder: Recorder,
@@ -261,9 +257,9 @@ def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
         assert go_on.wait(60)
         return load()
 
-    there: Source[DiffusionModel] = Source(lambda: family)
+    there: Source[DiffusionModel] = Source(lambda: model)
     models = WeightCache({"embedded": there, "slow": Source(slowly)})
-    engine = Engine(models, loras=loras.residency(8, recorder))
+    engine = Engine(models, loras=loras.cache(8, recorder))
     Client(engine, request()).image()
     slow = Client(engine, request(model="slow"))
     Client(engine, request("a")).image()
@@ -274,12 +270,12 @@ def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
 
 
 def test_a_lora_comes_however_many_keep_coming_for_another_one(
-    family: StableDiffusion, loras: Loras, recorder: Recorder
+    model: StableDiffusion, loras: Loras, recorder: Recorder
 ) -> None:
     """Pictures of one step leave room in every pass, so that there is always one to admit."""
     engine = Engine(
-        WeightCache.preloaded({"embedded": family}),
-        loras=loras.residency(4, recorder),
+        WeightCache.preloaded({"embedded": model}),
+        loras=loras.cache(4, recorder),
         limits=BatchLimits(rows=2),
         observer=recorder,
     )
@@ -311,7 +307,7 @@ def test_a_model_that_comes_back_has_its_loras(
     load: Callable[[], DiffusionModel], loras: Loras, recorder: Recorder
 ) -> None:
     models = WeightCache({name: Source(load, 4) for name in ("embedded", "other")}, budget=4)
-    engine = Engine(models, loras=loras.residency(8, recorder), observer=recorder)
+    engine = Engine(models, loras=loras.cache(8, recorder), observer=recorder)
     before = Client(engine, request("a")).image().data
     Client(engine, request(model="other")).image()
     assert Client(engine, request("a")).image().data == before

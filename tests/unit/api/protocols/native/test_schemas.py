@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.schemas import Img2ImgBody, Txt2ImgBody
+from api.protocols.native.schemas import Img2ImgBody, Txt2ImgBody
 from contract.errors import ErrorCode, RequestError
 
 
@@ -81,6 +81,8 @@ def test_missing_field() -> None:
         ("seed", 1.5, "an integer"),
         ("guidance_scale", "7", "a number"),
         ("guidance_scale", False, "a number"),
+        ("guidance_start", "0.1", "a number"),
+        ("guidance_end", [], "a number"),
         ("scheduler", 1, "a string"),
         ("model", 1, "a string"),
         ("output_format", 1, "a string"),

@@ -12,21 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from api.native import Native
 from contract.errors import ErrorCode
 from contract.events import Failed
 from settings import Settings
-from tests import uploads
-from tests.unit.api.conftest import TINY, ColourBackend
-
-PICTURE = uploads.encode(uploads.red_and_blue())
-
-
-def error_of(response: Any) -> dict[str, str]:
-    body = response.json()
-    assert set(body) == {"error"}
-    assert body["error"]["request_id"] == response.headers["x-request-id"]
-    return dict(body["error"])
+from tests.unit.api.conftest import ColourBackend, error_of, handler_of, native_protocols
 
 
 @pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
@@ -77,46 +66,6 @@ def test_other_content_types(client: TestClient, path: str, content_type: str | 
 
     assert response.status_code == 415
     assert error_of(response)["code"] == "unsupported_media_type"
-
-
-@pytest.mark.parametrize(
-    "data", [(None, '{"prompt": "x"}'), ("blob", '{"prompt": "x"}', "application/json")]
-)
-def test_img2img_takes_data_as_text_and_as_file(
-    client: TestClient, backend: ColourBackend, data: tuple[Any, ...]
-) -> None:
-    response = client.post("/img2img", files={"img": ("in.png", PICTURE), "data": data})
-
-    assert response.status_code == 200
-    assert backend.requests[0].strength == TINY.defaults.strength
-    assert PIL.Image.open(BytesIO(response.content)).size == (184, 88)
-
-
-def test_img2img_names_the_missing_part(client: TestClient) -> None:
-    response = client.post("/img2img", files={"img": ("in.png", PICTURE)})
-
-    assert response.status_code == 400
-    assert error_of(response)["field"] == "data"
-
-
-def test_inpaint(client: TestClient, backend: ColourBackend) -> None:
-    files: dict[str, Any] = {"img": PICTURE, "mask": PICTURE, "data": '{"prompt": "x"}'}
-    response = client.post("/inpaint", files=files)
-
-    assert response.status_code == 200
-    assert backend.requests[0].strength == 1
-    assert backend.requests[0].mask is not None
-    assert PIL.Image.open(BytesIO(response.content)).size == (184, 88)
-
-
-@pytest.mark.parametrize("name", ["img", "mask", "data"])
-def test_inpaint_names_the_missing_part(client: TestClient, name: str) -> None:
-    files: dict[str, Any] = {"img": PICTURE, "mask": PICTURE, "data": '{"prompt": "x"}'}
-    del files[name]
-    response = client.post("/inpaint", files=files)
-
-    assert response.status_code == 400
-    assert error_of(response)["field"] == name
 
 
 def test_several_pictures_are_json_in_the_order_of_their_seeds(client: TestClient) -> None:
@@ -274,8 +223,8 @@ def test_a_client_that_leaves_cancels_its_job(
             await asyncio.sleep(0)
             return messages.pop(0)
 
-        endpoint = getattr(Native(backend, settings), name)
-        response: Response = await endpoint(Request(scope, receive))
+        handler = handler_of(native_protocols(backend, settings), name)
+        response: Response = await handler(Request(scope, receive))
         return response.status_code
 
     assert asyncio.run(leave()) == 499
@@ -290,7 +239,8 @@ def test_a_client_that_leaves_during_its_upload_starts_no_job(settings: Settings
         async def receive() -> Any:
             return {"type": "http.disconnect"}
 
-        response = await Native(backend, settings).txt2img(Request(scope, receive))
+        handler = handler_of(native_protocols(backend, settings), "txt2img")
+        response = await handler(Request(scope, receive))
         return response.status_code
 
     assert asyncio.run(leave()) == 499

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about request bodies and error answers."""
+"""The OpenAPI documentation of the native request bodies and parameters."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from api import event_stream
 from api.backend import ServedModel
-from api.classification import DEFAULT_TOP_K
-from api.errors import DESCRIPTIONS, ErrorBody
+from api.bodies import Body, Query
+from api.classifier import DEFAULT_TOP_K
 from api.limits import INPAINT_STRENGTH, Range, constraints
-from api.responses import JSON, MAX_WARNINGS_CHARS
-from api.schemas import (
-    Body,
+from api.protocols.native.openapi_responses import COMPONENT, reference
+from api.protocols.native.responses import JSON
+from api.protocols.native.schemas import (
     ClassifyQuery,
     DreamboothQuery,
-    GeneratedImages,
     Img2ImgBody,
     InpaintBody,
     LoraBody,
-    Predictions,
-    Query,
     Txt2ImgBody,
 )
 from contract.request import OutputFormat
@@ -34,40 +29,10 @@ from models.vit import ViT
 from settings import Settings
 
 _BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody)
-_COMPONENT = "#/components/schemas/{name}"
-
-_EVENTS = """\
-Server-sent events; the data of each is JSON. `queued`: `position`, the jobs in front. `progress`:
-`step` of `total` steps of the picture `index` are done, at most ten times a second; with
-`"previews": true` in the body also, while it is unfinished, `preview`: a small PNG in base64, one
-pixel per latent. `image`: a finished picture, like an element of `images` in the JSON answer;
-several come in any order. `error`: like the body of an error answer; nothing follows it. Comments
-come in between while there is nothing to say.
-"""
-_EVENTS_EXAMPLE = """\
-event: queued
-data: {"position": 0}
-
-event: progress
-data: {"index": 0, "step": 1, "total": 20}
-
-event: image
-data: {"index":0,"data":"iVBORw0KG...","media_type":"image/png","width":64,"height":64,"seed":42,\
-"prompt":"a red apple","warnings":[],"screening":[]}
-
-"""
-_RETRY_AFTER = {
-    "description": "Seconds after which trying again makes sense, at most 120",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 120},
-}
-_REQUEST_ID = {
-    "description": "Name of the request in the logs; the client's own, if it sent a sane one",
-    "schema": {"type": "string"},
-}
 
 
 class _Schema(GenerateJsonSchema):
-    """Writes ``int | None`` as ``{"type": ["integer", "null"]}``, which reads better."""
+    """JSON Schema with ``{"type": ["integer", "null"]}`` for ``int | None``: shorter."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         inner = self.generate_inner(schema["schema"])
@@ -79,7 +44,7 @@ class Documentation:
 
     Args:
         settings: the limits.
-        models: what is served; the first is the default.
+        models: the served models; the first is the default.
         vit: the image classifier, if there is one.
     """
 
@@ -98,18 +63,11 @@ class Documentation:
         self._keywords["height"] |= multiple
 
     def schemas(self) -> dict[str, Any]:
-        """The bodies of requests and answers as named JSON Schemas, for the components."""
-        _, answers = models_json_schema(
-            [(GeneratedImages, "serialization"), (Predictions, "serialization")],
-            ref_template=_COMPONENT.format(name="{model}"),
-        )
-        bodies = {body.__name__: self._body_schema(body) for body in _BODIES}
-        return {**bodies, **answers["$defs"]}
+        """The request bodies as named JSON Schemas, for the components."""
+        return {body.__name__: self._body_schema(body) for body in _BODIES}
 
     def _body_schema(self, body: type[Body]) -> dict[str, Any]:
-        schema = body.model_json_schema(
-            schema_generator=_Schema, ref_template=_COMPONENT.format(name="{model}")
-        )
+        schema = body.model_json_schema(schema_generator=_Schema, ref_template=COMPONENT)
         # Others that it refers to are components too.
         schema.pop("$defs", None)
         defaults: dict[str, Any] = {"scale": 1.0}
@@ -148,7 +106,7 @@ class Documentation:
 
     def txt2img_body(self) -> dict[str, Any]:
         """The request body of ``/txt2img``."""
-        media = {"schema": _reference(Txt2ImgBody)}
+        media = {"schema": reference(Txt2ImgBody)}
         return {"required": True, "content": {"application/json": media}}
 
     def img2img_body(self) -> dict[str, Any]:
@@ -158,7 +116,7 @@ class Documentation:
     def inpaint_body(self) -> dict[str, Any]:
         """The request body of ``/inpaint``."""
         mask = self._picture(
-            "The mask, of the same size as `img`: what is white is painted anew, what is black is "
+            "The mask, of the same size as `img`: white is inpainted, black is "
             "kept; grey counts as the nearer of the two"
         )
         return _form(InpaintBody, img=self._picture("The input picture"), mask=mask)
@@ -179,6 +137,8 @@ class Documentation:
             "expand_prompt": False,
             "num_inference_steps": model.defaults.num_inference_steps,
             "guidance_scale": model.defaults.guidance_scale,
+            "guidance_start": 0.0,
+            "guidance_end": 1.0,
             "scheduler": model.defaults.scheduler,
             "num_images": 1,
             "output_format": OutputFormat.PNG.value,
@@ -219,7 +179,7 @@ def _form(body: type[Body] | None = None, **pictures: dict[str, Any]) -> dict[st
     parts = dict(pictures)
     media: dict[str, Any] = {}
     if body is not None:
-        parts["data"] = _reference(body)
+        parts["data"] = reference(body)
         media["encoding"] = {"data": {"contentType": JSON}}
     media["schema"] = {
         "type": "object",
@@ -228,73 +188,3 @@ def _form(body: type[Body] | None = None, **pictures: dict[str, Any]) -> dict[st
         "properties": parts,
     }
     return {"required": True, "content": {"multipart/form-data": media}}
-
-
-def _reference(model: type[BaseModel]) -> dict[str, Any]:
-    return {"$ref": _COMPONENT.format(name=model.__name__)}
-
-
-def picture_responses() -> dict[int | str, dict[str, Any]]:
-    """The answers of an endpoint that makes pictures."""
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    text = {"schema": {"type": "string"}}
-    headers = {
-        "X-Seed": {
-            "description": "The seed that was used; of several pictures, that of the first",
-            "schema": {"type": "integer"},
-        },
-        "X-Model": {"description": "The model that was used", **text},
-        "X-LoRAs": {
-            "description": "The LoRAs of `loras` with their scales: `clay:0.8, wool:1`",
-            **text,
-        },
-        "X-Warnings": {
-            "description": "What of the request was not followed to the letter, if anything: a "
-            f"JSON array of sentences in ASCII, at most {MAX_WARNINGS_CHARS} characters long (the "
-            "JSON body has them in full). An event stream has them in its `image` events",
-            **text,
-        },
-        "X-Screening": {
-            "description": "The screening checks that found something in one of the pictures, if "
-            "any, such as `grayscale, blank`. An event stream has them in its `image` events",
-            **text,
-        },
-        "X-Request-Id": _REQUEST_ID,
-    }
-    picture = {
-        "description": "The picture, with its parameters inside the file. With "
-        "`Accept: application/json`, and always where `num_images` is above 1: a JSON object with "
-        "the pictures in base64. With `Accept: text/event-stream`: the progress, then the pictures",
-        "content": {
-            **{file_format.media_type: binary for file_format in OutputFormat},
-            JSON: {"schema": _reference(GeneratedImages)},
-            event_stream.MEDIA_TYPE: {
-                "schema": {"type": "string", "description": _EVENTS},
-                "example": _EVENTS_EXAMPLE,
-            },
-        },
-        "headers": headers,
-    }
-    return {200: picture, **error_responses(400, 404, 413, 415, 422, 429, 500, 503, 504)}
-
-
-def prediction_responses() -> dict[int | str, dict[str, Any]]:
-    """The answers of the classifier."""
-    answer = {
-        "description": "The likeliest labels",
-        "content": {JSON: {"schema": _reference(Predictions)}},
-        "headers": {"X-Request-Id": _REQUEST_ID},
-    }
-    return {200: answer, **error_responses(400, 413, 415, 422, 429, 500, 503, 504)}
-
-
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Error answers, all with the native body."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
-        headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
-        if status in (429, 503):
-            headers["Retry-After"] = _RETRY_AFTER
-        description = DESCRIPTIONS[status]
-        responses[status] = {"model": ErrorBody, "description": description, "headers": headers}
-    return responses

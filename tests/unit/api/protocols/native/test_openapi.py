@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from api.errors import STATUS
 from api.limits import constraints
-from api.openapi import Documentation
-from api.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.protocols.native.openapi import Documentation
+from api.protocols.native.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
 from settings import Settings
 from tests import uploads
 from tests.unit.api.conftest import TINY

@@ -10,10 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.native import Native
 from contract.request import LoraUse
 from settings import Settings
-from tests.unit.api.conftest import ColourBackend, make_lora
+from tests.unit.api.conftest import ColourBackend, make_lora, native_protocols
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +175,7 @@ def test_compiled_models_refuse_loras(
     backend: ColourBackend, fields: dict[str, Any], field: str
 ) -> None:
     compiled = Settings(compile="openvino")
-    with TestClient(create_app(backend, compiled, Native(backend, compiled))) as client:
+    with TestClient(create_app(native_protocols(backend, compiled))) as client:
         response = client.post("/txt2img", json={"prompt": "a unqtkn", **fields})
         assert response.status_code == 422
         error = response.json()["error"]

@@ -1,4 +1,4 @@
-"""Finished pictures as answers: one as a file, any number as JSON."""
+"""Responses with finished pictures: one as a file, any number as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from api.schemas import GeneratedImage, GeneratedImages, UsedLora
+from api.protocols.native.results import GeneratedImage, GeneratedImages, UsedLora
 from contract.events import Image
 from contract.request import GenerationRequest
 
@@ -20,7 +20,7 @@ MAX_WARNINGS_CHARS = 2_000
 
 
 def file(image: Image, wanted: GenerationRequest) -> Response:
-    """Answer with a picture itself."""
+    """The response that is a picture itself."""
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{wanted.served_as}-{image.seed}")
     disposition = f'inline; filename="{stem}.{wanted.output_format}"'
     headers = {
@@ -33,7 +33,7 @@ def file(image: Image, wanted: GenerationRequest) -> Response:
 
 
 def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:
-    """Answer with ``GeneratedImages``; the pictures are in the order of their index."""
+    """The response with ``GeneratedImages``; the pictures are in the order of their index."""
     body = GeneratedImages(
         images=[GeneratedImage.of(image) for image in images],
         model=wanted.served_as,
@@ -47,7 +47,7 @@ def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:
 
 
 def common_headers(wanted: GenerationRequest) -> dict[str, str]:
-    """What the headers of every successful answer say about the request."""
+    """The headers of every successful response about its request."""
     headers = {"X-Seed": str(wanted.seed), "X-Model": wanted.served_as}
     if wanted.further_loras:
         headers["X-LoRAs"] = ", ".join(map(str, wanted.further_loras))

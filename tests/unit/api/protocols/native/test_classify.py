@@ -11,13 +11,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.classification import Classification
 from api.errors import STATUS
-from api.native import Native
 from contract.errors import ErrorCode, RequestError
 from settings import Settings
 from tests import uploads
-from tests.unit.api.conftest import ColourBackend, ShadeClassifier
+from tests.unit.api.conftest import ColourBackend, ShadeClassifier, native_protocols
 
 WHITE = uploads.encode(PIL.Image.new("RGB", (4, 2), "white"))
 
@@ -115,8 +113,7 @@ def test_more_than_the_bound_are_told_to_come_back(
     backend: ColourBackend, classifier: ShadeClassifier
 ) -> None:
     settings = Settings(max_classifications=3)
-    classification = Classification(classifier, settings)
-    app = create_app(backend, settings, Native(backend, settings), classification)
+    app = create_app(native_protocols(backend, settings, classifier))
 
     async def run() -> None:
         classifier.hold = asyncio.Event()
@@ -150,7 +147,7 @@ def test_the_models_name_the_classifier(client: TestClient) -> None:
 def test_without_a_classifier_there_is_no_endpoint(
     backend: ColourBackend, settings: Settings
 ) -> None:
-    with TestClient(create_app(backend, settings, Native(backend, settings))) as client:
+    with TestClient(create_app(native_protocols(backend, settings))) as client:
         response = classify(client)
         assert response.status_code == 404
         assert response.json()["error"]["code"] == "not_found"

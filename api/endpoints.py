@@ -1,0 +1,48 @@
+"""The table of endpoints: declared once by a protocol, registered by every host."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One path with its handler and its part of the OpenAPI document.
+
+    Attributes:
+        path: begins with a slash; parameters in braces, as Starlette has them.
+        methods: HTTP methods, in capitals.
+        name: the operation's id, and the handler's ``__name__`` where a host registers it.
+        handler: takes the request with its body unread. Within a protocol it raises
+            ``RequestError``; what ``Protocols.endpoints`` has raises nothing.
+        tags: the groups in the OpenAPI document.
+        summary: one line of plain text.
+        description: Markdown.
+        request_body: OpenAPI request body object, with one media type; None where there is none.
+        parameters: OpenAPI parameter objects.
+        responses: OpenAPI response objects by status.
+        while_draining: whether it is open while the service shuts down, as liveness probes are.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    name: str
+    handler: Handler
+    tags: tuple[str, ...]
+    summary: str
+    description: str = ""
+    request_body: dict[str, Any] | None = None
+    parameters: Sequence[dict[str, Any]] = ()
+    responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
+    while_draining: bool = False
+
+    def operation_id(self, method: str) -> str:
+        """The id of one of its methods: the name itself for the last one, else with the method."""
+        return self.name if method == self.methods[-1] else f"{self.name}_{method.lower()}"

@@ -1,0 +1,99 @@
+"""The parameters of a generation, and their errors, in names that no protocol owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from contract.errors import ErrorCode, RequestError
+from models.catalog import Task
+
+Names = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraParameter:
+    """A LoRA by the name that clients know; ``scale`` 1 is as it was trained."""
+
+    name: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationParameters:
+    """Everything that a client may say about a generation; None stands for the default.
+
+    Nothing is checked yet: ``api.validation`` makes a ``GenerationRequest`` of it, whose attributes
+    have the same names and meaning.
+
+    Attributes:
+        prompt: the text, or the template if ``expand_prompt``.
+        model: a name, None for the default, or ``auto`` for the one that the prompt belongs to.
+        seed: None or -1 for a random one.
+        init_image: img2img and inpainting: the picture's file, as it was uploaded.
+        mask: inpainting: the mask's file.
+    """
+
+    task: Task
+    prompt: str
+    negative_prompt: str | None = None
+    expand_prompt: bool = False
+    width: int | None = None
+    height: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_start: float | None = None
+    guidance_end: float | None = None
+    scheduler: str | None = None
+    seed: int | None = None
+    num_images: int | None = None
+    model: str | None = None
+    loras: tuple[LoraParameter, ...] = ()
+    strength: float | None = None
+    output_format: str | None = None
+    previews: bool = False
+    init_image: bytes | None = None
+    mask: bytes | None = None
+
+
+class ParameterError(RequestError):
+    """A parameter that cannot be served, in a sentence that any protocol can say in its names.
+
+    Args:
+        code: the kind of error.
+        field: the neutral name of the parameter at fault; of one in a list, ``loras.0.scale``.
+        sentence: writes the message, given the names that the client knows.
+    """
+
+    def __init__(self, code: ErrorCode, field: str, sentence: Callable[[Names], str]) -> None:
+        super().__init__(code, sentence(str), field=field)
+        self.sentence = sentence
+
+
+@contextmanager
+def fields_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Raise every ``RequestError`` of the block with the client's names for its fields.
+
+    Args:
+        names: the client's name of each parameter that it does not call by the neutral one; a
+            name stands for what is in it too (``loras`` for ``loras.0.name``).
+    """
+
+    def client_name(field: str) -> str:
+        if field in names:
+            return names[field]
+        whole, dot, rest = field.partition(".")
+        return names.get(whole, whole) + dot + rest
+
+    try:
+        yield
+    except RequestError as error:
+        if error.field is None:
+            raise
+        message = error.message
+        if isinstance(error, ParameterError):
+            message = error.sentence(client_name)
+        raise RequestError(
+            error.code, message, field=client_name(error.field), retry_after=error.retry_after
+        ) from error

@@ -1,0 +1,94 @@
+"""The protocol: what a host and the middlewares know of it, and the registry of those served."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import compile_path
+from starlette.types import Scope
+
+from api.endpoints import Endpoint
+from api.error_boundary import guarded
+from contract.errors import RequestError
+
+
+class Protocol(ABC):
+    """Endpoints that parse requests in their own way, with an error body of their own.
+
+    Attributes:
+        name: names it in documents and log lines.
+        endpoints: their handlers raise ``RequestError``.
+        schemas: the named JSON Schemas that the endpoints' documentation refers to.
+    """
+
+    name: str
+    endpoints: Sequence[Endpoint]
+    schemas: Mapping[str, Any]
+
+    @abstractmethod
+    def error_response(self, error: RequestError) -> Response:
+        """Render an error, with the status of ``api.errors.STATUS`` and the protocol's body.
+
+        Of an INTERNAL error nothing but the request id may be shown.
+        """
+
+    def owns(self, path: str) -> bool:
+        """Whether errors of this path are to be rendered by this protocol.
+
+        That is any path of its endpoints; a protocol with a prefix of its own has all below it.
+        """
+        return any(compile_path(one.path)[0].match(path) for one in self.endpoints)
+
+
+class Protocols:
+    """The served protocols.
+
+    Args:
+        protocols: the first one renders errors of the paths that none of them owns.
+
+    Raises:
+        ValueError: two of them have the same endpoint, operation or schema name.
+    """
+
+    def __init__(self, protocols: Sequence[Protocol]) -> None:
+        self._protocols = tuple(protocols)
+        endpoints = [one for protocol in protocols for one in protocol.endpoints]
+        _check_unique(f"{method} {one.path}" for one in endpoints for method in one.methods)
+        _check_unique(one.name for one in endpoints)
+        _check_unique(name for protocol in protocols for name in protocol.schemas)
+        self._open_paths = frozenset(one.path for one in endpoints if one.while_draining)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints, for a host to register: their handlers respond to errors as well."""
+        return [
+            replace(endpoint, handler=guarded(endpoint, protocol.error_response))
+            for protocol in self._protocols
+            for endpoint in protocol.endpoints
+        ]
+
+    @property
+    def schemas(self) -> dict[str, Any]:
+        """The named JSON Schemas of all of them."""
+        return dict(ChainMap(*(dict(protocol.schemas) for protocol in self._protocols)))
+
+    def error_response(self, scope: Scope, error: RequestError) -> Response:
+        """Render an error in the protocol that owns the path of a request."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        owners = (one for one in self._protocols if one.owns(path))
+        return next(owners, self._protocols[0]).error_response(error)
+
+    def serves_while_draining(self, path: str) -> bool:
+        """Whether a path is open while the service shuts down, as liveness probes are."""
+        return path in self._open_paths
+
+
+def _check_unique(names: Iterable[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{name} is there {count} times")

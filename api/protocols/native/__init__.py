@@ -1,0 +1,1 @@
+"""The native protocol: JSON or a form in; a picture, JSON or an event stream out."""

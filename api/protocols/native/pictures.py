@@ -1,0 +1,120 @@
+"""The handlers of the native endpoints that generate pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import event_stream, forms, negotiation
+from api.event_stream import EventStream
+from api.parameters import GenerationParameters, fields_named
+from api.pictures import Pictures
+from api.protocols.native import responses
+from api.protocols.native.event_stream import write
+from api.protocols.native.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.uploads import media_type, unsupported
+from contract.errors import ErrorCode, RequestError
+from contract.request import GenerationRequest
+
+_JSON_TYPE = re.compile(r"application/(json|[\w.-]+\+json)")
+
+# Parameters that clients do not know by their neutral name.
+_FORM_NAMES: Final[Mapping[str, str]] = {"init_image": "img"}
+_DREAMBOOTH_NAMES: Final[Mapping[str, str]] = {"width": "img_size", "height": "img_size"}
+
+
+class PictureEndpoints:
+    """Handlers: each takes a request with its body unread, and raises ``RequestError``.
+
+    Args:
+        pictures: validates and runs the requests.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+        self._uploads = pictures.uploads
+
+    async def txt2img(self, request: Request) -> Response:
+        """JSON in, pictures out."""
+        given = media_type(request)
+        # Without a content type it can only be meant as JSON.
+        if given and not _JSON_TYPE.fullmatch(given):
+            raise unsupported("application/json", given)
+        body = Txt2ImgBody.parse(await self._uploads.read(request))
+        return await self._generate(request, body.parameters())
+
+    async def img2img(self, request: Request) -> Response:
+        """Multipart (``img``, ``data``) in, pictures out."""
+
+        def parse(parts: Mapping[str, bytes]) -> GenerationParameters:
+            body = Img2ImgBody.parse(parts["data"])
+            return replace(body.parameters(), init_image=parts["img"])
+
+        return await self._generate_from_form(request, ("img", "data"), parse)
+
+    async def inpaint(self, request: Request) -> Response:
+        """Multipart (``img``, ``mask``, ``data``) in, pictures out."""
+
+        def parse(parts: Mapping[str, bytes]) -> GenerationParameters:
+            body = InpaintBody.parse(parts["data"])
+            return replace(body.parameters(), init_image=parts["img"], mask=parts["mask"])
+
+        return await self._generate_from_form(request, ("img", "mask", "data"), parse)
+
+    async def dreambooth(self, request: Request) -> Response:
+        """A prompt in the URL in, a picture of the model that it belongs to out."""
+        if await self._uploads.read(request):
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                "the parameters belong into the URL: there must be no body",
+            )
+        query = DreamboothQuery.of(request.query_params.multi_items())
+        with fields_named(_DREAMBOOTH_NAMES):
+            response = await self._generate(request, query.parameters())
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    async def _generate_from_form(
+        self,
+        request: Request,
+        names: Collection[str],
+        parse: Callable[[Mapping[str, bytes]], GenerationParameters],
+    ) -> Response:
+        """Split a form with the parts ``names`` and parse it, in a thread; then generate."""
+        body = await self._uploads.read_form(request)
+        content_type = request.headers["content-type"]
+        parameters = await self._uploads.run(lambda: parse(forms.read(body, content_type, names)))
+        with fields_named(_FORM_NAMES):
+            return await self._generate(request, parameters)
+
+    async def _generate(self, request: Request, parameters: GenerationParameters) -> Response:
+        wanted = await self._pictures.request(parameters)
+        accepted = _response_type(request, wanted)
+        if accepted == event_stream.MEDIA_TYPE:
+            wanted = replace(wanted, wants_progress=True)
+            first, events = await self._pictures.stream(wanted, request.receive)
+            return EventStream(first, events, write, responses.common_headers(wanted))
+        if wanted.wants_previews:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"previews come in an event stream only: send Accept: "
+                f"{event_stream.MEDIA_TYPE}, or leave previews out",
+                field="previews",
+            )
+        images = await self._pictures.run(wanted, request.receive)
+        if accepted == responses.JSON:
+            return responses.listing(images, wanted)
+        return responses.file(images[0], wanted)
+
+
+def _response_type(request: Request, wanted: GenerationRequest) -> str:
+    """The response's media type: the first possible one, unless the client accepts another."""
+    offers = [responses.JSON, event_stream.MEDIA_TYPE]
+    if wanted.num_images == 1:
+        offers.insert(0, wanted.output_format.media_type)
+    return negotiation.best(", ".join(request.headers.getlist("accept")), offers)

@@ -1,0 +1,131 @@
+"""The native protocol: its table of endpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.classifier import BoundedClassifier
+from api.endpoints import Endpoint
+from api.pictures import Pictures
+from api.protocols.base import Protocol
+from api.protocols.native import errors
+from api.protocols.native.classify import ClassifyEndpoint
+from api.protocols.native.model_list import model_list
+from api.protocols.native.openapi import Documentation
+from api.protocols.native.openapi_responses import (
+    model_responses,
+    picture_responses,
+    prediction_responses,
+    response_schemas,
+)
+from api.protocols.native.pictures import PictureEndpoints
+from api.protocols.native.responses import JSON
+from contract.errors import RequestError
+from settings import Settings
+
+_PICTURES = ("Pictures",)
+
+
+class NativeProtocol(Protocol):
+    """``/txt2img``, ``/img2img``, ``/inpaint``, ``/dreambooth``, ``/classify`` and ``/models``.
+
+    Args:
+        pictures: validates and runs the requests.
+        settings: the limits.
+        classifier: classifies pictures; without it there is no ``/classify``.
+    """
+
+    name = "native"
+
+    def __init__(
+        self, pictures: Pictures, settings: Settings, classifier: BoundedClassifier | None = None
+    ) -> None:
+        self._pictures = pictures
+        self._settings = settings
+        self._vit = None if classifier is None else classifier.vit
+        documentation = Documentation(settings, pictures.served.models, self._vit)
+        self.schemas = {**documentation.schemas(), **response_schemas()}
+        endpoints = self._picture_endpoints(documentation)
+        if classifier is not None:
+            endpoints.append(self._classify_endpoint(classifier, documentation))
+        endpoints.append(self._models_endpoint())
+        self.endpoints = endpoints
+
+    def error_response(self, error: RequestError) -> Response:
+        return errors.response(error)
+
+    def _picture_endpoints(self, documentation: Documentation) -> list[Endpoint]:
+        handlers = PictureEndpoints(self._pictures)
+        common: dict[str, Any] = {"tags": _PICTURES, "responses": picture_responses()}
+        return [
+            Endpoint(
+                path="/txt2img",
+                methods=("POST",),
+                name="txt2img",
+                handler=handlers.txt2img,
+                summary="A picture from a text",
+                request_body=documentation.txt2img_body(),
+                **common,
+            ),
+            Endpoint(
+                path="/img2img",
+                methods=("POST",),
+                name="img2img",
+                handler=handlers.img2img,
+                summary="A picture from a text and a picture",
+                request_body=documentation.img2img_body(),
+                **common,
+            ),
+            Endpoint(
+                path="/inpaint",
+                methods=("POST",),
+                name="inpaint",
+                handler=handlers.inpaint,
+                summary="A picture with a part inpainted, from a text",
+                request_body=documentation.inpaint_body(),
+                **common,
+            ),
+            Endpoint(
+                path="/dreambooth",
+                methods=("GET", "POST"),
+                name="dreambooth",
+                handler=handlers.dreambooth,
+                summary="A picture by the fine-tuned model whose subject the prompt names",
+                parameters=documentation.dreambooth_parameters(),
+                **common,
+            ),
+        ]
+
+    def _classify_endpoint(
+        self, classifier: BoundedClassifier, documentation: Documentation
+    ) -> Endpoint:
+        return Endpoint(
+            path="/classify",
+            methods=("POST",),
+            name="classify",
+            handler=ClassifyEndpoint(classifier, self._pictures.uploads).classify,
+            tags=_PICTURES,
+            summary="The likeliest labels of a picture",
+            request_body=documentation.classify_body(),
+            parameters=documentation.classify_parameters(),
+            responses=prediction_responses(),
+        )
+
+    def _models_endpoint(self) -> Endpoint:
+        return Endpoint(
+            path="/models",
+            methods=("GET",),
+            name="models",
+            handler=self._list_models,
+            tags=("Models",),
+            summary="The served models, with defaults and limits",
+            responses=model_responses(),
+        )
+
+    async def _list_models(self, request: Request) -> Response:
+        served = self._pictures.served.snapshot()
+        body = model_list(served, self._vit, self._settings)
+        return Response(body.model_dump_json(), media_type=JSON)

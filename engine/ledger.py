@@ -1,0 +1,92 @@
+"""The ledger: which jobs there are, and how each of them ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from time import monotonic
+
+from contract.errors import ErrorCode, RequestError
+from contract.events import Failed, Image
+from contract.observer import Observer, RowOutcome
+from engine.job import Job
+from engine.submission import Submission
+from engine.throughput import Throughput
+
+logger = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Admits jobs as long as there is room, and ends each of them once. Safe from any thread.
+
+    Args:
+        max_queue: jobs accepted and not yet ended, >= 1.
+        observer: is told of every end.
+    """
+
+    def __init__(self, max_queue: int, observer: Observer) -> None:
+        self._max_queue = max_queue
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._open: set[Job] = set()
+        self._throughput = Throughput()
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._open)
+
+    def admit(self, submission: Submission) -> None:
+        """Take up the jobs of a request. Raises ``RequestError`` if there is no room for all."""
+        with self._lock:
+            unfinished = len(self._open)
+            if unfinished + len(submission.jobs) > self._max_queue:
+                raise RequestError(
+                    ErrorCode.BUSY,
+                    f"{unfinished} pictures are waiting or being made, the limit is "
+                    f"{self._max_queue}",
+                    retry_after=self._throughput.wait(unfinished),
+                )
+            self._open.update(submission.jobs)
+
+    def deliver(self, job: Job, image: Image) -> None:
+        """End a job with its picture; one that is abandoned by now, without."""
+        if reason := job.cancel_reason:
+            self.fail(job, reason)
+        elif self._close(job, done=True):
+            seconds = monotonic() - job.submitted_at
+            logger.info("done in %.2f s", seconds, extra={"request_id": job.request.request_id})
+            self._finish(job, "ok", image)
+
+    def fail(self, job: Job, error: BaseException, *, traceback: bool = True) -> None:
+        """End a job without a picture. Details of internal errors are logged only."""
+        if not self._close(job, done=False):
+            return
+        extra = {"request_id": job.request.request_id}
+        if isinstance(error, RequestError):
+            logger.info("ended: %s", error.message, extra=extra)
+        else:
+            logger.error("failed", exc_info=error if traceback else None, extra=extra)
+            error = RequestError(ErrorCode.INTERNAL, "the picture could not be made")
+        self._finish(job, error.code.value, Failed.from_error(error))
+
+    def _close(self, job: Job, *, done: bool) -> bool:
+        """Strike a job off; False if it has ended already."""
+        with self._lock:
+            if job not in self._open:
+                return False
+            self._open.remove(job)
+            if done:
+                self._throughput.done(job.submitted_at)
+            return True
+
+    def _finish(self, job: Job, outcome: str, event: Image | Failed) -> None:
+        try:
+            wasted = job.wasted_row_steps
+            self._observer.spent(RowOutcome.WASTED, wasted)
+            of_rest = RowOutcome.USEFUL if outcome == "ok" else RowOutcome.ABANDONED
+            self._observer.spent(of_rest, job.row_steps - wasted)
+            self._observer.finished(outcome)
+        except Exception:
+            logger.exception("the end of a job could not be measured")
+        job.report(event)

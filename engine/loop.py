@@ -1,0 +1,207 @@
+"""The loop of the engine: asks the scheduler what is next, and has a stage do it."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from contract.observer import Observer, Phase
+from engine.device import Stopwatch, is_fatal, stopwatch
+from engine.job import Failures, Job
+from engine.ledger import Ledger
+from engine.limits import BatchLimits
+from engine.lora.adapter import Adapter
+from engine.pipelines.base import DiffusionModel
+from engine.scheduler import Plan, Scheduler, Stage
+from engine.screening.screen import Screen
+from engine.stages.decode import DecodeStage
+from engine.stages.deliver import DeliverStage
+from engine.stages.denoise import DenoiseStage, PassTooLarge
+from engine.stages.encode import EncodeStage
+from engine.weights.loader import WeightLoader
+from engine.weights.memory import release
+
+logger = logging.getLogger(__name__)
+
+
+class DeviceLost(Exception):
+    """The device is of no more use to this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """Work that the device may still be doing."""
+
+    plan: Plan
+    stopwatch: Stopwatch
+    started: float
+    lora_sets: int
+
+
+class EngineLoop:
+    """Runs jobs on one device, one plan a turn. Called from one thread, in ``inference_mode``.
+
+    The device is never more than one plan behind: plan n is launched when n - 2 is done.
+
+    Args:
+        weights: models and LoRAs.
+        limits: of a pass.
+        ledger: in which the jobs end.
+        observer: receives the measurements.
+        screens: by the name of a model.
+        device: ``cpu`` or ``cuda``.
+        wake: called from another thread when weights have been loaded: a turn is due.
+    """
+
+    def __init__(
+        self,
+        weights: WeightLoader,
+        limits: BatchLimits,
+        ledger: Ledger,
+        observer: Observer,
+        screens: Mapping[str, Screen],
+        device: str,
+        wake: Callable[[], None],
+    ) -> None:
+        self.scheduler = Scheduler(limits, weights)
+        self._weights = weights
+        self._ledger = ledger
+        self._observer = observer
+        self._device = device
+        self._wake = wake
+        self._encode = EncodeStage(observer)
+        self._denoise = DenoiseStage(observer)
+        self._decode = DecodeStage(observer)
+        self._deliver = DeliverStage(ledger, observer, screens)
+        self._launched: deque[_Launched] = deque()
+
+    def turn(self) -> bool:
+        """Do one thing; False if nothing can be done until something changes.
+
+        Raises:
+            DeviceLost: every job has to be ended, and the process.
+        """
+        self._end(self.scheduler.expired())
+        self._weights.collect()
+        plan = None
+        try:
+            plan = self.scheduler.next()
+        except Exception as error:
+            # What the policy stumbles over must not take the others along.
+            logger.exception("the scheduler failed")
+            suspect = self.scheduler.suspect
+            self._end([] if suspect is None else [(suspect, error)])
+            return True
+        if plan is not None:
+            self._run(plan)
+        self._settle()
+        scheduler = self.scheduler
+        self._end(self._weights.bring(scheduler.waiting, scheduler.in_progress, self._wake))
+        self._observer.depth(len(scheduler.waiting), len(scheduler.running))
+        return plan is not None
+
+    def close(self) -> None:
+        """Wait for what is being encoded, and for what is being loaded."""
+        self._deliver.close()
+        self._weights.close()
+
+    def _run(self, plan: Plan) -> None:
+        model = self._weights.model(plan.jobs[0])
+        sets = {state.loras.uses for job in plan.jobs if (state := job.state) and state.loras.uses}
+        launched = _Launched(plan, stopwatch(self._device), monotonic(), len(sets))
+        try:
+            match plan.stage:
+                case Stage.ENCODE:
+                    self._run_encode(model, plan)
+                case Stage.DENOISE:
+                    self._run_denoise(model, plan)
+                case Stage.DECODE:
+                    self._run_decode(model, plan)
+        except PassTooLarge:
+            logger.warning("out of memory with %d rows in a pass, halving it", plan.rows)
+            self._observer.out_of_memory()
+            self.scheduler.overflowed(plan)
+            release()
+            return
+        except DeviceLost:
+            raise
+        except Exception as error:
+            self._end([(job, error) for job in plan.jobs])
+            return
+        launched.stopwatch.stop()
+        self._launched.append(launched)
+
+    def _run_encode(self, model: DiffusionModel, plan: Plan) -> None:
+        adapters: Mapping[str, Adapter] = self._weights.adapters(plan.jobs)
+        self.scheduler.admitted(plan.jobs)
+        for job in self._succeeded(plan, self._encode.run(model, adapters, plan.jobs)):
+            self.scheduler.advanced(job)
+
+    def _run_denoise(self, model: DiffusionModel, plan: Plan) -> None:
+        for job in self._succeeded(plan, self._denoise.run(model, plan)):
+            try:
+                if job.due_progress():
+                    self._report(model, job)
+            except Exception as error:
+                self._end([(job, error)])
+                continue
+            if job.denoising.finished:
+                self._observer.phase(Phase.DENOISE, monotonic() - job.admitted_at)
+            self.scheduler.advanced(job)
+
+    def _run_decode(self, model: DiffusionModel, plan: Plan) -> None:
+        for job, result in self._decode.run(model, plan.jobs):
+            if isinstance(result, BaseException):
+                self._end([(job, result)])
+                continue
+            warnings = job.denoising.warnings
+            self.scheduler.remove([job])
+            job.state = None
+            self._deliver.picture(job, result, warnings)
+
+    def _report(self, model: DiffusionModel, job: Job) -> None:
+        """Report how far a job is, in all its segments."""
+        state = job.denoising
+        unfinished = not state.finished or not job.last_segment
+        preview = model.preview(state) if job.request.wants_previews and unfinished else None
+        step = job.steps_before + state.index
+        total = job.steps_before + state.total + job.steps_ahead
+        self._deliver.progress(job, step, total, preview)
+
+    def _settle(self) -> None:
+        """Account for what the device has done; wait for all but what was launched last."""
+        while self._launched and (len(self._launched) > 1 or self._launched[0].stopwatch.done()):
+            launched = self._launched.popleft()
+            try:
+                seconds = launched.stopwatch.seconds()
+            except RuntimeError as error:
+                raise DeviceLost(str(error)) from error
+            plan = launched.plan
+            self.scheduler.took(plan, seconds)
+            if plan.stage is Stage.DENOISE:
+                self._denoise.measured(plan, launched.lora_sets, launched.started, seconds)
+
+    def _succeeded(self, plan: Plan, failures: Failures) -> list[Job]:
+        """End the jobs that failed; returns the other ones of the plan."""
+        self._end(failures)
+        failed = {job for job, _ in failures}
+        return [job for job in plan.jobs if job not in failed]
+
+    def _end(self, failures: Iterable[tuple[Job, BaseException]]) -> None:
+        """End jobs without their pictures, wherever they are."""
+        reasons = dict(failures)
+        if not reasons:
+            return
+        for error in reasons.values():
+            if is_fatal(error):
+                raise DeviceLost(str(error)) from error
+        self.scheduler.remove(reasons)
+        logged: BaseException | None = None
+        for job, error in reasons.items():
+            job.state = job.handover = None
+            # One traceback for all that one broken pass has failed.
+            self._ledger.fail(job, error, traceback=error is not logged)
+            logged = error

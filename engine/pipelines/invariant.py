@@ -1,0 +1,92 @@
+"""A batch-invariant diffusion model: to the last bit, a picture is the same in any company."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import PIL.Image
+import torch
+
+from engine.cpu.threads import set_threads
+from engine.denoising.state import DenoisingState
+from engine.limits import BatchLimits
+from engine.lora.adapter import Adapter
+from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
+from engine.thread_pool import started_pool
+
+
+class BatchInvariant:
+    """Implements ``DiffusionModel`` around another one.
+
+    Kernels round otherwise for another number of rows. So a pass is cut into blocks, all of one
+    number of rows: only the last one has padding. Prompts and pictures are encoded and decoded one
+    by one.
+
+    Args:
+        model: does the work; at most ``parallel`` of its ``forward`` run at the same time.
+        limits: have the rows of a block.
+        parallel: blocks at a time, on a CPU with one thread each; 1 leaves the threads as they are.
+    """
+
+    def __init__(self, model: DiffusionModel, limits: BatchLimits, *, parallel: int = 1) -> None:
+        self._model = model
+        self._limits = limits
+        self._parallel = parallel
+        self._pool: ThreadPoolExecutor | None = None
+        if parallel > 1:
+            self._pool = started_pool(parallel, "engine-block")
+
+    @property
+    def latent_scale(self) -> int:
+        return self._model.latent_scale
+
+    def load_adapter(self, folder: Path) -> Adapter:
+        return self._model.load_adapter(folder)
+
+    def prepare(
+        self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+    ) -> list[DenoisingState]:
+        return [state for each in wanted for state in self._model.prepare([each], adapters)]
+
+    def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
+        pixels = states[0].latents[0, 0].numel() * self.latent_scale**2
+        rows = self._limits.block_rows(pixels)
+        blocks = list(_blocks(states, rows))
+        if self._pool is None:
+            done = [self._model.forward(block, rows) for block in blocks]
+        else:
+            done = list(self._pool.map(self._block, blocks, [rows] * len(blocks)))
+        predictions = {
+            id(state): prediction
+            for block, results in zip(blocks, done, strict=True)
+            for state, prediction in zip(block, results, strict=True)
+        }
+        return [predictions[id(state)] for state in states]
+
+    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
+        return [picture for state in states for picture in self._model.decode([state])]
+
+    def preview(self, state: DenoisingState) -> PIL.Image.Image:
+        return self._model.preview(state)
+
+    def _block(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
+        # Both are a matter of the thread.
+        set_threads(1)
+        with torch.inference_mode():
+            return self._model.forward(states, rows)
+
+
+def _blocks(states: Iterable[DenoisingState], rows: int) -> Iterable[list[DenoisingState]]:
+    """Fill blocks, the jobs with two rows first: none of the even number of rows stays free."""
+    block: list[DenoisingState] = []
+    used = 0
+    for state in sorted(states, key=lambda each: -each.rows):
+        if used + state.rows > rows:
+            yield block
+            block, used = [], 0
+        block.append(state)
+        used += state.rows
+    if block:
+        yield block

@@ -1,0 +1,130 @@
+"""The table of architectures: all that is known of a model before its files are looked at.
+
+Nothing heavy is imported, so that every process can read it. Classes of diffusers stand here by
+name; ``models.loading`` looks them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, get_args
+
+Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
+Prediction: TypeAlias = Literal["diffusion", "flow"]
+SchedulerName: TypeAlias = Literal[
+    "ddim",
+    "euler",
+    "euler_a",
+    "dpmpp_2m",
+    "dpmpp_2m_karras",
+    "unipc",
+    "pndm",
+    "lcm",
+    "heun",
+]
+
+SCHEDULERS: Final[tuple[SchedulerName, ...]] = get_args(SchedulerName)
+# diffusers' LCMScheduler picks its steps from the 50 of the distillation.
+SCHEDULER_MAX_STEPS: Final[Mapping[str, int]] = MappingProxyType({"lcm": 50})
+# The same name is another class for each: diffusers has flow-matching forms of Euler and Heun.
+_SCHEDULERS_OF: Final[Mapping[Prediction, tuple[SchedulerName, ...]]] = MappingProxyType(
+    {"diffusion": SCHEDULERS, "flow": ("euler", "heun")}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The facts that all models of a family have in common.
+
+    Attributes:
+        name: the family, as catalogs spell it.
+        served: whether the engine has a pipeline for it.
+        pipelines: the diffusers classes for txt2img, img2img and inpaint. They are made of the
+            same components, so a folder may name any of them.
+        refiner: whether a model without txt2img is a refiner, which has the img2img class: it is
+            conditioned on an aesthetic score, which the class for txt2img does not know.
+        prediction: what the denoiser predicts: the noise of a diffusion process (or its velocity),
+            or the direction of a flow.
+        vae_scale: pixels, along one side, for each latent.
+        patch: latents, along one side, that the denoiser takes for one token.
+        latent_channels: of the VAE.
+        lora_components: the components that LoRAs may change, as diffusers names them.
+        text_layer: regular expression for the end of the name of a layer that takes text as wide
+            as the text encoders give it, in the naming of diffusers or of kohya's scripts.
+    """
+
+    name: Family
+    served: bool
+    pipelines: tuple[str, str, str]
+    refiner: bool = False
+    prediction: Prediction = "diffusion"
+    vae_scale: int = 8
+    patch: int = 1
+    latent_channels: int = 4
+    lora_components: frozenset[str]
+    text_layer: str
+
+    @property
+    def multiple_of(self) -> int:
+        """Pixels that width and height must divide by."""
+        return self.vae_scale * self.patch
+
+    @property
+    def schedulers(self) -> tuple[SchedulerName, ...]:
+        """The names that requests for these models may have in ``scheduler``."""
+        return _SCHEDULERS_OF[self.prediction]
+
+    def pipeline(self, tasks: Collection[str]) -> str:
+        """The diffusers class that loads a model with these tasks."""
+        txt2img, img2img, _ = self.pipelines
+        return img2img if self.refiner and "txt2img" not in tasks else txt2img
+
+
+def _of(prefix: str) -> tuple[str, str, str]:
+    return (f"{prefix}Pipeline", f"{prefix}Img2ImgPipeline", f"{prefix}InpaintPipeline")
+
+
+_UNET_TEXT_LAYER = r"attn2[._](?:processor\.)?to_k"
+
+ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
+    {
+        architecture.name: architecture
+        for architecture in (
+            Architecture(
+                name="sd1",
+                served=True,
+                pipelines=_of("StableDiffusion"),
+                lora_components=frozenset({"unet", "text_encoder"}),
+                text_layer=_UNET_TEXT_LAYER,
+            ),
+            Architecture(
+                name="sd2",
+                served=True,
+                pipelines=_of("StableDiffusion"),
+                lora_components=frozenset({"unet", "text_encoder"}),
+                text_layer=_UNET_TEXT_LAYER,
+            ),
+            Architecture(
+                name="sdxl",
+                served=False,
+                pipelines=_of("StableDiffusionXL"),
+                refiner=True,
+                lora_components=frozenset({"unet", "text_encoder", "text_encoder_2"}),
+                text_layer=_UNET_TEXT_LAYER,
+            ),
+            Architecture(
+                name="sd3",
+                served=False,
+                pipelines=_of("StableDiffusion3"),
+                prediction="flow",
+                patch=2,
+                latent_channels=16,
+                lora_components=frozenset({"transformer", "text_encoder", "text_encoder_2"}),
+                # Its attention takes the text after this layer, in the transformer's own width.
+                text_layer="context_embedder",
+            ),
+        )
+    }
+)

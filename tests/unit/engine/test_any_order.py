@@ -1,0 +1,196 @@
+"""Whatever happens in whatever order: each job ends once, and the engine is empty afterwards."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from contract.errors import RequestError
+from contract.events import Event, Failed, Image, ends
+from contract.request import GenerationRequest, Segment
+from engine.device import is_fatal
+from engine.ledger import Ledger
+from engine.limits import BatchLimits
+from engine.loop import DeviceLost, EngineLoop
+from engine.pipelines.base import DiffusionModel
+from engine.submission import Submission
+from engine.weights.cache import Source, WeightCache
+from engine.weights.loader import WeightLoader
+from tests.conftest import make_request
+from tests.unit.engine.conftest import Recorder
+from tests.unit.engine.toy import Toy
+
+MODELS = ("a", "b")
+FAULTS = (
+    RuntimeError("a pass is broken"),
+    torch.OutOfMemoryError("does not fit"),
+    ValueError("a value is wrong"),
+)
+
+
+class Interleaving(RuleBasedStateMachine):
+    """The loop under any interleaving; memory holds one of two models at a time."""
+
+    @initialize()
+    def start(self) -> None:
+        self.recorder = Recorder()
+        self.models = {name: Toy() for name in MODELS}
+        self.unloadable: set[str] = set()
+        self.cache: WeightCache[DiffusionModel] = WeightCache(
+            {name: Source(lambda name=name: self.load(name), 4) for name in MODELS}, budget=4
+        )
+        self.ledger = Ledger(24, self.recorder)
+        self.loop = EngineLoop(
+            WeightLoader(self.cache, None),
+            BatchLimits(rows=5),
+            self.ledger,
+            self.recorder,
+            {},
+            "cpu",
+            lambda: None,
+        )
+        self.submissions: list[Submission] = []
+        self.events: list[list[Event]] = []
+
+    def load(self, name: str) -> DiffusionModel:
+        if name in self.unloadable:
+            self.unloadable.discard(name)
+            raise OSError("the disk is gone")
+        return self.models[name]
+
+    @rule(
+        model=st.sampled_from(MODELS),
+        steps=st.integers(1, 3),
+        pictures=st.integers(1, 3),
+        guidance_scale=st.sampled_from([1.0, 3.0, 3e38]),
+        tenant=st.sampled_from(["", "other"]),
+        width=st.sampled_from([64, 128]),
+        prompt=st.sampled_from(["a cat", "a cat", "unpreparable"]),
+        cut=st.sampled_from([None, None, 0.5, 0.01]),
+    )
+    def submit(
+        self,
+        model: str,
+        steps: int,
+        pictures: int,
+        guidance_scale: float,
+        tenant: str,
+        width: int,
+        prompt: str,
+        cut: float | None,
+    ) -> None:
+        request: GenerationRequest = make_request(
+            model=model,
+            prompt=prompt,
+            num_inference_steps=steps,
+            num_images=pictures,
+            guidance_scale=guidance_scale,
+            tenant=tenant,
+            width=width,
+        )
+        if cut is not None:
+            other = MODELS[1 - MODELS.index(model)]
+            segments = (Segment(model, 0, cut), Segment(other, cut, 1))
+            request = replace(request, segments=segments)
+        events: list[Event] = []
+        submission = Submission(request, events.append)
+        try:
+            self.ledger.admit(submission)
+        except RequestError:
+            return
+        self.submissions.append(submission)
+        self.events.append(events)
+        self.loop.scheduler.add(submission.jobs)
+
+    @rule(number=st.integers(0, 50))
+    def cancel(self, number: int) -> None:
+        if self.submissions:
+            self.submissions[number % len(self.submissions)].cancel()
+
+    @rule(number=st.integers(0, 50))
+    def deadline_passes(self, number: int) -> None:
+        if self.submissions:
+            for job in self.submissions[number % len(self.submissions)].jobs:
+                job.submitted_at -= 1_000
+
+    @rule(model=st.sampled_from(MODELS), fault=st.sampled_from(FAULTS))
+    def the_next_pass_fails(self, model: str, fault: Exception) -> None:
+        self.models[model].fault = fault
+
+    @rule(model=st.sampled_from(MODELS))
+    def the_next_load_fails(self, model: str) -> None:
+        self.unloadable.add(model)
+
+    @rule(turns=st.integers(1, 8))
+    def turn(self, turns: int) -> None:
+        with torch.inference_mode():
+            for _ in range(turns):
+                if not self.loop.turn():
+                    time.sleep(0.001)  # a load is in progress
+
+    @invariant()
+    def waiting_jobs_hold_nothing(self) -> None:
+        if hasattr(self, "loop"):
+            assert all(job.state is None for job in self.loop.scheduler.waiting)
+            assert all(job.state is not None for job in self.loop.scheduler.in_progress)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "loop"):
+            return
+        for model in self.models.values():
+            model.fault = None
+        give_up = time.monotonic() + 30
+        while self.loop.scheduler.jobs:
+            assert time.monotonic() < give_up, "jobs are left"
+            self.turn(1)
+        self.loop.close()
+        assert self.ledger.unfinished == 0
+        assert self.loop.scheduler.in_progress == []
+        jobs = [job for submission in self.submissions for job in submission.jobs]
+        assert sum(self.recorder.outcomes.values()) == len(jobs), "a job ended twice, or never"
+        assert all(job.state is None and job.handover is None for job in jobs)
+        for submission, events in zip(self.submissions, self.events, strict=True):
+            assert [ends(event) for event in events[:-1]] == [False] * (len(events) - 1)
+            assert ends(events[-1])
+            if isinstance(events[-1], Image):
+                indices = Counter(event.index for event in events if isinstance(event, Image))
+                assert indices == Counter(range(len(submission.jobs)))
+            else:
+                assert isinstance(events[-1], Failed)
+        assert sum(self.recorder.row_outcomes.values()) == sum(
+            done.rows for done in self.recorder.passes
+        ), "rows without an outcome"
+
+
+def test_any_order(caplog: pytest.LogCaptureFixture) -> None:
+    # Thousands of tracebacks of faults that are meant to be there.
+    caplog.set_level(logging.CRITICAL)
+    run_state_machine_as_test(
+        Interleaving,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_a_lost_device_is_told_from_other_faults() -> None:
+    assert not any(is_fatal(fault) for fault in FAULTS)
+    assert is_fatal(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert issubclass(DeviceLost, Exception)
