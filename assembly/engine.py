@@ -27,7 +27,7 @@ from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
 from engine.pipelines.inductor_unet import PassShape
 from engine.pipelines.invariant import BatchInvariant
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.screening.appearance import Blank, Grayscale
 from engine.screening.nudity import Nudity
 from engine.screening.screen import Check, Screen
@@ -144,7 +144,7 @@ def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> Diffus
     )
     # OpenVINO has threads of its own, and one pass at a time.
     blocks = threads if settings.invariant and on_cpu and settings.compile != "openvino" else 1
-    model = load_family(
+    model = load_model(
         entry,
         placement,
         vae_pixels=settings.vae_pixels,

@@ -29,7 +29,7 @@ from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.cpu.tuned import CpuTuned
 from engine.engine import Engine
 from engine.pipelines.base import DiffusionModel
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.screening.appearance import Blank, Grayscale, colourfulness, contrast
 from engine.screening.nudity import Nudity
 from engine.screening.screen import Check, Screen
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--only-cost", action="store_true", help="leave the pictures out")
     arguments = parser.parse_args()
     print(machine.describe())
-    family = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
+    family = load_model(load_catalog().get("embedded"), Placement("cpu", "fp32"))
     nudity = Nudity(Settings().nsfw_labels, Settings().nsfw_threshold)
     print()
     report_cost(family, nudity, arguments.rounds)

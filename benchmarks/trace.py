@@ -30,7 +30,7 @@ from contract.observer import NullObserver, Pass
 from contract.request import GenerationRequest
 from engine.engine import Engine
 from engine.limits import BatchLimits
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.submission import Submission
 from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
@@ -200,7 +200,7 @@ class Narrator(NullObserver):
 def run(scenes: Sequence[Scene]) -> list[Pass]:
     """Let the engine play the story; its passes in order."""
     placement = place("cpu", "fp32")
-    family = load_family(load_catalog(None).get("embedded"), placement)
+    family = load_model(load_catalog(None).get("embedded"), placement)
     narrator = Narrator(scenes)
     engine = Engine(
         WeightCache.preloaded({"embedded": family}),

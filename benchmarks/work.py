@@ -104,12 +104,12 @@ class Metrics:
     def _read(self) -> Work:
         with urlopen(f"{self._url}/metrics", timeout=30) as answer:  # noqa: S310
             text = answer.read().decode("utf-8")
-        fates: Counter[str] = Counter()
+        outcomes: Counter[str] = Counter()
         below: Counter[float] = Counter()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == "sd_row_steps_total":
-                    fates[sample.labels["fate"]] += int(sample.value)
+                    outcomes[sample.labels["outcome"]] += int(sample.value)
                 elif sample.name == "sd_step_batch_size_bucket":
                     below[float(sample.labels["le"])] += int(sample.value)
         passes: Counter[int] = Counter()
@@ -117,4 +117,4 @@ class Metrics:
         for bound in SIZES:
             passes[bound] = below[bound] - smaller
             smaller = below[bound]
-        return Work(fates.total(), fates["padding"], fates["wasted"], +passes)
+        return Work(outcomes.total(), outcomes["padding"], outcomes["wasted"], +passes)

@@ -17,7 +17,7 @@ from models.store import resolve
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def load_family(
+def load_model(
     entry: ModelEntry,
     placement: Placement,
     *,
@@ -45,7 +45,7 @@ def load_family(
         device=placement.device,
     )
     try:
-        family = StableDiffusion(
+        model = StableDiffusion(
             pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler
         )
     except ValueError as error:
@@ -53,11 +53,11 @@ def load_family(
     # What loading and compiling took for a while, and the UNet that a compiled one has replaced.
     del pipeline
     release()
-    impossible = [task for task in entry.tasks if task not in family.tasks]
+    impossible = [task for task in entry.tasks if task not in model.tasks]
     if impossible:
         raise LoadError(
             f"{entry.name} is in the catalog with the tasks {', '.join(entry.tasks)}, but its "
             f"denoiser cannot do {', '.join(impossible)}: set its tasks to "
-            f"[{', '.join(sorted(family.tasks))}]."
+            f"[{', '.join(sorted(model.tasks))}]."
         )
-    return family
+    return model

@@ -14,7 +14,7 @@ from engine.limits import BUCKETS, BatchLimits
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
 from engine.pipelines.inductor_unet import PassShape
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.weights.cache import WeightCache
 from engine.weights.probe import affordable_pixels
 from models.catalog import load_catalog
@@ -31,7 +31,7 @@ pytestmark = [
 
 def load(precision: str, **options: object) -> DiffusionModel:
     entry = load_catalog().get("embedded")
-    return load_family(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
+    return load_model(entry, Placement("cuda", precision), **options)  # type: ignore[arg-type]
 
 
 def pictures(model: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
@@ -47,7 +47,7 @@ def pictures(model: DiffusionModel, limits: BatchLimits) -> list[np.ndarray]:
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2), ("fp16", 12), ("bf16", 40)])
 def test_the_pictures_are_those_of_the_cpu(precision: str, tolerance: int) -> None:
     entry = load_catalog().get("embedded")
-    expected = pictures(load_family(entry, Placement("cpu", "fp32")), BatchLimits())
+    expected = pictures(load_model(entry, Placement("cpu", "fp32")), BatchLimits())
     found = pictures(load(precision), BatchLimits(buckets=BUCKETS))
     for one, other in zip(found, expected, strict=True):
         # Single pixels on edges may differ by more.

@@ -80,10 +80,10 @@ def test_it_is_announced_and_measured(screened: Server) -> None:
     (model,) = screened.client.get("/models").json()["models"]
     assert model["screening"] == {"grayscale": "flag", "blank": "off", "nsfw": "reject"}
     # Of rejected requests some pictures may still be looked at; of answered ones none.
-    found = screened.metric("sd_screening_findings_total", check="grayscale", action="flag")
+    found = screened.metric("sd_screened_images_total", check="grayscale", action="flag")
     assert keep(screened, GRAY).status_code == 200
-    after = screened.metric("sd_screening_findings_total", check="grayscale", action="flag")
+    after = screened.metric("sd_screened_images_total", check="grayscale", action="flag")
     assert after == found + 1
     assert keep(screened, PEACH).status_code == 400
-    assert screened.metric("sd_screening_findings_total", check="nsfw", action="reject") > 0
+    assert screened.metric("sd_screened_images_total", check="nsfw", action="reject") > 0
     assert screened.metric("sd_job_phase_seconds_count", phase="screen") > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assembly.loras import StoredLoras
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from models import registry
 from models.catalog import load_catalog
 from models.finetuned import Provenance
@@ -26,7 +26,7 @@ def test_they_are_what_is_registered_at_that_moment(store: Path, tmp_path: Path)
     assert tag in loras
     assert "clay:other" not in loras
 
-    adapter = loras[tag].load(load_family(catalog.get("embedded"), Placement("cpu", "fp32")))
+    adapter = loras[tag].load(load_model(catalog.get("embedded"), Placement("cpu", "fp32")))
     assert loras[tag].memory == adapter.memory == 2 * StoredLoras("bf16")[tag].memory
 
     registry.remove("clay")

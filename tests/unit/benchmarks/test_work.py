@@ -13,10 +13,10 @@ from benchmarks.work import Ledger, Metrics
 
 METRICS = """\
 # TYPE sd_row_steps counter
-sd_row_steps_total{{fate="useful"}} {useful}
-sd_row_steps_total{{fate="lost"}} 4.0
-sd_row_steps_total{{fate="wasted"}} 6.0
-sd_row_steps_total{{fate="padding"}} {padding}
+sd_row_steps_total{{outcome="useful"}} {useful}
+sd_row_steps_total{{outcome="abandoned"}} 4.0
+sd_row_steps_total{{outcome="wasted"}} 6.0
+sd_row_steps_total{{outcome="padding"}} {padding}
 # TYPE sd_step_batch_size histogram
 sd_step_batch_size_bucket{{le="1.0"}} {ones}
 sd_step_batch_size_bucket{{le="2.0"}} {ones}

@@ -14,7 +14,7 @@ import json, resource
 from pathlib import Path
 import torch
 from engine.engine import Engine
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.weights.memory import release
 from models.placement import Placement
 from engine.weights.cache import WeightCache
@@ -33,7 +33,7 @@ def requests():
     ]
 
 torch.set_num_threads(1)
-model = load_family(load_catalog().get("embedded"), Placement("cpu", "fp32"))
+model = load_model(load_catalog().get("embedded"), Placement("cpu", "fp32"))
 recorder = Recorder()
 engine = Engine(
     WeightCache.preloaded({"embedded": CpuTuned(model, ThreadTuner([ThreadPlan(1)]))}),

@@ -22,7 +22,7 @@ from engine.denoising.noise_schedule import NoiseSchedule
 from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.pipelines.autoencoder import Autoencoder, Picture
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.pipelines.prompts import MAX_CHUNKS
 from engine.pipelines.stable_diffusion import StableDiffusion
 from models.errors import LoadError
@@ -217,8 +217,8 @@ def test_tasks_that_the_denoiser_cannot_do_are_refused_at_loading(tmp_path: Path
     source = {"type": "directory", "path": str(tmp_path)}
     cpu = Placement("cpu", "fp32")
     with pytest.raises(LoadError, match=r"cannot do txt2img, img2img: set its tasks to \[inpaint"):
-        load_family(make_entry(source=source), cpu)
-    model = load_family(make_entry(source=source, tasks=["inpaint"]), cpu)
+        load_model(make_entry(source=source), cpu)
+    model = load_model(make_entry(source=source, tasks=["inpaint"]), cpu)
     assert isinstance(model, StableDiffusion)
     assert model.tasks == {"inpaint"}
 
@@ -230,7 +230,7 @@ def test_an_unusable_denoiser_is_refused_at_loading(tmp_path: Path) -> None:
     pipeline.save_pretrained(folder)
     entry = make_entry(source={"type": "directory", "path": str(folder)})
     with pytest.raises(LoadError, match="tiny cannot be served: UNets of 8 input channels"):
-        load_family(entry, Placement("cpu", "fp32"))
+        load_model(entry, Placement("cpu", "fp32"))
     shutil.rmtree(folder)
 
 
@@ -355,6 +355,6 @@ def test_a_unet_that_another_has_replaced_is_let_go(tmp_path: Path) -> None:
         originals.append(weakref.ref(unet))
         return SimpleNamespace(config=unet.config, dtype=unet.dtype, device=unet.device)
 
-    model = load_family(entry, Placement("cpu", "fp32"), compiler=compiler)
+    model = load_model(entry, Placement("cpu", "fp32"), compiler=compiler)
     assert model is not None
     assert [original() for original in originals] == [None], "there are still two UNets"

@@ -11,7 +11,7 @@ import pytest
 
 from contract.errors import ErrorCode
 from engine.engine import Engine
-from engine.pipelines.load import load_family
+from engine.pipelines.load import load_model
 from engine.weights.cache import Source, WeightCache
 from models.catalog import load_catalog
 from models.errors import NotEnoughMemory
@@ -113,7 +113,7 @@ def two_models(recorder: Recorder) -> tuple[WeightCache[Any], list[weakref.ref[A
     copies: list[weakref.ref[Any]] = []
 
     def load() -> Any:
-        model = load_family(entry, Placement("cpu", "fp32"))
+        model = load_model(entry, Placement("cpu", "fp32"))
         copies.append(weakref.ref(model))
         return model
 
@@ -155,7 +155,7 @@ def test_a_model_that_cannot_be_loaded_fails_those_who_want_it_only(
     entry = load_catalog().get("embedded")
     models = WeightCache(
         {
-            "embedded": Source(lambda: load_family(entry, Placement("cpu", "fp32")), 4),
+            "embedded": Source(lambda: load_model(entry, Placement("cpu", "fp32")), 4),
             "broken": Source(broken, 4),
         },
         budget=4,
@@ -180,7 +180,7 @@ def test_a_job_that_waits_for_a_model_can_be_cancelled_and_overdue() -> None:
 
     def slow() -> Any:
         assert go_on.wait(60)
-        return load_family(entry, Placement("cpu", "fp32"))
+        return load_model(entry, Placement("cpu", "fp32"))
 
     engine = Engine(WeightCache({"embedded": Source(slow)}))
     cancelled = Client(engine, make_request())
