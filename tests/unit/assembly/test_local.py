@@ -43,7 +43,7 @@ def test_it_generates_with_loras_that_come_until_it_is_closed(store: Path, tmp_p
         assert isinstance(plain, Image)
 
         tag = registry.register("clay", "lora", folder, provenance, load_catalog()).tag
-        assert not list(backend.loras)
+        assert not backend.loras
         await backend.refresh()
         assert [lora.tag for lora in backend.loras] == [tag]
         own = (await events(backend, num_inference_steps=2, loras=(LoraUse(tag),)))[-1]
