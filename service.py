@@ -1,78 +1,53 @@
-"""The composition root. Start it with ``bentoml serve service:svc``."""
+"""The composition root of the BentoML host. Start it with ``bentoml serve service:svc``."""
 
 from __future__ import annotations
 
-from functools import partial
-
 import bentoml
 
-from api.app import create_app, middleware
-from api.classifier import BoundedClassifier
-from api.drain import Drain
-from api.pictures import Pictures
-from api.protocols.base import Protocols
-from api.protocols.native.protocol import NativeProtocol
 from assembly import logs, startup
-from assembly.served_models import served_loras, served_model
+from assembly.composition import compose
+from assembly.shutdown import Shutdown
+from assembly.site import build_site
 from runners.backend import RunnerBackend
 from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
-from serving.descriptors import ReadyResponse, RequestBody, RequestQuery
+from serving.descriptors import input_of, output_of
 from serving.fallback import FallbackRouter
-from serving.shutdown import Shutdown
 from settings import Settings
 
 with startup.explained():
     settings = Settings()
     logs.configure(settings)
-    catalog = startup.load_models(settings)
-    entries = tuple(catalog.get(name) for name in settings.models)
-    placement = startup.placement(settings, entries)
-    wildcards = startup.load_wildcards(settings)
-    vit = startup.find_classifier(settings)
+    composition = compose(settings)
 
-runner = build_runner(settings, entries, placement)
-backend = RunnerBackend(
-    runner,
-    [served_model(entry, placement, settings) for entry in entries],
-    partial(served_loras, placement),
-)
+runner = build_runner(settings, composition.entries, composition.placement)
 runners = [runner]
 classifier = None
-if vit is not None:
-    classifier_runner = build_classifier_runner(vit)
+if composition.vit is not None:
+    classifier_runner = build_classifier_runner(composition.vit)
     runners.append(classifier_runner)
-    classifier = BoundedClassifier(
-        RunnerClassifier(classifier_runner, vit, settings.deadline), settings
-    )
+    classifier = RunnerClassifier(classifier_runner, composition.vit, settings.deadline)
 
-native = NativeProtocol(Pictures(backend, settings, wildcards), settings, classifier)
-protocols = Protocols([native])
-drain = Drain()
-site = create_app(protocols, swagger_assets="./static_content")
+backend = RunnerBackend(runner, composition.models, composition.loras)
+site = build_site(composition, backend, classifier)
 
 svc = bentoml.legacy.Service("stable_diffusion", runners=runners)
-for layer in middleware(settings, drain, protocols):
+for layer in site.middleware:
     svc.add_asgi_middleware(layer.cls, **layer.kwargs)
-svc.add_asgi_middleware(FallbackRouter, site=site)
-svc.mount_asgi_app(site)
+svc.add_asgi_middleware(FallbackRouter, site=site.app)
+svc.mount_asgi_app(site.app)
 
-for endpoint in protocols.endpoints:
-    if "POST" not in endpoint.methods:
-        continue
-    body = (
-        RequestQuery()
-        if endpoint.request_body is None
-        else RequestBody(endpoint.request_body, protocols.schemas)
-    )
-    svc.api(
-        input=body,
-        output=ReadyResponse(endpoint.responses[200]),
-        route=endpoint.path.removeprefix("/"),
-    )(endpoint.handler)
+for endpoint in site.protocols.endpoints:
+    # BentoML's own endpoints are POST; other methods are routes of the mounted site.
+    if "POST" in endpoint.methods:
+        svc.api(
+            input=input_of(endpoint, site.protocols.schemas),
+            output=output_of(endpoint),
+            route=endpoint.path.removeprefix("/"),
+        )(endpoint.handler)
 
 
 @svc.on_startup
 async def take_over_signals(_: bentoml.Context) -> None:
-    """Finish the work in flight before going down."""
-    Shutdown(drain, settings.drain).install()
+    """Finish the work in flight before the process ends."""
+    Shutdown(site.close, settings.drain).install()

@@ -69,7 +69,14 @@ class Backend(Protocol):
 
     @property
     def loras(self) -> Sequence[ServedLora]:
-        """The LoRAs that there are at this moment."""
+        """The LoRAs as of the last ``refresh``."""
+        ...
+
+    async def refresh(self) -> None:
+        """Look for LoRAs that other processes have added or removed, without blocking the loop.
+
+        To be awaited before a request is validated: one may be registered a moment before.
+        """
         ...
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:

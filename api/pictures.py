@@ -45,6 +45,9 @@ class Pictures:
 
     async def request(self, parameters: GenerationParameters) -> GenerationRequest:
         """Validate parameters, in a thread where that takes its time. Raises ``RequestError``."""
+        if parameters.loras or parameters.model not in {None, *self.served.names}:
+            # Other requests need not wait for a look at the store.
+            await self.served.refresh()
         name = request_id.current.get()
         if parameters.init_image is None and not parameters.expand_prompt:
             return self._validation.request(parameters, name)

@@ -74,8 +74,17 @@ class ServedModels:
         """The models that were loaded at the start; the first is the default."""
         return self._backend.models
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the models that were loaded at the start."""
+        return [model.name for model in self.models]
+
+    async def refresh(self) -> None:
+        """Have the next ``snapshot`` know what has been added or removed until now."""
+        await self._backend.refresh()
+
     def snapshot(self) -> ModelSnapshot:
-        """Everything that can be named at this moment; one look at the backend for a request."""
+        """Everything that could be named at the last ``refresh``."""
         models = tuple(self._backend.models)
         names = {model.name for model in models}
         loras = self._backend.loras

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from time import sleep
@@ -13,7 +14,6 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from assembly.loras import StoredLoras
 from assembly.metrics import PrometheusObserver
 from contract.errors import ErrorCode, RequestError
 from contract.observer import Observer, WeightKind
@@ -23,6 +23,7 @@ from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.cpu.tuned import CpuTuned
 from engine.engine import Engine
 from engine.limits import BUCKETS, PIXELS, BatchLimits
+from engine.lora.adapter import Adapter
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.compile import compile_unet
 from engine.pipelines.inductor_unet import PassShape
@@ -49,9 +50,15 @@ DEVICE_LOST = 69
 
 
 def build_engine(
-    settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
+    settings: Settings,
+    entries: tuple[ModelEntry, ...],
+    placement: Placement,
+    stored_loras: Mapping[str, Source[Adapter]],
 ) -> Engine:
     """Load the models that fit, start the engine, and let each of them make a picture.
+
+    Args:
+        stored_loras: what can be applied to the models, by tags; may come and go.
 
     Raises:
         models.errors.ModelError: a model is missing or not loadable.
@@ -76,7 +83,7 @@ def build_engine(
     loras = None
     if settings.offers_loras:
         loras = WeightCache(
-            StoredLoras(placement.precision),
+            stored_loras,
             budget=settings.lora_memory,
             kind=WeightKind.LORA,
             observer=observer,

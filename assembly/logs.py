@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from api import request_id
 from settings import Settings
 
-_OURS = ("api", "engine", "models", "runners", "serving")
+_OURS = ("api", "assembly", "engine", "models", "runners", "serving", "templating")
 # A path or a message may hold a client's bytes: they must not pass for a line of their own.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROL[ord("\n")] = "\n    "

@@ -1,6 +1,6 @@
-"""The engine's measurements in Prometheus' format, for BentoML's ``/metrics``.
+"""The engine's measurements in Prometheus' format, for ``/metrics``.
 
-Built inside the runner process only: prometheus_client decides at its first import whether it
+Imported inside the engine's process only: prometheus_client decides at its first import whether it
 works across processes, and BentoML sets that up after the service module was imported.
 """
 
@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import psutil
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import mark_process_dead
 
 from contract.observer import Pass, Phase, RowOutcome, WeightKind
@@ -132,6 +132,11 @@ class PrometheusObserver:
 
     def finished(self, outcome: str) -> None:
         self._jobs.labels(outcome).inc()
+
+
+def exposition() -> tuple[bytes, str]:
+    """The measurements of this process in Prometheus' text format, and its media type."""
+    return generate_latest(), CONTENT_TYPE_LATEST
 
 
 def _forget_dead_workers() -> None:

@@ -19,4 +19,4 @@ def build() -> Engine:
     """The engine as the service builds it with the settings of the environment."""
     settings = Settings()
     entry = load_catalog(None).get("embedded")
-    return build_engine(settings, (entry,), place(settings.device, settings.precision))
+    return build_engine(settings, (entry,), place(settings.device, settings.precision), {})

@@ -1,6 +1,5 @@
-"""What a request's jobs report while they run, and the line format in which that crosses processes.
+"""The events of a request: what its jobs report while they run.
 
-On the wire an event is one line of ASCII JSON: ``{"event": "progress", "step": 3, "total": 20}``.
 A stream ends with the last of the request's ``Image`` events, which come in any order, or with one
 ``Failed``, which ends the other pictures of the request too. ``index`` says which picture an event
 is about, 0 for the first.
@@ -8,10 +7,7 @@ is about, 0 for the first.
 
 from __future__ import annotations
 
-import base64
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from contract.errors import ErrorCode, RequestError
 
@@ -80,40 +76,3 @@ Event = Queued | Progress | Image | Failed
 def ends(event: Event) -> bool:
     """Whether nothing follows this event in its stream."""
     return event.last if isinstance(event, Image) else isinstance(event, Failed)
-
-
-_NAMES: dict[type[Event], str] = {
-    Queued: "queued",
-    Progress: "progress",
-    Image: "image",
-    Failed: "error",
-}
-_TYPES = {name: kind for kind, name in _NAMES.items()}
-_BINARY = {"data", "preview"}
-
-
-def to_line(event: Event) -> str:
-    """Serialise an event as one newline-terminated line of ASCII JSON."""
-    fields: dict[str, Any] = asdict(event)
-    for name in _BINARY & fields.keys():
-        if fields[name] is not None:
-            fields[name] = base64.b64encode(fields[name]).decode("ascii")
-    return json.dumps({"event": _NAMES[type(event)], **fields}) + "\n"
-
-
-def from_line(line: str) -> Event:
-    """Parse what ``to_line`` wrote. Raises ``ValueError`` for anything else."""
-    fields = json.loads(line)
-    try:
-        kind = _TYPES[fields.pop("event")]
-        for name in _BINARY & fields.keys():
-            if fields[name] is not None:
-                fields[name] = base64.b64decode(fields[name], validate=True)
-        if kind is Image:
-            for name in ("warnings", "screening"):
-                fields[name] = tuple(fields[name])
-        elif kind is Failed:
-            fields["code"] = ErrorCode(fields["code"])
-        return kind(**fields)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"not an event: {line[:80]!r}") from error

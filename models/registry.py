@@ -10,20 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
 from filelock import FileLock
-from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from models.catalog import (
     BentoSource,
@@ -37,7 +32,6 @@ from models.errors import LoadError, ModelError, UnknownModel
 from models.finetuned import AUTO, FineTuned, Kind, Provenance
 from models.lora import LORA_FILE, check_lora
 from models.store import (
-    DESCRIPTION,
     add,
     find,
     folder_size,
@@ -48,28 +42,12 @@ from models.store import (
     store_name,
     variant_for,
 )
+from models.versions import metadata, read_version, registered, version_folders
 from models.weights import check_folder, components, read_index, text_channels
 
 logger = logging.getLogger(__name__)
 
-_MARK: Final = "fine_tuned"
 _DIGITS: Final = 12
-
-
-class _Marked(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Kind
-    provenance: Provenance
-
-
-class _Metadata(BaseModel):
-    fine_tuned: _Marked
-
-
-class _Description(BaseModel):
-    creation_time: AwareDatetime
-    metadata: _Metadata
 
 
 def register(
@@ -90,7 +68,7 @@ def register(
     _check(kind, folder, catalog.get(provenance.base))
     version = content_hash(folder)
     with _locked():
-        if any(_read(path) is None for path in _folders(store_folder() / name)):
+        if any(read_version(path) is None for path in version_folders(store_folder() / name)):
             raise ModelError(
                 f"The model store has a '{name}' that is no fine-tuned model, or a broken one; "
                 f"choose another name, or delete it: bentoml models delete {name}"
@@ -98,7 +76,7 @@ def register(
         staging = Path(tempfile.mkdtemp(dir=staging_root())) / version
         try:
             shutil.move(folder, staging)
-            stored = add(name, version, staging, _metadata(kind, provenance))
+            stored = add(name, version, staging, metadata(kind, provenance))
         finally:
             shutil.rmtree(staging.parent)
     return get(stored.tag)
@@ -123,19 +101,22 @@ def finetuned() -> tuple[FineTuned, ...]:
 
     Looks at the store each time, and reads only what has changed there.
     """
-    found = []
-    for folder in _folders(store_folder()):
-        versions = [one for path in _folders(folder) if (one := _read(path)) is not None]
-        if versions:
-            found.append(max(versions, key=lambda one: (one.registered, one.model.tag)).model)
-    return tuple(found)
+    return tuple(
+        max(versions, key=lambda one: (one.registered, one.model.tag)).model
+        for versions in registered()
+    )
+
+
+def finetuned_versions() -> tuple[FineTuned, ...]:
+    """Every version of every fine-tuned model: what was accepted with an older one still runs."""
+    return tuple(one.model for versions in registered() for one in versions)
 
 
 def get(tag: str) -> FineTuned:
     """The fine-tuned model ``name:version``. Raises ``UnknownModel``."""
     name, _, version = tag.partition(":")
-    versions = {Path(path).name: path for path in _folders(store_folder() / name)}
-    found = _read(versions[version]) if version in versions else None
+    versions = {Path(path).name: path for path in version_folders(store_folder() / name)}
+    found = read_version(versions[version]) if version in versions else None
     if found is None:
         raise UnknownModel(tag, (one.tag for one in finetuned()))
     return found.model
@@ -243,59 +224,3 @@ def _locked() -> Iterator[None]:
     """One at a time changes what is registered, among all processes."""
     with FileLock(staging_root() / "registry.lock"):
         yield
-
-
-def _folders(folder: str | Path) -> list[str]:
-    # Not pathlib, which takes ten times as long, and this is part of every request.
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries if entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-@dataclass(frozen=True, slots=True)
-class _Version:
-    model: FineTuned
-    registered: datetime
-
-
-def _metadata(kind: Kind, provenance: Provenance) -> Mapping[str, Any]:
-    mark = _Marked(kind=kind, provenance=provenance)
-    return {_MARK: mark.model_dump(mode="json", exclude_none=True)}
-
-
-def _read(folder: str) -> _Version | None:
-    """What a version's folder holds; None if that is not a fine-tuned model, or no longer."""
-    file = f"{folder}/{DESCRIPTION}"
-    try:
-        status = Path(file).stat()
-        return _parse(file, status.st_ino, status.st_mtime_ns)
-    except OSError:
-        return None
-
-
-@lru_cache(maxsize=4096)
-def _parse(name: str, inode: int, modified: int) -> _Version | None:
-    """Read a description, once for each time it is written (which both numbers tell)."""
-    file = Path(name)
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if _MARK not in document["metadata"]:
-            return None
-        description = _Description.model_validate(document)
-        size = sum(path.stat().st_size for path in file.parent.rglob("*.safetensors"))
-    except (ValueError, LookupError, TypeError, yaml.YAMLError) as error:
-        logger.warning("%s is left out, as its description is broken: %s", file.parent, error)
-        return None
-    name, version = file.parts[-3:-1]
-    marked = description.metadata.fine_tuned
-    model = FineTuned(
-        name=name,
-        kind=marked.kind,
-        tag=f"{name}:{version}",
-        path=file.parent,
-        size=size,
-        provenance=marked.provenance,
-    )
-    return _Version(model, description.creation_time)

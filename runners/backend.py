@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Any
@@ -13,9 +13,11 @@ import aiohttp
 from bentoml.exceptions import BentoMLException
 
 from api.backend import ServedLora, ServedModel
+from assembly.snapshot import Snapshot
 from contract.errors import ErrorCode
-from contract.events import Event, Failed, ends, from_line
+from contract.events import Event, Failed, ends
 from contract.request import GenerationRequest
+from runners.wire import from_line
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +31,14 @@ class RunnerBackend:
     Args:
         runner: the handle.
         models: what the runner was started with.
-        loras: looks at the LoRAs that there are.
+        loras: those of the store.
     """
 
     def __init__(
         self,
         runner: Any,
         models: Sequence[ServedModel],
-        loras: Callable[[], Sequence[ServedLora]],
+        loras: Snapshot[Sequence[ServedLora]],
     ) -> None:
         self._runner = runner
         self._models = tuple(models)
@@ -48,7 +50,10 @@ class RunnerBackend:
 
     @property
     def loras(self) -> Sequence[ServedLora]:
-        return self._loras()
+        return self._loras.value
+
+    async def refresh(self) -> None:
+        await self._loras.refresh()
 
     async def ready(self) -> bool:
         return bool(await self._runner.runner_handle_is_ready())
@@ -69,7 +74,7 @@ class RunnerBackend:
             # A request waits in the socket's backlog while the runner starts again.
             yield Failed(
                 ErrorCode.DEADLINE_EXCEEDED,
-                f"the picture was not done within {request.deadline:g} seconds",
+                f"the picture could not be done within {round(request.deadline, 1):g} seconds",
             )
             return
         yield Failed(

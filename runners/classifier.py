@@ -1,11 +1,8 @@
-"""The Runnable around the image classifier, and the API's view of it."""
+"""The Runnable around the image classifier, and its handle as the API's classifier."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -15,6 +12,7 @@ import numpy.typing as npt
 from bentoml.exceptions import BentoMLException
 
 from assembly import environment
+from assembly.classifier import NetworkClassifier
 from contract.errors import ErrorCode, RequestError
 from models.vit import ViT
 from runners.backend import RESTART_SECONDS
@@ -36,14 +34,14 @@ class ClassifierRunnable(bentoml.legacy.Runnable):
     def __init__(self, *, vit: ViT) -> None:
         environment.prepare()
         # Imported here, so that the API and supervisor processes stay without torch.
-        from assembly.classifier import Vision
+        from assembly.network import ClassifierNetwork
 
-        self._vision = Vision(vit)
+        self._network = ClassifierNetwork(vit)
 
     @bentoml.legacy.Runnable.method(batchable=True, batch_dim=0)
     def scores(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """See ``assembly.classifier.Vision.scores``."""
-        return self._vision.scores(pixels)
+        """See ``assembly.network.ClassifierNetwork.scores``."""
+        return self._network.scores(pixels)
 
 
 def build_classifier_runner(vit: ViT) -> bentoml.legacy.Runner:
@@ -53,8 +51,8 @@ def build_classifier_runner(vit: ViT) -> bentoml.legacy.Runner:
     )
 
 
-class RunnerClassifier:
-    """Implements ``api.classifier.Classifier`` over the handle of a ``ClassifierRunnable``.
+class RunnerClassifier(NetworkClassifier):
+    """The network behind the handle of a ``ClassifierRunnable``.
 
     Args:
         runner: the handle.
@@ -63,24 +61,12 @@ class RunnerClassifier:
     """
 
     def __init__(self, runner: Any, vit: ViT, deadline: float) -> None:
+        super().__init__(vit, deadline)
         self._runner = runner
-        self._vit = vit
-        self._deadline = deadline
 
-    @property
-    def vit(self) -> ViT:
-        return self._vit
-
-    async def scores(self, pixels: bytes) -> Sequence[float]:
-        picture = np.frombuffer(pixels, np.uint8)
-        batch = picture.reshape(1, self._vit.height, self._vit.width, 3)
+    async def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         try:
-            rows = await asyncio.wait_for(self._runner.scores.async_run(batch), self._deadline)
-        except TimeoutError:
-            raise RequestError(
-                ErrorCode.DEADLINE_EXCEEDED,
-                f"the picture was not classified within {self._deadline:g} seconds",
-            ) from None
+            rows: npt.NDArray[np.float32] = await self._runner.scores.async_run(batch)
         except (BentoMLException, aiohttp.ClientError) as error:
             logger.error("lost the classifier: %s", error)
             raise RequestError(
@@ -88,7 +74,4 @@ class RunnerClassifier:
                 "the worker was lost before the picture was classified; try again",
                 retry_after=RESTART_SECONDS,
             ) from None
-        scores = [float(score) for score in rows[0]]
-        if any(math.isnan(score) for score in scores):
-            raise RequestError(ErrorCode.INTERNAL, "the classifier failed")
-        return scores
+        return rows

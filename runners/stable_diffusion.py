@@ -8,10 +8,11 @@ from contextlib import aclosing
 import bentoml.legacy
 
 from assembly import environment
-from contract.events import to_line
+from assembly.shutdown import Shutdown
 from contract.request import GenerationRequest
 from models.catalog import ModelEntry
 from models.placement import Placement
+from runners.wire import to_line
 from settings import Settings
 
 
@@ -30,20 +31,21 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
     ) -> None:
         environment.prepare()
         # Imported here, so that the API and supervisor processes stay without torch.
-        from assembly.engine import build_engine
+        from assembly.worker import Worker
 
-        self._engine = build_engine(settings, entries, placement)
+        self._worker = Worker(settings, entries, placement)
+        # A Runnable has no hook for the end of its process; BentoML makes it in the event loop of
+        # the process's server, whose signal handlers are installed by then.
+        Shutdown(self._worker.close, settings.drain).install()
 
     @bentoml.legacy.Runnable.method(batchable=False)
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:
-        """Run one request; yields its events as lines (see ``contract.events``).
+        """Run one request; yields its events as lines (see ``runners.wire``).
 
         Raises nothing, as BentoML would only break the connection: errors are events too.
         Closing the generator, which BentoML does when the client is gone, cancels the job.
         """
-        from engine.stream import stream
-
-        async with aclosing(stream(self._engine, request)) as events:
+        async with aclosing(self._worker.generate(request)) as events:
             async for event in events:
                 yield to_line(event)
 

@@ -1,18 +1,21 @@
 """BentoML IO descriptors that leave the HTTP to ``api``.
 
 BentoML turns whatever an input descriptor raises into a bare string, and never an error body of
-ours. So the input descriptor hands the request through unread, the façade in ``api`` answers it,
-errors included, and the output descriptor hands that answer through.
+ours. So the input descriptor passes the request on unread, the endpoint's handler in ``api``
+responds, to errors too, and the output descriptor passes that response on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from bentoml._internal.io_descriptors.base import IODescriptor
 from bentoml._internal.service.openapi.specification import Schema
 from starlette.requests import Request
 from starlette.responses import Response
+
+from api.endpoints import Endpoint
 
 
 class _HttpOnly:
@@ -105,3 +108,15 @@ class ReadyResponse(_HttpOnly, IODescriptor[Response]):
 
     async def to_http_response(self, obj: Response, ctx: Any = None) -> Response:
         return obj
+
+
+def input_of(endpoint: Endpoint, schemas: Mapping[str, Any]) -> RequestBody:
+    """The descriptor of what an endpoint takes, with the schemas that its documentation names."""
+    if endpoint.request_body is None:
+        return RequestQuery()
+    return RequestBody(endpoint.request_body, dict(schemas))
+
+
+def output_of(endpoint: Endpoint) -> ReadyResponse:
+    """The descriptor of what an endpoint responds with."""
+    return ReadyResponse(endpoint.responses[200])

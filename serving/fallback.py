@@ -1,4 +1,4 @@
-"""Our own page, OpenAPI document and 404 in the place of BentoML's."""
+"""The fallback router: our page, OpenAPI document and 404 instead of BentoML's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATHS = frozenset({"/", "/docs.json"})
 
 
 class FallbackRouter:
-    """Middleware that lets ``site`` answer ``/``, ``/docs.json`` and paths that there are not.
+    """Middleware that has ``site`` respond to ``/``, ``/docs.json`` and unknown paths.
 
     BentoML's routes win over mounted applications, its page loads a tracker from another host,
     its document knows neither our errors nor our ranges, and its metrics keep every path that

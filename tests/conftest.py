@@ -62,14 +62,28 @@ def photo() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server, for all tests that leave it as it was.
+def wildcards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wildcard ``colour``."""
+    folder = tmp_path_factory.mktemp("wildcards")
+    (folder / "colour.txt").write_text("red\nyellow\nblue\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) -> Iterator[Server]:
+    """The host without BentoML, for all tests that leave it as it was. It starts the sooner.
 
     With one number of threads, so that a picture made again is the same to the last bit.
     """
-    wildcards = tmp_path_factory.mktemp("wildcards")
-    (wildcards / "colour.txt").write_text("red\nyellow\nblue\n", encoding="utf-8")
-    folder = tmp_path_factory.mktemp("server")
+    folder = tmp_path_factory.mktemp("local")
+    with serving(folder, host="local", SD_THREADS="1", SD_WILDCARDS=str(wildcards)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bentoml_server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) -> Iterator[Server]:
+    """The BentoML host with the settings of ``server``, for the tests that are about it."""
+    folder = tmp_path_factory.mktemp("bentoml")
     with serving(folder, SD_THREADS="1", SD_WILDCARDS=str(wildcards)) as server:
         yield server
 

@@ -71,10 +71,10 @@ def shows_a_picture(browser: WebDriver, answer: WebElement) -> bool:
     return bool(wait.until(lambda browser: browser.execute_script(script, picture)))
 
 
-def test_try_it_out(server: Server, browser: WebDriver, tmp_path: Path) -> None:
+def test_try_it_out(bentoml_server: Server, browser: WebDriver, tmp_path: Path) -> None:
     upload = tmp_path / "in.jpg"
     upload.write_bytes(uploads.ODD["jpeg"][0])
-    browser.get(server.url)
+    browser.get(bentoml_server.url)
 
     assert shows_a_picture(browser, try_it_out(browser, "txt2img"))
     assert shows_a_picture(browser, try_it_out(browser, "img2img", upload))
@@ -84,6 +84,6 @@ def test_try_it_out(server: Server, browser: WebDriver, tmp_path: Path) -> None:
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     fetched = browser.execute_script(script)
     assert fetched
-    assert all(url.startswith((server.url, "data:", "blob:")) for url in fetched), fetched
+    assert all(url.startswith((bentoml_server.url, "data:", "blob:")) for url in fetched), fetched
     console = browser.get_log("browser")  # type: ignore[no-untyped-call]
     assert not [line for line in console if line["level"] == "SEVERE"]

@@ -1,4 +1,4 @@
-"""A real server in production mode: supervisor, API server and runner processes."""
+"""Real servers: BentoML in production mode with its processes, and the local host in one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psutil
@@ -37,6 +37,7 @@ class Server:
 
     Args:
         folder: for its log and its BentoML home.
+        host: ``bentoml``, or ``local`` for ``python -m serving.local``.
         target: what ``bentoml serve`` is given.
         home: the BentoML home, if it exists already.
         code: the folder whose ``configuration.yaml`` counts.
@@ -53,6 +54,7 @@ class Server:
         self,
         folder: Path,
         *,
+        host: Literal["bentoml", "local"] = "bentoml",
         target: str = "service:svc",
         home: Path | None = None,
         code: Path = ROOT,
@@ -72,7 +74,8 @@ class Server:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "bentoml", "serve", target),
+                    *(sys.executable, "-m"),
+                    *(("bentoml", "serve", target) if host == "bentoml" else ("serving.local",)),
                     *("--host", "127.0.0.1", "--port", str(self.port)),
                 ],
                 cwd=folder if target != "service:svc" else ROOT,
@@ -109,10 +112,14 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels; 0 if there are none."""
-        text = self.client.get("/metrics").text
+        response = self.client.get("/metrics")
+        if response.status_code == 500:
+            # prometheus_client fails at a file that a process has created and not yet written.
+            response = self.client.get("/metrics")
+        response.raise_for_status()
         return sum(
             sample.value
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families(response.text)
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )

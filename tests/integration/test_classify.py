@@ -1,4 +1,4 @@
-"""The classifier in its own process, with BentoML's adaptive batching, against the real server."""
+"""The classifier: in the process of the local host, and in its own with BentoML's batching."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def classify(client: httpx.Client, data: bytes, **query: Any) -> httpx.Response:
 
 
 @pytest.mark.parametrize("name", ["red apple", "owl", "taxi", "cactus"])
-def test_what_the_service_draws_it_recognises(server: Server, name: str) -> None:
-    picture = draw(server, f"a {name} on a blue background")
-    best = classify(server.client, picture, top_k=1).json()["predictions"]
+def test_what_the_service_draws_it_recognises(any_host: Server, name: str) -> None:
+    picture = draw(any_host, f"a {name} on a blue background")
+    best = classify(any_host.client, picture, top_k=1).json()["predictions"]
     assert [prediction["label"] for prediction in best] == [name]
     assert best[0]["score"] > 0.3
 
 
-def test_under_load_pictures_share_batches_and_none_is_lost(server: Server) -> None:
+def test_under_load_pictures_share_batches_and_none_is_lost(bentoml_server: Server) -> None:
     art = sorted((ROOT / "training" / "embedded" / "art" / "noto").glob("*.png"))[:20]
     files = [path.read_bytes() for path in art]
     labels = len(read_vit(EMBEDDED).labels)
@@ -47,10 +47,12 @@ def test_under_load_pictures_share_batches_and_none_is_lost(server: Server) -> N
         return {item["label"]: item["score"] for item in response.json()["predictions"]}
 
     def batched(name: str) -> float:
-        return server.metric(f"bentoml_runner_adaptive_batch_size_{name}", runner_name="classifier")
+        return bentoml_server.metric(
+            f"bentoml_runner_adaptive_batch_size_{name}", runner_name="classifier"
+        )
 
     with httpx.Client(
-        base_url=server.url, timeout=90, limits=httpx.Limits(max_connections=AT_ONCE)
+        base_url=bentoml_server.url, timeout=90, limits=httpx.Limits(max_connections=AT_ONCE)
     ) as client:
         alone = [scores(data) for data in files]
         batches, pictures = batched("count"), batched("sum")

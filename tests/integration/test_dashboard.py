@@ -43,12 +43,12 @@ def selectors(query: promql_parser.Expr) -> list[promql_parser.VectorSelector]:
 
 
 @pytest.fixture(scope="module")
-def measured(server: Server) -> dict[str, set[str]]:
+def measured(bentoml_server: Server) -> dict[str, set[str]]:
     """The labels of every series that the server has after one picture, by name."""
     picture = {"prompt": "a red apple", "num_inference_steps": 2}
-    assert server.client.post("/txt2img", json=picture).status_code == 200
+    assert bentoml_server.client.post("/txt2img", json=picture).status_code == 200
     labels: dict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(server.client.get("/metrics").text):
+    for family in text_string_to_metric_families(bentoml_server.client.get("/metrics").text):
         for sample in family.samples:
             labels[sample.name] |= set(sample.labels) | SCRAPED_LABELS
     return labels

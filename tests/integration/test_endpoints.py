@@ -1,4 +1,4 @@
-"""What surrounds the pictures: models, document, page, probes, metrics, logs."""
+"""What surrounds the pictures, on each host: models, document, page, probes, metrics, logs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ METRICS = {
 }
 
 
-def test_models(server: Server) -> None:
-    body = server.client.get("/models").json()
+def test_models(any_host: Server) -> None:
+    body = any_host.client.get("/models").json()
 
     (model,) = body["models"]
     assert (model["name"], model["default"], model["precision"]) == ("embedded", True, "fp32")
@@ -30,55 +30,65 @@ def test_models(server: Server) -> None:
     assert "dpmpp_2m" in body["schedulers"]
 
 
-def test_the_document_is_the_mounted_applications(server: Server) -> None:
-    document = server.client.get("/docs.json").json()
+def test_the_document_is_the_sites(any_host: Server) -> None:
+    document = any_host.client.get("/docs.json").json()
 
     validate(document)
     assert {"/txt2img", "/img2img", "/inpaint", "/models"} <= set(document["paths"])
 
 
-def test_the_page_and_its_files_come_from_here(server: Server) -> None:
-    page = server.client.get("/")
+def test_the_document_is_the_same_on_each_host(server: Server, bentoml_server: Server) -> None:
+    assert server.client.get("/docs.json").json() == bentoml_server.client.get("/docs.json").json()
+
+
+def test_the_page_and_its_files_come_from_here(any_host: Server) -> None:
+    page = any_host.client.get("/")
 
     assert page.headers["content-type"].startswith("text/html")
     assert "googletagmanager" not in page.text
     for name in ("swagger-ui.css", "swagger-ui-bundle.js"):
         assert f"./static_content/{name}" in page.text
-        assert server.client.get(f"/static_content/{name}").status_code == 200
+        assert any_host.client.get(f"/static_content/{name}").status_code == 200
 
 
-def test_probes(server: Server) -> None:
+def test_probes(any_host: Server) -> None:
     for path in ("/livez", "/healthz", "/readyz"):
-        assert server.client.get(path).status_code == 200
+        assert any_host.client.get(path).status_code == 200
 
 
-def test_metrics(server: Server) -> None:
-    done = server.metric("sd_jobs_total", outcome="ok")
-    server.client.post("/txt2img", json={"prompt": "x", "num_inference_steps": 3})
+def test_metrics(any_host: Server) -> None:
+    done = any_host.metric("sd_jobs_total", outcome="ok")
+    any_host.client.post("/txt2img", json={"prompt": "x", "num_inference_steps": 3})
 
-    text = server.client.get("/metrics").text
+    text = any_host.client.get("/metrics").text
     names = {line.partition("{")[0].partition(" ")[0] for line in text.splitlines()}
     assert names >= METRICS
-    assert server.metric("sd_jobs_total", outcome="ok") == done + 1
+    assert any_host.metric("sd_jobs_total", outcome="ok") == done + 1
     for phase in ("queue", "prepare", "denoise", "decode", "encode"):
-        assert server.metric("sd_job_phase_seconds_count", phase=phase) > 0
-    # BentoML's own, per endpoint and status.
-    assert server.metric("bentoml_api_server_request_total", endpoint="/txt2img") > 0
+        assert any_host.metric("sd_job_phase_seconds_count", phase=phase) > 0
 
 
-def test_paths_of_scanners_do_not_pile_up_in_the_metrics(server: Server) -> None:
-    assert server.client.get("/wp-login.php").status_code == 404
-    assert "wp-login" not in server.client.get("/metrics").text
+def test_bentoml_measures_its_endpoints(bentoml_server: Server) -> None:
+    bentoml_server.client.post("/txt2img", json={"prompt": "x", "num_inference_steps": 1})
+    assert bentoml_server.metric("bentoml_api_server_request_total", endpoint="/txt2img") > 0
 
 
-def test_log_lines_carry_the_request_id_in_both_processes(server: Server) -> None:
+def test_paths_of_scanners_do_not_pile_up_in_the_metrics(bentoml_server: Server) -> None:
+    assert bentoml_server.client.get("/wp-login.php").status_code == 404
+    assert "wp-login" not in bentoml_server.client.get("/metrics").text
+
+
+def test_log_lines_carry_the_request_id_in_every_process(
+    server: Server, bentoml_server: Server
+) -> None:
     name = "find-me-in-the-log"
     body = {"prompt": "x", "num_inference_steps": 1}
-    response = server.client.post("/txt2img", json=body, headers={"X-Request-Id": name})
-    assert response.headers["x-request-id"] == name
 
-    def loggers() -> set[Any]:
-        lines = [line for line in server.log.read_text().splitlines() if name in line]
+    def loggers(host: Server) -> set[Any]:
+        lines = [line for line in host.log.read_text().splitlines() if name in line]
         return {line.split()[3] for line in lines}
 
-    wait_until(lambda: {"bentoml.access", "engine.engine"} <= loggers(), "both log lines")
+    for host, access in ((server, "uvicorn.access"), (bentoml_server, "bentoml.access")):
+        response = host.client.post("/txt2img", json=body, headers={"X-Request-Id": name})
+        assert response.headers["x-request-id"] == name
+        wait_until(lambda: {access, "engine.engine"} <= loggers(host), "both log lines")  # noqa: B023

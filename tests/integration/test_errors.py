@@ -1,4 +1,7 @@
-"""Every way a request can be wrong, against the real server: status, code, field, body."""
+"""Every way a request can be wrong, against each host: status, code, field, body.
+
+BentoML has layers of its own in front, which would make other responses of some of them.
+"""
 
 from __future__ import annotations
 
@@ -76,9 +79,9 @@ def check(response: httpx.Response, status: int, code: str, field: str | None) -
     ],
 )
 def test_fields_of_txt2img(
-    server: Server, fields: dict[str, Any], status: int, code: str, field: str
+    any_host: Server, fields: dict[str, Any], status: int, code: str, field: str
 ) -> None:
-    response = server.client.post("/txt2img", json={"prompt": "x", **fields})
+    response = any_host.client.post("/txt2img", json={"prompt": "x", **fields})
 
     check(response, status, code, field)
     assert field in response.json()["error"]["message"]
@@ -98,18 +101,20 @@ def test_fields_of_txt2img(
         b"null",
     ],
 )
-def test_malformed_json(server: Server, body: bytes) -> None:
-    check(server.client.post("/txt2img", content=body, headers=JSON), 400, "invalid_request", None)
+def test_malformed_json(any_host: Server, body: bytes) -> None:
+    check(
+        any_host.client.post("/txt2img", content=body, headers=JSON), 400, "invalid_request", None
+    )
     files: dict[str, Any] = {"img": PICTURE, "data": body}
-    check(server.client.post("/img2img", files=files), 400, "invalid_request", None)
+    check(any_host.client.post("/img2img", files=files), 400, "invalid_request", None)
     files["mask"] = PICTURE
-    check(server.client.post("/inpaint", files=files), 400, "invalid_request", None)
+    check(any_host.client.post("/inpaint", files=files), 400, "invalid_request", None)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
-def test_numbers_that_are_none(server: Server, value: str) -> None:
+def test_numbers_that_are_none(any_host: Server, value: str) -> None:
     body = f'{{"prompt": "x", "guidance_scale": {value}}}'.encode()
-    response = server.client.post("/txt2img", content=body, headers=JSON)
+    response = any_host.client.post("/txt2img", content=body, headers=JSON)
 
     check(response, 422, "out_of_range", "guidance_scale")
 
@@ -125,16 +130,16 @@ def test_numbers_that_are_none(server: Server, value: str) -> None:
         ("/txt2img", b"text/\x89"),
     ],
 )
-def test_wrong_content_type(server: Server, path: str, content_type: Any) -> None:
+def test_wrong_content_type(any_host: Server, path: str, content_type: Any) -> None:
     headers = {"Content-Type": content_type}
-    response = server.client.post(path, content=OK.encode(), headers=headers)
+    response = any_host.client.post(path, content=OK.encode(), headers=headers)
 
     check(response, 415, "unsupported_media_type", "Content-Type")
 
 
-def test_no_content_type(server: Server) -> None:
-    check(server.client.post("/img2img"), 415, "unsupported_media_type", "Content-Type")
-    check(server.client.post("/txt2img"), 400, "invalid_request", None)
+def test_no_content_type(any_host: Server) -> None:
+    check(any_host.client.post("/img2img"), 415, "unsupported_media_type", "Content-Type")
+    check(any_host.client.post("/txt2img"), 400, "invalid_request", None)
 
 
 @pytest.mark.parametrize(
@@ -147,22 +152,22 @@ def test_no_content_type(server: Server) -> None:
         ({"img": PICTURE, "data": '{"prompt": "x", "extra": 1}'}, "extra"),
     ],
 )
-def test_wrong_parts(server: Server, files: dict[str, Any], field: str) -> None:
-    check(server.client.post("/img2img", files=files), 400, "invalid_request", field)
+def test_wrong_parts(any_host: Server, files: dict[str, Any], field: str) -> None:
+    check(any_host.client.post("/img2img", files=files), 400, "invalid_request", field)
     files = {**files, "mask": PICTURE}
-    check(server.client.post("/inpaint", files=files), 400, "invalid_request", field)
+    check(any_host.client.post("/inpaint", files=files), 400, "invalid_request", field)
 
 
-def test_the_mask_belongs_to_inpaint_and_is_needed_there(server: Server) -> None:
+def test_the_mask_belongs_to_inpaint_and_is_needed_there(any_host: Server) -> None:
     files: dict[str, Any] = {"img": PICTURE, "data": OK}
-    check(server.client.post("/inpaint", files=files), 400, "invalid_request", "mask")
+    check(any_host.client.post("/inpaint", files=files), 400, "invalid_request", "mask")
     files["mask"] = PICTURE
-    check(server.client.post("/img2img", files=files), 400, "invalid_request", "mask")
+    check(any_host.client.post("/img2img", files=files), 400, "invalid_request", "mask")
 
 
-def test_a_mask_of_another_size(server: Server) -> None:
+def test_a_mask_of_another_size(any_host: Server) -> None:
     mask = uploads.ODD["rotated-jpeg"][0]
-    response = server.client.post("/inpaint", files={"img": PICTURE, "mask": mask, "data": OK})
+    response = any_host.client.post("/inpaint", files={"img": PICTURE, "mask": mask, "data": OK})
 
     check(response, 422, "out_of_range", "mask")
     assert "40 x 20" in response.json()["error"]["message"]
@@ -178,8 +183,8 @@ def test_a_mask_of_another_size(server: Server) -> None:
         (b"--B\r\n\r\n\r\n--B--\r\n", "multipart/form-data; boundary=B"),
     ],
 )
-def test_malformed_multipart(server: Server, content: bytes, headers: str) -> None:
-    response = server.client.post("/img2img", content=content, headers={"Content-Type": headers})
+def test_malformed_multipart(any_host: Server, content: bytes, headers: str) -> None:
+    response = any_host.client.post("/img2img", content=content, headers={"Content-Type": headers})
 
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "invalid_request"
@@ -194,26 +199,26 @@ def test_malformed_multipart(server: Server, content: bytes, headers: str) -> No
         ({"width": 63}, "width"),
     ],
 )
-def test_fields_of_img2img(server: Server, fields: dict[str, Any], field: str) -> None:
+def test_fields_of_img2img(any_host: Server, fields: dict[str, Any], field: str) -> None:
     files: dict[str, Any] = {"img": PICTURE, "data": json.dumps({"prompt": "x", **fields})}
 
-    check(server.client.post("/img2img", files=files), 422, "out_of_range", field)
+    check(any_host.client.post("/img2img", files=files), 422, "out_of_range", field)
     files["mask"] = PICTURE
-    check(server.client.post("/inpaint", files=files), 422, "out_of_range", field)
+    check(any_host.client.post("/inpaint", files=files), 422, "out_of_range", field)
 
 
 @pytest.mark.parametrize("name", uploads.BROKEN)
-def test_broken_input_pictures(server: Server, name: str) -> None:
+def test_broken_input_pictures(any_host: Server, name: str) -> None:
     data, code = uploads.BROKEN[name]
-    response = server.client.post("/img2img", files={"img": data, "data": OK})
+    response = any_host.client.post("/img2img", files={"img": data, "data": OK})
 
     check(response, STATUS[code], code, "img")
 
 
 @pytest.mark.parametrize("name", uploads.BROKEN)
-def test_broken_masks(server: Server, name: str) -> None:
+def test_broken_masks(any_host: Server, name: str) -> None:
     data, code = uploads.BROKEN[name]
-    response = server.client.post("/inpaint", files={"img": PICTURE, "mask": data, "data": OK})
+    response = any_host.client.post("/inpaint", files={"img": PICTURE, "mask": data, "data": OK})
 
     check(response, STATUS[code], code, "mask")
 
@@ -227,16 +232,16 @@ def test_broken_masks(server: Server, name: str) -> None:
     ],
 )
 def test_a_stream_that_does_not_start(
-    server: Server, fields: dict[str, Any], status: int, code: str, field: str
+    any_host: Server, fields: dict[str, Any], status: int, code: str, field: str
 ) -> None:
     headers = {"Accept": "text/event-stream"}
-    response = server.client.post("/txt2img", json={"prompt": "x", **fields}, headers=headers)
+    response = any_host.client.post("/txt2img", json={"prompt": "x", **fields}, headers=headers)
 
     check(response, status, code, field)
 
 
-def test_oversize_bodies(server: Server) -> None:
-    limit = server.client.get("/models").json()["limits"]["max_body_bytes"]
+def test_oversize_bodies(any_host: Server) -> None:
+    limit = any_host.client.get("/models").json()["limits"]["max_body_bytes"]
 
     def chunks() -> Iterator[bytes]:
         sent = 0
@@ -246,9 +251,9 @@ def test_oversize_bodies(server: Server) -> None:
 
     form = {"Content-Type": "multipart/form-data; boundary=B"}
     for response in (
-        server.client.post("/txt2img", content=bytes(limit + 1), headers=JSON),
-        server.client.post("/txt2img", content=chunks(), headers=JSON),
-        server.client.post("/img2img", content=chunks(), headers=form),
+        any_host.client.post("/txt2img", content=bytes(limit + 1), headers=JSON),
+        any_host.client.post("/txt2img", content=chunks(), headers=JSON),
+        any_host.client.post("/img2img", content=chunks(), headers=form),
     ):
         check(response, 413, "payload_too_large", None)
 
@@ -266,13 +271,13 @@ def test_oversize_bodies(server: Server) -> None:
     ],
 )
 def test_unknown_paths_and_methods(
-    server: Server, method: str, path: str, status: int, code: str
+    any_host: Server, method: str, path: str, status: int, code: str
 ) -> None:
-    check(server.client.request(method, path), status, code, None)
+    check(any_host.client.request(method, path), status, code, None)
 
 
-def test_the_server_is_none_the_worse(server: Server) -> None:
-    response = server.client.post("/txt2img", json={"prompt": "x", "num_inference_steps": 1})
+def test_the_host_is_none_the_worse(any_host: Server) -> None:
+    response = any_host.client.post("/txt2img", json={"prompt": "x", "num_inference_steps": 1})
 
     assert response.status_code == 200
-    assert server.client.get("/readyz").status_code == 200
+    assert any_host.client.get("/readyz").status_code == 200

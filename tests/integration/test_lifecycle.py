@@ -1,4 +1,4 @@
-"""What happens when clients leave, too much comes in, the runner dies, and the service stops.
+"""The BentoML host when clients leave, too much comes in, the runner dies, and it is stopped.
 
 The tests share a small server and run in order: the last one stops it.
 """
@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
 
+from tests.integration.clients import ENDLESS, LONG, SHORT, Visitor, post
 from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
 
 QUEUE = 2
-SHORT = {"prompt": "x", "num_inference_steps": 1}
-LONG = {"prompt": "x", "num_inference_steps": 150, "width": 160, "height": 160}
-ENDLESS = {**LONG, "width": 384, "height": 384}
 
 
 @pytest.fixture(scope="module")
@@ -32,33 +28,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         folder, SD_MAX_QUEUE=str(QUEUE), SD_MAX_IMAGES="1", SD_LOG_FORMAT="json"
     ) as server:
         yield server
-
-
-class Visitor:
-    """A client that sends its request as slowly as it likes, and may leave early."""
-
-    def __init__(self, server: Server, fields: dict[str, Any]) -> None:
-        self._body = json.dumps(fields).encode()
-        self._socket = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
-        length = len(self._body)
-        head = f"POST /txt2img HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
-        self._socket.sendall(head.encode())
-
-    def ask(self) -> None:
-        """Send the body."""
-        self._socket.sendall(self._body)
-
-    def status(self) -> int:
-        """Wait for the answer."""
-        return int(self._socket.recv(100).split()[1])
-
-    def leave(self) -> None:
-        self._socket.close()
-
-
-def post(server: Server, body: dict[str, Any]) -> httpx.Response:
-    with httpx.Client(base_url=server.url, timeout=WAIT_SECONDS) as client:
-        return client.post("/txt2img", json=body)
 
 
 def test_a_client_that_leaves_cancels_its_job(small: Server) -> None:

@@ -26,6 +26,7 @@ EVENTS = {"Accept": "text/event-stream"}
 def screened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(
         tmp_path_factory.mktemp("screened"),
+        host="local",
         SD_SCREEN_GRAYSCALE="flag",
         SD_SCREEN_NSFW="reject",
         SD_THREADS="1",
@@ -34,7 +35,7 @@ def screened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def keep(server: Server, picture: bytes, headers: dict[str, str] | None = None, **body: Any) -> Any:
-    """Have nothing of this picture painted anew."""
+    """Have nothing of this picture inpainted."""
     files: dict[str, Any] = {
         "img": picture,
         "mask": uploads.encode(PIL.Image.new("L", (64, 64), 0)),

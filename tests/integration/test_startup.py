@@ -1,14 +1,18 @@
-"""A mistake in the settings ends `bentoml serve` at once, with a sentence and no traceback."""
+"""A mistake in the settings ends each host at once, with a sentence and no traceback."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+
+BENTOML = ("bentoml", "serve", "service:svc")
+LOCAL = ("serving.local",)
 
 
 @pytest.mark.parametrize(
@@ -30,18 +34,27 @@ from tests.conftest import ROOT
         ("SD_DEVICE", "tpu", "SD_DEVICE=tpu: Input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )
-def test_a_mistake_is_explained(
-    tmp_path_factory: pytest.TempPathFactory, variable: str, value: str, sentence: str
+def test_a_mistake_is_explained(tmp_path: Path, variable: str, value: str, sentence: str) -> None:
+    assert_refused(tmp_path, BENTOML, variable, value, sentence)
+
+
+def test_a_mistake_is_explained_without_bentoml(tmp_path: Path) -> None:
+    sentence = "There is no model 'nope'; known models: embedded, "
+    assert_refused(tmp_path, LOCAL, "SD_MODELS", "nope", sentence)
+
+
+def assert_refused(
+    home: Path, host: tuple[str, ...], variable: str, value: str, sentence: str
 ) -> None:
     settings = {name: text for name, text in os.environ.items() if not name.startswith("SD_")}
     process = subprocess.run(
-        [sys.executable, "-m", "bentoml", "serve", "service:svc", "--host", "127.0.0.1"],
+        [sys.executable, "-m", *host, "--host", "127.0.0.1"],
         cwd=ROOT,
         env={
             **settings,
             variable: value,
             "BENTOML_CONFIG": "configuration.yaml",
-            "BENTOML_HOME": str(tmp_path_factory.mktemp("bentoml")),
+            "BENTOML_HOME": str(home),
             "BENTOML_DO_NOT_TRACK": "True",
         },
         capture_output=True,

@@ -65,7 +65,8 @@ class ColourBackend:
 
     ``warnings`` and ``screening`` go with every picture. ``failure`` makes it fail after the steps,
     or at once if it is ``refused``; ``hold`` makes it wait before them, and counts who did not wait
-    to the end. ``models`` and ``loras`` are what it says it has.
+    to the end. ``models`` and ``loras`` are what it says it has; ``arriving`` are LoRAs that the
+    next refresh finds.
     """
 
     def __init__(self) -> None:
@@ -78,6 +79,13 @@ class ColourBackend:
         self.cancelled = 0
         self.models: Sequence[ServedModel] = (TINY,)
         self.loras: Sequence[ServedLora] = ()
+        self.arriving: Sequence[ServedLora] = ()
+        self.refreshes = 0
+
+    async def refresh(self) -> None:
+        self.refreshes += 1
+        self.loras = (*self.loras, *self.arriving)
+        self.arriving = ()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         self.requests.append(request)

@@ -9,9 +9,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from assembly.snapshot import Snapshot
 from contract.errors import ErrorCode
-from contract.events import Event, Failed, Image, Progress, Queued, to_line
+from contract.events import Event, Failed, Image, Progress, Queued
 from runners.backend import RunnerBackend
+from runners.wire import to_line
 from tests.conftest import make_request
 
 EVENTS: list[Event] = [Queued(0), Progress(1, 2), Image(b"\x89PNG", "image/png", 64, 64, 7)]
@@ -31,7 +33,7 @@ class Handle:
 
 def events(chunks: Callable[[], AsyncGenerator[str, None]], deadline: float = 300.0) -> list[Event]:
     async def run() -> list[Event]:
-        backend = RunnerBackend(Handle(chunks), [], tuple)
+        backend = RunnerBackend(Handle(chunks), [], Snapshot(tuple))
         return [event async for event in backend.generate(make_request(deadline=deadline))]
 
     return asyncio.run(run())

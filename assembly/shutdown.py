@@ -1,13 +1,12 @@
-"""SIGTERM and SIGINT: drain first, then let the server go down."""
+"""The shutdown: SIGTERM and SIGINT finish the work in flight before the server stops."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from types import FrameType
-
-from api.drain import Drain
 
 logger = logging.getLogger(__name__)
 
@@ -16,15 +15,17 @@ class Shutdown:
     """Puts draining in front of the signal handlers that uvicorn has installed.
 
     uvicorn stops accepting at once, while BentoML's supervisor keeps the listening socket open:
-    new clients would hang unanswered until the last job is done.
+    new clients would hang unanswered until the last job is done. And it waits for open streams for
+    as long as they take.
 
     Args:
-        drain: what to start and wait for.
+        finish: refuses new work from the moment it is called, waits for the work in flight for the
+            given number of seconds, and ends what is left then.
         seconds: how long the work in flight may take.
     """
 
-    def __init__(self, drain: Drain, seconds: float) -> None:
-        self._drain = drain
+    def __init__(self, finish: Callable[[float], Awaitable[None]], seconds: float) -> None:
+        self._finish_work = finish
         self._seconds = seconds
         self._finishing: asyncio.Task[None] | None = None
 
@@ -43,7 +44,6 @@ class Shutdown:
     def _begin(self, signum: signal.Signals) -> None:
         if self._finishing is None:
             logger.info("%s: finishing the work in flight", signum.name)
-            self._drain.start()
             self._finishing = self._loop.create_task(self._finish(signum, self._seconds))
         elif signum is signal.SIGINT:
             # A second Ctrl-C. (The first comes with the supervisor's SIGTERM: not a second one.)
@@ -51,7 +51,7 @@ class Shutdown:
             self._finishing = self._loop.create_task(self._finish(signum, 0))
 
     async def _finish(self, signum: signal.Signals, seconds: float) -> None:
-        await self._drain.finish(seconds)
+        await self._finish_work(seconds)
         server = self._servers[signum]
         if callable(server):
             server(signum, None)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.drain import Drain
-from serving.shutdown import Shutdown
+from assembly.shutdown import Shutdown
 
 
 @pytest.fixture(autouse=True)
@@ -24,14 +23,15 @@ def server_signals() -> Iterator[list[int]]:
         signal.signal(signum, handler)
 
 
-class HeldDrain(Drain):
-    """A drain whose work in flight ends when told, or at once with no seconds left."""
+class Work:
+    """Work in flight that ends when told, or at once with no seconds left."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.done = asyncio.Event()
+        self.finishing = False
 
     async def finish(self, seconds: float) -> None:
+        self.finishing = True
         if seconds:
             await self.done.wait()
 
@@ -43,13 +43,13 @@ async def until(received: list[int]) -> None:
 
 def test_the_server_goes_down_when_the_work_is_done(server_signals: list[int]) -> None:
     async def run() -> None:
-        drain = HeldDrain()
-        Shutdown(drain, 60).install()
+        work = Work()
+        Shutdown(work.finish, 60).install()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.01)
-        assert drain.draining
+        assert work.finishing
         assert not server_signals
-        drain.done.set()
+        work.done.set()
         await until(server_signals)
 
     asyncio.run(run())
@@ -60,14 +60,14 @@ def test_ctrl_c_arrives_twice_by_the_supervisor_and_drains_all_the_same(
     server_signals: list[int],
 ) -> None:
     async def run() -> None:
-        drain = HeldDrain()
-        Shutdown(drain, 60).install()
+        work = Work()
+        Shutdown(work.finish, 60).install()
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.01)
         assert not server_signals
-        drain.done.set()
+        work.done.set()
         await until(server_signals)
 
     asyncio.run(run())
@@ -76,7 +76,7 @@ def test_ctrl_c_arrives_twice_by_the_supervisor_and_drains_all_the_same(
 
 def test_a_second_ctrl_c_does_not_wait(server_signals: list[int]) -> None:
     async def run() -> None:
-        Shutdown(HeldDrain(), 60).install()
+        Shutdown(Work().finish, 60).install()
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.sleep(0.01)

@@ -16,15 +16,15 @@ from transformers import ViTForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from api import images
-from assembly.classifier import Vision
+from assembly.network import ClassifierNetwork
 from models.errors import LoadError
 from models.vit import EMBEDDED, read_vit
 from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
-def vision() -> Vision:
-    return Vision(read_vit(EMBEDDED))
+def network() -> ClassifierNetwork:
+    return ClassifierNetwork(read_vit(EMBEDDED))
 
 
 def pictures() -> list[Image.Image]:
@@ -50,33 +50,33 @@ def prepared(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
     return np.frombuffer(data, np.uint8).reshape(1, vit.height, vit.width, 3)
 
 
-def test_scores_are_those_of_transformers(vision: Vision) -> None:
+def test_scores_are_those_of_transformers(network: ClassifierNetwork) -> None:
     processor = ViTImageProcessorPil.from_pretrained(EMBEDDED)
-    network = ViTForImageClassification.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
+    reference = ViTForImageClassification.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
     for picture in pictures():
         with torch.inference_mode():
             values = processor(picture, return_tensors="pt")["pixel_values"]
-            expected = network(pixel_values=values).logits.softmax(-1).numpy()
-        np.testing.assert_allclose(vision.scores(prepared(picture)), expected, atol=1e-5)
+            expected = reference(pixel_values=values).logits.softmax(-1).numpy()
+        np.testing.assert_allclose(network.scores(prepared(picture)), expected, atol=1e-5)
 
 
-def test_scores_do_not_depend_on_the_batch(vision: Vision) -> None:
+def test_scores_do_not_depend_on_the_batch(network: ClassifierNetwork) -> None:
     batch = np.concatenate([prepared(picture) for picture in pictures() * 3])
-    together = vision.scores(batch)
+    together = network.scores(batch)
     assert together.shape == (18, 146)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
     for row, picture in zip(together, batch, strict=True):
-        np.testing.assert_allclose(vision.scores(picture[None])[0], row, atol=1e-5)
+        np.testing.assert_allclose(network.scores(picture[None])[0], row, atol=1e-5)
 
 
 def test_a_batch_that_fails_raises_nothing(
-    vision: Vision, caplog: pytest.LogCaptureFixture
+    network: ClassifierNetwork, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scores = vision.scores(np.zeros((3, 7, 7, 3), np.uint8))
+    scores = network.scores(np.zeros((3, 7, 7, 3), np.uint8))
     assert scores.shape == (3, 146)
     assert np.isnan(scores).all()
     assert "a batch of 3 classifications failed" in caplog.text
-    assert not np.isnan(vision.scores(prepared(pictures()[0]))).any()
+    assert not np.isnan(network.scores(prepared(pictures()[0]))).any()
 
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
     del weights["vit.layernorm.bias"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(LoadError, match=r"missing: \['vit.layernorm.bias'\]"):
-        Vision(read_vit(folder))
+        ClassifierNetwork(read_vit(folder))
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -93,4 +93,4 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
     with pytest.raises(LoadError, match="cannot be loaded"):
-        Vision(read_vit(folder))
+        ClassifierNetwork(read_vit(folder))

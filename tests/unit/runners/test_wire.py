@@ -1,11 +1,12 @@
-"""Events as lines."""
+"""The line format of events."""
 
 from __future__ import annotations
 
 import pytest
 
 from contract.errors import ErrorCode
-from contract.events import Event, Failed, Image, Progress, Queued, from_line, to_line
+from contract.events import Event, Failed, Image, Progress, Queued
+from runners.wire import from_line, to_line
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,7 @@ from contract.events import Event, Failed, Image, Progress, Queued, from_line, t
         Queued(3),
         Progress(1, 20),
         Image(b"\x00\xff", "image/png", 64, 64, 5),
+        Image(b"", "image/png", 64, 64, 5, warnings=("a",), screening=("grayscale", "nsfw")),
         Failed(ErrorCode.BUSY, "naïve ☃", "seed", 1.5),
     ],
 )

@@ -1,0 +1,61 @@
+"""The composition: what a host serves, made of the settings before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from api.backend import ServedLora, ServedModel
+from assembly import startup
+from assembly.served_models import served_loras, served_model
+from assembly.snapshot import Snapshot
+from models.catalog import ModelEntry
+from models.placement import Placement
+from models.vit import ViT
+from settings import Settings
+from templating.wildcards import Wildcards
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What was found to be servable.
+
+    Attributes:
+        settings: what it was composed from.
+        entries: the served models in the catalog; the first is the default.
+        placement: the device and the precision of all of them.
+        models: the same models as the API presents them.
+        loras: those of the store that can be applied to them.
+        wildcards: those of prompt templates.
+        vit: the image classifier; None where there is none.
+    """
+
+    settings: Settings
+    entries: tuple[ModelEntry, ...]
+    placement: Placement
+    models: tuple[ServedModel, ...]
+    loras: Snapshot[Sequence[ServedLora]]
+    wildcards: Wildcards
+    vit: ViT | None
+
+
+def compose(settings: Settings) -> Composition:
+    """Find what the settings name, and check all that can be checked without loading it.
+
+    Raises:
+        What ``assembly.startup.explained`` turns into a sentence: a composition root calls this
+        within it.
+    """
+    catalog = startup.load_models(settings)
+    entries = tuple(catalog.get(name) for name in settings.models)
+    placement = startup.placement(settings, entries)
+    return Composition(
+        settings=settings,
+        entries=entries,
+        placement=placement,
+        models=tuple(served_model(entry, placement, settings) for entry in entries),
+        loras=Snapshot(partial(served_loras, placement)),
+        wildcards=startup.load_wildcards(settings),
+        vit=startup.find_classifier(settings),
+    )

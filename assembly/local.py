@@ -1,0 +1,82 @@
+"""The engine and the classifier in the process of the API, for a host without other processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from api.backend import ServedLora, ServedModel
+from assembly.classifier import NetworkClassifier
+from assembly.network import ClassifierNetwork
+from assembly.snapshot import Snapshot
+from assembly.worker import Worker
+from contract.events import Event
+from contract.request import GenerationRequest
+from models.vit import ViT
+
+
+class LocalBackend:
+    """Implements ``api.backend.Backend`` over the worker of this process.
+
+    Args:
+        worker: what makes the pictures.
+        models: what it was started with.
+        loras: those of the store.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        models: Sequence[ServedModel],
+        loras: Snapshot[Sequence[ServedLora]],
+    ) -> None:
+        self._worker = worker
+        self._models = tuple(models)
+        self._loras = loras
+
+    @property
+    def models(self) -> Sequence[ServedModel]:
+        return self._models
+
+    @property
+    def loras(self) -> Sequence[ServedLora]:
+        return self._loras.value
+
+    async def refresh(self) -> None:
+        await self._loras.refresh()
+
+    async def ready(self) -> bool:
+        return self._worker.ready
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        return self._worker.generate(request)
+
+    async def close(self, seconds: float) -> None:
+        """See ``Worker.close``."""
+        await self._worker.close(seconds)
+
+
+class LocalClassifier(NetworkClassifier):
+    """The network in a thread of this process, one picture after the other.
+
+    Args:
+        vit: what to load.
+        deadline: seconds that a picture may take.
+
+    Raises:
+        LoadError: the weights do not make a network.
+    """
+
+    def __init__(self, vit: ViT, deadline: float) -> None:
+        super().__init__(vit, deadline)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="classifier")
+        # In its thread: the number of torch's threads is set where the network is made.
+        self._network = self._thread.submit(ClassifierNetwork, vit).result()
+
+    async def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._network.scores, batch)

@@ -1,0 +1,50 @@
+"""The worker: the engine of this process with the LoRAs of the store, as every host runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from assembly.engine import build_engine
+from assembly.loras import StoredLoras
+from contract.events import Event
+from contract.request import GenerationRequest
+from engine.stream import stream
+from models.catalog import ModelEntry
+from models.placement import Placement
+from settings import Settings
+
+
+class Worker:
+    """Runs requests on one device; constructed when each model has made a picture.
+
+    Raises what ``assembly.engine.build_engine`` raises.
+    """
+
+    def __init__(
+        self, settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
+    ) -> None:
+        self._loras = StoredLoras(placement.precision)
+        self._engine = build_engine(settings, entries, placement, self._loras)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests."""
+        return self._engine.ready
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """Run one request; ends as ``contract.events`` says. Closing it cancels the jobs."""
+        if request.loras:
+            # One that was registered a moment ago is not in the snapshot yet.
+            await self._loras.refresh()
+        async with aclosing(stream(self._engine, request)) as events:
+            async for event in events:
+                yield event
+
+    async def close(self, seconds: float) -> None:
+        """Refuse new requests, let the accepted ones finish for ``seconds``, fail the rest.
+
+        Those that are refused or failed end with ``not_ready``.
+        """
+        await asyncio.to_thread(self._engine.close, seconds)

@@ -1,0 +1,43 @@
+"""Clients that wait for a picture, or do not."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import httpx
+
+from tests.integration.server import WAIT_SECONDS, Server
+
+SHORT = {"prompt": "x", "num_inference_steps": 1}
+LONG = {"prompt": "x", "num_inference_steps": 150, "width": 160, "height": 160}
+ENDLESS = {**LONG, "width": 384, "height": 384}
+
+
+class Visitor:
+    """A client that sends its request as slowly as it likes, and may leave early."""
+
+    def __init__(self, server: Server, fields: dict[str, Any]) -> None:
+        self._body = json.dumps(fields).encode()
+        self._socket = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
+        length = len(self._body)
+        head = f"POST /txt2img HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        self._socket.sendall(head.encode())
+
+    def ask(self) -> None:
+        """Send the body."""
+        self._socket.sendall(self._body)
+
+    def status(self) -> int:
+        """Wait for the response."""
+        return int(self._socket.recv(100).split()[1])
+
+    def leave(self) -> None:
+        self._socket.close()
+
+
+def post(server: Server, body: dict[str, Any]) -> httpx.Response:
+    """Ask for a picture on a connection of its own."""
+    with httpx.Client(base_url=server.url, timeout=WAIT_SECONDS) as client:
+        return client.post("/txt2img", json=body)

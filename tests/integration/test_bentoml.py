@@ -1,0 +1,79 @@
+"""Every endpoint on the BentoML host, where a runner process has the engine."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from tests import uploads
+from tests.integration.server import Server
+from tests.integration.test_fine_tuned import BODY, command, draw
+from tests.loras import save_lora
+
+PICTURE = uploads.encode(uploads.red_and_blue())
+DATA = (None, json.dumps({"prompt": "a red apple", "num_inference_steps": 2, "strength": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "arguments"),
+    [
+        ("POST", "/txt2img", {"json": {"prompt": "a red apple", "num_inference_steps": 2}}),
+        ("POST", "/img2img", {"files": {"img": PICTURE, "data": DATA}}),
+        ("POST", "/inpaint", {"files": {"img": PICTURE, "mask": PICTURE, "data": DATA}}),
+        ("GET", "/dreambooth", {"params": {"prompt": "a red apple"}}),
+        ("POST", "/dreambooth", {"params": {"prompt": "a red apple"}}),
+    ],
+)
+def test_pictures(
+    bentoml_server: Server, method: str, path: str, arguments: dict[str, Any]
+) -> None:
+    response = bentoml_server.client.request(method, path, **arguments)
+
+    assert response.status_code == 200, response.text
+    assert PIL.Image.open(BytesIO(response.content)).format == "PNG"
+    counted = bentoml_server.metric("bentoml_api_server_request_total", endpoint=path)
+    assert counted > 0
+
+
+def test_a_stream(bentoml_server: Server) -> None:
+    body = {"prompt": "a red apple", "num_inference_steps": 20, "previews": True}
+    headers = {"Accept": "text/event-stream"}
+    text = bentoml_server.client.post("/txt2img", json=body, headers=headers).text
+
+    names = [line for line in text.splitlines() if line.startswith("event: ")]
+    assert (names[0], names[-1]) == ("event: queued", "event: image")
+    assert "event: progress" in names
+
+
+def test_a_label(bentoml_server: Server) -> None:
+    response = bentoml_server.client.post("/classify", files={"img": PICTURE})
+    assert response.status_code == 200, response.text
+    assert response.json()["predictions"]
+
+
+def test_a_template(bentoml_server: Server) -> None:
+    body = {"prompt": "a __colour__ apple", "expand_prompt": True, "num_inference_steps": 1}
+    headers = {"Accept": "application/json"}
+    (image,) = bentoml_server.client.post("/txt2img", json=body, headers=headers).json()["images"]
+    assert image["prompt"] in {f"a {colour} apple" for colour in ("red", "yellow", "blue")}
+
+
+def test_a_lora_comes_and_goes_in_every_process(bentoml_server: Server, tmp_path: Path) -> None:
+    base = draw(bentoml_server)
+    for seed in (0, 1):
+        # Trained anew it is another version, which the runner has to find as well.
+        file = next(save_lora(tmp_path / str(seed), seed=seed).iterdir())
+        command(bentoml_server, "register", "clay", "--lora", str(file), "--base", "embedded")
+        own = draw(bentoml_server, model="clay")
+        assert own.headers["x-model"] == "clay"
+        assert own.content != base.content
+        base = own
+    command(bentoml_server, "remove", "clay")
+
+    response = bentoml_server.client.post("/txt2img", json={**BODY, "model": "clay"})
+    assert response.status_code == 404

@@ -1,0 +1,82 @@
+"""The life of the local host: clients that leave, a full queue, and SIGTERM.
+
+The tests share a small server and run in order: the last one stops it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from tests.integration.clients import ENDLESS, LONG, SHORT, Visitor, post
+from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
+
+QUEUE = 2
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with room for two jobs."""
+    folder = tmp_path_factory.mktemp("small")
+    with serving(folder, host="local", SD_MAX_QUEUE=str(QUEUE), SD_MAX_IMAGES="1") as server:
+        yield server
+
+
+def test_it_is_one_process(small: Server) -> None:
+    assert psutil.Process(small.process.pid).children(recursive=True) == []
+
+
+def test_a_client_that_leaves_cancels_its_job(small: Server) -> None:
+    visitor = Visitor(small, ENDLESS)
+    visitor.ask()
+    wait_until(small.running, "the job to run")
+    visitor.leave()
+
+    wait_until(
+        lambda: small.metric("sd_jobs_total", outcome="cancelled") == 1, "the job to be cancelled"
+    )
+
+
+def test_a_full_queue_refuses_politely(small: Server) -> None:
+    visitors = [Visitor(small, ENDLESS) for _ in range(QUEUE)]
+    try:
+        for visitor in visitors:
+            visitor.ask()
+        wait_until(lambda: small.metric("sd_queue_depth") == QUEUE, "a full queue")
+        response = post(small, SHORT)
+    finally:
+        for visitor in visitors:
+            visitor.leave()
+
+    assert response.status_code == 429
+    assert response.json()["error"]["code"] == "busy"
+    wait_until(lambda: post(small, SHORT).status_code == 200, "room in the queue")
+
+
+def test_sigterm_finishes_the_work_in_flight(small: Server) -> None:
+    with ThreadPoolExecutor() as pool:
+        in_flight: Future[httpx.Response] = pool.submit(post, small, LONG)
+        wait_until(small.running, "the job to run")
+        small.process.send_signal(signal.SIGTERM)
+
+        refused: list[httpx.Response] = []
+
+        def refuses() -> bool:
+            refused[:] = [post(small, SHORT)]
+            return refused[0].status_code == 503
+
+        wait_until(refuses, "new work to be refused")
+        assert not in_flight.done()
+        assert refused[0].json()["error"]["code"] == "not_ready"
+        assert httpx.get(f"{small.url}/readyz").status_code == 503
+        assert httpx.get(f"{small.url}/livez").status_code == 200
+
+        response = in_flight.result(WAIT_SECONDS)
+        assert response.status_code == 200
+        assert response.content.startswith(b"\x89PNG")
+    assert small.process.wait(WAIT_SECONDS) == 0
