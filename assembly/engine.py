@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -69,6 +70,10 @@ def build_engine(
             f"there is a GPU, but torch {torch.__version__} cannot use it: check that its CUDA "
             "version fits the driver, or set SD_DEVICE=cpu"
         )
+    # The libraries stay: later collections, which hold up the passes, need not look at them. The
+    # models, which may be evicted, come after this.
+    gc.collect()
+    gc.freeze()
     # Bars on stderr are for people at a terminal; a service has log lines.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -180,7 +185,8 @@ def batch_limits(
         block=BLOCK_ROWS if settings.invariant else None,
     )
     pixels = settings.max_batch_pixels
-    if pixels is None and placement.device == "cuda":
+    # The blocks of invariant mode are set before a model is there to be measured.
+    if pixels is None and placement.device == "cuda" and not settings.invariant:
         pixels = affordable_pixels(cache.use(entry.name), warm_up_request(entry))
         logger.info("passes hold up to %d rows x pixels", pixels)
     return limits if pixels is None else replace(limits, pixels=pixels)
