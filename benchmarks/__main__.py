@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the command line."""
+"""The command line of the benchmark: ``python -m benchmarks``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A model at real size with random weights: the engine against stock diffusers, in one process.
+"""The benchmark at real size, with random weights: the engine against stock diffusers, in one
+process.
 
 Where the denoiser is large, HTTP is small change; what counts is what the device does.
 """

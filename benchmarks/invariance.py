@@ -1,4 +1,4 @@
-"""This service with other settings than its defaults, side by side."""
+"""Variants of this service, with other settings than its defaults, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From records to figures."""
+"""The figures of a round: rates, percentiles and shares out of its records."""
 
 from __future__ import annotations
 

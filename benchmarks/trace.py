@@ -1,4 +1,4 @@
-"""Draws which job's rows were in which denoiser pass, from a run of the engine.
+"""The drawing of a trace: which job's rows were in which denoiser pass, in a run of the engine.
 
     python -m benchmarks.trace --out docs/images/engine-trace.svg
 

@@ -1,4 +1,4 @@
-"""The settings that suit each contestant best on this machine, found by trying."""
+"""The trial of settings: those that suit each contestant best on this machine."""
 
 from __future__ import annotations
 

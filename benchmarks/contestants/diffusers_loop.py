@@ -1,4 +1,4 @@
-"""Bare diffusers in a loop, one picture after another: no server, no queue.
+"""The bare loop: diffusers, one picture after another, without a server and a queue.
 
 ``python -m benchmarks.contestants.diffusers_loop PLAN LOG`` takes the load generator's plan and
 writes its kind of log. The closed loop has one client here. In the open loop requests wait in

@@ -1,4 +1,4 @@
-"""From a recipe to a Bento in the store: ``bentoml build`` on a copy of the code."""
+"""The build of a Bento from its recipe: ``bentoml build`` on a copy of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""The options of a training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bentoctl 0.4.0 gets wrong, put right from within: it imports an operator before it works.
+"""Repairs of bentoctl 0.4.0 from within, as it imports an operator before it works.
 
 - It ends with exit code 0 whatever happens: its own errors, and a failed Terraform, now end it with
   1 and the cause on stderr.
