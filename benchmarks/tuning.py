@@ -49,7 +49,7 @@ def tune(contestant: Contestant, device: str) -> tuple[Choice, list[Trial]]:
 def _alternatives(contestant: Contestant) -> Iterator[list[dict[str, Any]]]:
     if "threads" in contestant.settable:
         cores = len(os.sched_getaffinity(0))
-        # A thread alone waits for nobody.
+        # A single thread waits for no other.
         yield [
             {"threads": 1, "idle": "sleep"},
             *({"threads": cores, "idle": idle} for idle in ("spin briefly", "spin")),

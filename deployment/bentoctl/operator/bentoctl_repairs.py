@@ -89,7 +89,7 @@ def _tag_image(image: str, tag: str) -> None:
 
 
 def _healthy(backend: str) -> bool:
-    """Asked before a build; bentoctl goes on whatever the answer is."""
+    """Called before a build; bentoctl goes on whatever this returns."""
     if not bentoctl.docker_utils.container.get_backend(backend).health():
         raise BentoctlException("docker with buildx is needed: is it installed, and running?")
     return True
