@@ -19,7 +19,7 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick deploy-tools lint format types evaluate bench tune soak lock clean
+.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick deploy-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -92,6 +92,9 @@ tune: $(VENV)/.benchmark  ## find the settings that suit the contestants of the 
 
 soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory grow?
 	$(BIN)/python -m benchmarks.soak
+
+architecture: $(VENV)/.development  ## the drawing in docs/architecture.md, made of the code's imports
+	$(BIN)/python -m docs.architecture
 
 lock: $(VENV)/.development $(VENV)/.benchmark $(VENV)/.ray  ## write down what is installed, after a change of a requirement
 	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the command line."""
+"""The command line of the benchmark: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     options.given = given
-    # Whoever ends us shall not leave the servers behind.
+    # A signal must not leave the servers behind.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.default_int_handler)
     try:

@@ -1,4 +1,4 @@
-"""What was aimed at, and whether it was reached."""
+"""The bars: what is aimed at, and whether it was reached."""
 
 from __future__ import annotations
 

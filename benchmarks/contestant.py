@@ -148,7 +148,7 @@ def environment(
         for name, value in os.environ.items()
         if not name.startswith(("SD_", "BENCH_", "OMP_", "GOMP_", "ONEDNN_", "BENTOML_", "RAY_"))
     }
-    # With its defaults, but on the device that was asked for, and without what nobody else has.
+    # With its defaults, but on the device that was asked for, and without what the others lack.
     own = (
         {"SD_DEVICE": device, "SD_CLASSIFIER": "none"}
         if contestant.is_ours
@@ -202,7 +202,7 @@ def started(contestant: Contestant, choice: Choice, device: str = "cpu") -> Iter
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses; below the range that Ray gives to its workers."""
+    """A free port of 127.0.0.1; below the range that Ray gives to its workers."""
     for port in range(8_100, 10_000):
         with socket.socket() as candidate:
             try:

@@ -1,4 +1,5 @@
-"""A model at real size with random weights: the engine against stock diffusers, in one process.
+"""The benchmark at real size, with random weights: the engine against stock diffusers, in one
+process.
 
 Where the denoiser is large, HTTP is small change; what counts is what the device does.
 """
@@ -123,7 +124,7 @@ def build(scale: Scale) -> StableDiffusionPipeline:
 
 
 def measure(scale: Scale) -> GpuFigures:
-    """Take all figures. Stock diffusers comes first, as the engine lays the weights out anew."""
+    """Take all figures. Stock diffusers comes first, as the engine changes the weights' layout."""
     stock = Stock(build(scale), io.StringIO())
     ceiling = _matrix_product(scale)
     uniform, mixed = [_order(_request(scale, scale.steps, 0))], scale.mixture

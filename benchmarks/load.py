@@ -21,7 +21,7 @@ import PIL.Image
 
 from benchmarks.workloads import WARM_UP, WORKLOADS, Request
 
-PAUSE = 1.0  # seconds that a client of the closed loop waits after an answer without a picture
+PAUSE = 1.0  # seconds that a client of the closed loop waits after a response without a picture
 
 
 class Outcome(StrEnum):
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     LEFT = "left"  # it did not wait for the end
     REFUSED = "refused"  # 429
     TIMEOUT = "timeout"
-    ERROR = "error"  # any other answer, a broken picture, a lost connection
+    ERROR = "error"  # any other response, a broken picture, a lost connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Record:
 
     Attributes:
         row_steps: what its picture takes of the denoiser.
-        retry_after: whether the answer had that header.
+        retry_after: whether the response had that header.
         reason: of an error.
     """
 
@@ -148,7 +148,7 @@ class Log:
     records: list[Record]
 
     def departures(self) -> dict[int, float]:
-        """When clients left without an answer, by the seeds of their requests."""
+        """When clients left without a response, by the seeds of their requests."""
         gone = (Outcome.LEFT, Outcome.TIMEOUT)
         return {
             record.seed: self.start + record.done
@@ -171,7 +171,7 @@ class Log:
 
 
 async def drive(plan: Plan) -> Log:
-    """Send the plan's requests and wait for the last answer."""
+    """Send the plan's requests and wait for the last response."""
     # A connection for each request: no client inherits one that the server is about to close.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector) as session:

@@ -1,4 +1,4 @@
-"""What LoRAs cost in passes of the embedded model, and what it would cost to keep them apart.
+"""The cost of LoRAs in passes of the embedded model, and of keeping them apart instead.
 
 Four jobs with guidance take a step: in one pass, and in a pass for each set of LoRAs, which is
 what an engine does that merges LoRAs into the weights (here without the time for the merging).

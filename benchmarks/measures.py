@@ -1,4 +1,4 @@
-"""From records to figures."""
+"""The figures of a round: rates, percentiles and shares out of its records."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Figures:
         short_p50: median of the requests with the fewest steps of the workload.
         useful_slot_steps: share of the denoiser's row-steps that went into delivered pictures.
         abandoned_steps: share that went into requests that gave no picture, before and after their
-            client had left or been answered with an error.
+            client had left or got an error.
         wasted_steps: share that was computed for a client that had left by then; a part of the
             former.
         padding: share that belonged to no request; with useful and abandoned it sums to 1.
-        errors: answers other than a picture or a 429, timeouts, broken pictures.
-        refused: answers with 429; of these with a Retry-After, ``retry_after``.
+        errors: responses other than a picture or a 429, timeouts, broken pictures.
+        refused: responses with 429; of these with a Retry-After, ``retry_after``.
     """
 
     goodput: float

@@ -21,7 +21,7 @@ class NoNamespace(RuntimeError):
 
 
 def enter(arguments: list[str]) -> None:
-    """Start this program anew, inside a namespace; returns at once if it is in one already.
+    """Start this program again, inside a namespace; returns at once if it is in one already.
 
     Args:
         arguments: what to give to the program.

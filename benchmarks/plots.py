@@ -1,4 +1,4 @@
-"""The figures as pictures (SVG)."""
+"""The plots of the figures, as SVG."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Batching by the request, as most servers do it: what the engine's batching by the step is
-compared with."""
+"""A batcher of whole requests, as most servers have one: the engine's batching by the step is
+compared with it."""
 
 from __future__ import annotations
 

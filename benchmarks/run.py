@@ -1,4 +1,4 @@
-"""A whole run: every contestant in turn, then one client at a time, then the report."""
+"""A run of the benchmark: every contestant in turn, then one client at a time, then the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Does the engine's memory grow? Thousands of small jobs, some cancelled, some failing.
+"""The soak test: whether the engine's memory grows over thousands of small jobs, some of them
+cancelled, some failing.
 
 ``python -m benchmarks.soak`` prints the resident memory after the first jobs and at the end, and
 exits with 1 if it grew by more than ``BOUND``.

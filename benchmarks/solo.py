@@ -1,4 +1,4 @@
-"""One client at a time: bare diffusers, the engine, and the service over HTTP.
+"""The measurement with one client at a time: bare diffusers, the engine, the service over HTTP.
 
 The same pictures are made the three ways in turn, so that whatever happens to the machine happens
 to all three. The loop and the engine are processes of their own (``python -m benchmarks.solo WAY``

@@ -1,4 +1,4 @@
-"""The settings that suit each contestant best on this machine, found by trying."""
+"""The trial of settings: those that suit each contestant best on this machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tune(contestant: Contestant, device: str) -> tuple[Choice, list[Trial]]:
 def _alternatives(contestant: Contestant) -> Iterator[list[dict[str, Any]]]:
     if "threads" in contestant.settable:
         cores = len(os.sched_getaffinity(0))
-        # A thread alone waits for nobody.
+        # A single thread waits for no other.
         yield [
             {"threads": 1, "idle": "sleep"},
             *({"threads": cores, "idle": idle} for idle in ("spin briefly", "spin")),

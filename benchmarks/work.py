@@ -1,4 +1,4 @@
-"""What a server's denoiser computed: the other side of what the clients received."""
+"""The work of a server's denoiser: the other side of what the clients received."""
 
 from __future__ import annotations
 

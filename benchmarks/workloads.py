@@ -109,7 +109,7 @@ class Workload:
     Attributes:
         sequence: the fields of the requests, from a seed and the share of clients who leave.
         load: arrivals as a multiple of the contestant's measured capacity (open loop, Poisson);
-            None for the closed loop: every client waits for its answer, then sends the next.
+            None for the closed loop: every client waits for its response, then sends the next.
         leavers: share of the clients that leave half-way.
     """
 

@@ -1,7 +1,7 @@
-"""``python -m deployment.release``: what a release consists of, the same bytes each time.
+"""The files of a release, the same bytes each time: ``python -m deployment.release``.
 
 Times are those of the commit (or of ``SOURCE_DATE_EPOCH``), files are in order, owners and modes
-are plain; so who builds the same commit with the same Python gets the same checksums.
+are plain; so the same commit with the same Python gives the same checksums.
 """
 
 from __future__ import annotations

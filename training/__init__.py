@@ -1,1 +1,1 @@
-"""Recipes that make the models this project serves. Nothing here is imported when serving."""
+"""The recipes of the models that this project serves. Nothing here is imported when serving."""

@@ -1,4 +1,4 @@
-"""`python -m training`: the command line of the recipes."""
+"""The command line of the recipes: ``python -m training``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which noise levels an update is made of."""
+"""The timesteps, that is the noise levels, of an update."""
 
 from __future__ import annotations
 

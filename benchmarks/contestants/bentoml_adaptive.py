@@ -1,7 +1,7 @@
 """The tutorial's design with BentoML's adaptive batching on.
 
 A batch holds whatever came in the meantime, so it is split into what one pipeline call can do.
-``BENCH_MAX_LATENCY_MS`` is the dispatcher's limit: it answers 503 to what it expects to be later.
+``BENCH_MAX_LATENCY_MS`` is the dispatcher's limit: it refuses with 503 what it expects to be later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Bare diffusers in a loop, one picture after another: no server, no queue.
+"""The bare loop: diffusers, one picture after another, without a server and a queue.
 
 ``python -m benchmarks.contestants.diffusers_loop PLAN LOG`` takes the load generator's plan and
 writes its kind of log. The closed loop has one client here. In the open loop requests wait in
-a list; a client that has given up by the time is still served, as nobody tells the loop.
+a list; a client that has given up by then is still served, as the loop does not know.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def work_off(plan: Plan, stock: Stock) -> Log:
                 break
             arrival = now
         elif now > plan.seconds + plan.timeout:
-            # Everybody has given up, and the round is over.
+            # All clients have given up, and the round is over.
             log.records.append(_given_up(request, arrival, plan))
             continue
         sleep(max(0.0, arrival - now))

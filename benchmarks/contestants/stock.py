@@ -1,4 +1,4 @@
-"""What the contestants have in common: the stock diffusers pipelines, and a ledger of their passes.
+"""The stock diffusers pipelines that the contestants have in common, and a ledger of their passes.
 
 Environment: ``BENCH_MODEL`` is the pipeline's folder, ``BENCH_DEVICE`` where it runs,
 ``BENCH_THREADS`` torch's CPU threads, ``BENCH_LEDGER`` the file that gets a line for each

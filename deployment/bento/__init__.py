@@ -1,1 +1,1 @@
-"""Builds Bentos: the code, the chosen models, and what they need to run elsewhere."""
+"""The build of Bentos: the code, the chosen models, and what they need to run elsewhere."""

@@ -1,4 +1,4 @@
-"""``python -m deployment.bento``: build a Bento, and print its tag."""
+"""The command that builds a Bento and prints its tag: ``python -m deployment.bento``."""
 
 from __future__ import annotations
 

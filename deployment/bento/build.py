@@ -1,4 +1,4 @@
-"""From a recipe to a Bento in the store: ``bentoml build`` on a copy of the code."""
+"""The build of a Bento from its recipe: ``bentoml build`` on a copy of the code."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _write_choices(recipe: Recipe, bentofile: dict[str, Any], context: Path) -> 
 
 def _level(bento: Path) -> None:
     """Give all files one time: podman takes files of another time for changed ones, and would
-    install torch anew, in a layer to be uploaded anew, for each Bento."""
+    install torch again, in a layer to be uploaded again, for each Bento."""
     for path in bento.rglob("*"):
         os.utime(path, (TIME, TIME))
 
@@ -150,7 +150,7 @@ def _forget(tag: bentoml.Tag) -> None:
         bentoml.bentos.delete(tag)
     except bentoml.exceptions.NotFound:
         return
-    print(f"{tag} was there already; it is built anew", file=sys.stderr)
+    print(f"{tag} was there already; it is built again", file=sys.stderr)
 
 
 def _environment() -> dict[str, str]:

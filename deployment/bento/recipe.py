@@ -1,4 +1,4 @@
-"""What a Bento is to serve, and on what."""
+"""The recipe of a Bento: which models it serves, and on which device."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole way by bentoctl, without AWS: generate, build, push, apply and destroy, against moto (a
-# server that answers as AWS does), a registry on this machine, and podman. Nothing may be left.
+# server that responds as AWS does), a registry on this machine, and podman. Nothing may be left.
 #
 # Wants root, Debian's podman, buildah, runc, debootstrap and docker-registry, Terraform with a mirror
 # of the AWS provider (TF_PLUGIN_DIR), `make bentoctl-tools` and `make deploy-tools`. The variables of

@@ -33,7 +33,7 @@ start() {
         >/dev/null 2>>"$WORK/podman.log" # podman says there that it has no systemd for health checks
 }
 
-# ready: wait until /readyz answers 200; the container has to be alive meanwhile
+# ready: wait until /readyz is 200; the container has to be alive meanwhile
 ready() {
     for ((try = 0; try < 600; try++)); do
         curl --silent --fail --output /dev/null "$url/readyz" && return

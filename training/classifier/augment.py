@@ -1,4 +1,4 @@
-"""What happens to pictures on their way: cut, scaled, blurred, compressed, a little noisy."""
+"""The augmentation of pictures: cut, scaled, blurred, compressed, with a little noise."""
 
 from __future__ import annotations
 

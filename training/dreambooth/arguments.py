@@ -128,7 +128,7 @@ def _machine(group: argparse._ArgumentGroup) -> None:
 def _run(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--work", type=Path, help=f"folder of the run; default: {RUNS}/OUTPUT")
-    add("--restart", action="store_true", help="begin anew, not from the last checkpoint")
+    add("--restart", action="store_true", help="start over, not from the last checkpoint")
     add("--checkpoint-every", type=_whole(1), default=Options.checkpoint_every, help="updates")
     add(
         "--validation-every",

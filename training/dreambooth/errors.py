@@ -1,4 +1,4 @@
-"""What can go wrong in training."""
+"""The errors of training."""
 
 from __future__ import annotations
 

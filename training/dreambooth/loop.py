@@ -139,7 +139,7 @@ class _Training:
     def update(self, step: int) -> dict[str, float]:
         """Update number ``step``, from 1 on. Returns what the log says about it.
 
-        What is drawn by lot follows from the number of the update, of the pass within it and of
+        Randomness follows from the number of the update, of the pass within it and of
         the process alone, so that a run that was stopped goes on as if it had not been.
         """
         options, accelerator = self.options, self.accelerator

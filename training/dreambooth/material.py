@@ -1,4 +1,4 @@
-"""What a run is trained on: the subject's pictures, and those of its class."""
+"""The material of a run: the subject's pictures, and those of its class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained: the UNet, perhaps the text encoder, as a LoRA or as they are."""
+"""The networks that are trained: the UNet, perhaps the text encoder, as a LoRA or in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""The options of a training run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Options:
         snr_gamma: min-SNR-gamma of the loss (Hang et al. 2023); None for equal weights.
         validation_every: updates between contact sheets; 0 for none.
         checkpoint_every: updates between checkpoints.
-        seed: of everything that is drawn by lot.
+        seed: of everything random.
     """
 
     base: str

@@ -88,7 +88,7 @@ def cuts(
 ) -> list[Image.Image]:
     """Squares of ``side`` pixels out of a picture, each as large as the picture allows.
 
-    One from the centre, or ``count`` from places drawn by lot.
+    One from the centre, or ``count`` from random places.
     """
     places = [_CENTRE] if crop == "centre" else torch.rand(count, 2, generator=generator).tolist()
     return [

@@ -40,7 +40,7 @@ def class_pictures(
     side: int,
     defaults: Defaults,
 ) -> list[Image.Image]:
-    """The picture of each class prompt: out of the folder, or else drawn and put there.
+    """The picture of each class prompt: out of the folder, or else generated and put there.
 
     The processes of a run share the work.
     """

@@ -1,9 +1,9 @@
-"""Proves DreamBooth on the embedded model, with objects that it has never drawn.
+"""The proof of DreamBooth on the embedded model, with objects that this was not trained on.
 
 Five composites of an object on five backgrounds are all there is to learn from. Then the tuned
-model draws the token on the other backgrounds, and the judge, which was trained on composites
-alone and knows twice as many objects as the model, says what it sees. The model's own objects are
-drawn before and after, with the same seeds.
+model generates the token on the other backgrounds, and the judge, which was trained on composites
+alone and knows twice as many objects as the model, names what it sees. The model's own objects are
+generated before and after, with the same seeds.
 
     python -m training.dreambooth.proof --out runs/dreambooth-proof
 """

@@ -34,7 +34,7 @@ class RunFolder:
                 raise TrainingError(
                     f"{self.path} has a run of another kind ({name.replace('_', ' ')}: "
                     f"{former.get(name)}, not {shape.get(name)}). Give the same options to go on "
-                    "with it, --restart to begin anew, or another --work."
+                    "with it, --restart to start over, or another --work."
                 )
 
     def record(self, shape: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Measures a finished model on the held-out pairs."""
+"""The evaluation of a finished model on the held-out pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training loop for every network of the recipe: data-parallel, resumable, averaged."""
+"""The training loop of every network of the recipe: data-parallel, resumable, averaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the embedded model knows: its objects, its background colours, its held-out pairs."""
+"""The world of the embedded model: its objects, its background colours, its held-out pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bentoctl 0.4.0 gets wrong, put right from within: it imports an operator before it works.
+"""Repairs of bentoctl 0.4.0 from within, as it imports an operator before it works.
 
 - It ends with exit code 0 whatever happens: its own errors, and a failed Terraform, now end it with
   1 and the cause on stderr.
@@ -89,7 +89,7 @@ def _tag_image(image: str, tag: str) -> None:
 
 
 def _healthy(backend: str) -> bool:
-    """Asked before a build; bentoctl goes on whatever the answer is."""
+    """Called before a build; bentoctl goes on whatever this returns."""
     if not bentoctl.docker_utils.container.get_backend(backend).health():
         raise BentoctlException("docker with buildx is needed: is it installed, and running?")
     return True

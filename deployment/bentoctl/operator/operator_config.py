@@ -1,4 +1,4 @@
-"""What bentoctl reads of an operator: its name, and what ``spec`` of a deployment may say.
+"""The operator's description for bentoctl: its name, and the fields of a deployment's ``spec``.
 
 The fields are the variables of the Terraform module (deployment/terraform/aws-ec2/variables.tf),
 whose descriptions and exact limits count; here are their types. Not among them are

@@ -155,7 +155,7 @@ resource "aws_autoscaling_group" "this" {
     }
   }
 
-  # An instance is in service when it has reported that /readyz answers. One that reports a failure,
+  # An instance is in service when it has reported that /readyz is 200. One that reports a failure,
   # or nothing in time, is terminated and replaced.
   initial_lifecycle_hook {
     name                 = "ready"

@@ -14,7 +14,7 @@ locals {
   # null for an image of another registry, which has to be public
   ecr = one(regexall("^(?P<account>[0-9]{12})\\.dkr\\.ecr\\.(?P<region>[a-z0-9-]+)\\.amazonaws\\.com/(?P<repository>[^:@]+)", var.image_uri))
 
-  # The service answers 504 at the deadline; whoever waits for it must wait longer.
+  # The service responds with 504 at the deadline; what waits for it must wait longer.
   patience = var.deadline_seconds + 60
 
   endpoint = format(

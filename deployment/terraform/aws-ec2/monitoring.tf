@@ -30,7 +30,7 @@ resource "aws_sns_topic_subscription" "alarms" {
 
 resource "aws_cloudwatch_metric_alarm" "errors" {
   alarm_name          = "${local.name}-errors"
-  alarm_description   = "Five answers or more of 5xx within five minutes, from the service or from the load balancer."
+  alarm_description   = "Five responses or more of 5xx within five minutes, from the service or from the load balancer."
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = 5
   evaluation_periods  = 1
@@ -212,7 +212,7 @@ locals {
       ]
     },
     {
-      title = "Seconds until an answer"
+      title = "Seconds until a response"
       metrics = [
         ["AWS/ApplicationELB", "TargetResponseTime", "LoadBalancer", aws_lb.this.arn_suffix, { stat = "p50", label = "Median" }],
         ["...", { stat = "p95", label = "95th percentile" }],

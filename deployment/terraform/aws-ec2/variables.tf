@@ -1,7 +1,7 @@
 # What runs
 
 variable "deployment_name" {
-  description = "Prefix of every name, and the value of the tag Deployment. Changing it builds all anew."
+  description = "Prefix of every name, and the value of the tag Deployment. Changing it replaces everything."
   type        = string
 
   validation {
@@ -275,7 +275,7 @@ variable "refresh_min_healthy_percentage" {
 }
 
 variable "start_timeout_seconds" {
-  description = "Seconds from the boot of an instance until /readyz answers; one that takes longer is replaced."
+  description = "Seconds from the boot of an instance until /readyz is 200; one that takes longer is replaced."
   type        = number
   default     = 1800
 
@@ -288,7 +288,7 @@ variable "start_timeout_seconds" {
 # Network
 
 variable "allowed_cidrs" {
-  description = "Who may reach the load balancer. Everybody (0.0.0.0/0) only with a certificate; then think of API keys."
+  description = "Who may reach the load balancer. All addresses (0.0.0.0/0) only with a certificate; then think of API keys."
   type        = list(string)
 
   validation {

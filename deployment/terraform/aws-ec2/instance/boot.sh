@@ -1,5 +1,5 @@
 #!/bin/bash
-# First boot: from the bare AMI to a service that answers /readyz. Can be run again.
+# First boot: from the bare AMI to a service whose /readyz is 200. Can be run again.
 # Tells the Auto Scaling group how it went; on a failure the group replaces the instance.
 # The log is cloud-init's: on the console, and in CloudWatch as INSTANCE/boot.
 set -Eeuo pipefail
@@ -45,7 +45,7 @@ finish() {
         echo "stable-diffusion boot: FAILED to $current (status $status); asking for a replacement"
         # The agent sends the log every five seconds.
         sleep 15
-        report ABANDON || echo "stable-diffusion boot: nobody heard; the hook's time limit will do it"
+        report ABANDON || echo "stable-diffusion boot: not reported; the hook's time limit will do it"
     fi
     exit "$status"
 }
