@@ -15,7 +15,6 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from assembly.metrics import PrometheusObserver
 from contract.errors import ErrorCode, RequestError
 from contract.observer import Observer, WeightKind
 from contract.request import GenerationRequest
@@ -55,11 +54,13 @@ def build_engine(
     entries: tuple[ModelEntry, ...],
     placement: Placement,
     stored_loras: Mapping[str, Source[Adapter]],
+    observer: Observer,
 ) -> Engine:
     """Load the models that fit, start the engine, and let each of them make a picture.
 
     Args:
         stored_loras: what can be applied to the models, by tags; may come and go.
+        observer: receives the measurements.
 
     Raises:
         models.errors.ModelError: a model is missing or not loadable.
@@ -77,7 +78,6 @@ def build_engine(
     # Bars on stderr are for people at a terminal; a service has log lines.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    observer = PrometheusObserver()
     cache = WeightCache(
         {entry.name: model_source(settings, entry, placement) for entry in entries},
         budget=settings.model_memory,
