@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,13 +20,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from contract.errors import RequestError
+from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, Image, ends
-from contract.request import GenerationRequest, Segment
+from contract.observer import WeightKind
+from contract.request import GenerationRequest, LoraUse, Segment
 from engine.device import is_fatal
+from engine.job import Job
 from engine.ledger import Ledger
-from engine.limits import BatchLimits
+from engine.limits import BUCKETS, BatchLimits
 from engine.loop import DeviceLost, EngineLoop
+from engine.lora.adapter import Adapter
 from engine.pipelines.base import DiffusionModel
 from engine.submission import Submission
 from engine.weights.cache import Source, WeightCache
@@ -35,6 +39,7 @@ from tests.unit.engine.conftest import Recorder
 from tests.unit.engine.toy import Toy
 
 MODELS = ("a", "b")
+LORAS = ("x:1", "y:1", "z:1")
 FAULTS = (
     RuntimeError("a pass is broken"),
     torch.OutOfMemoryError("does not fit"),
@@ -42,21 +47,46 @@ FAULTS = (
 )
 
 
-class Interleaving(RuleBasedStateMachine):
-    """The loop under any interleaving; memory holds one of two models at a time."""
+class Faulty(WeightLoader):
+    """Of which a look at some jobs fails."""
 
-    @initialize()
-    def start(self) -> None:
+    def __init__(
+        self, models: WeightCache[DiffusionModel], loras: WeightCache[Adapter] | None
+    ) -> None:
+        super().__init__(models, loras)
+        self.unreadable: set[Job] = set()
+
+    def ready(self, job: Job) -> bool:
+        if job in self.unreadable:
+            raise OSError("a file of its LoRA is gone")
+        return super().ready(job)
+
+
+class Interleaving(RuleBasedStateMachine):
+    """The loop under any interleaving; memory holds one of two models, and two of three LoRAs."""
+
+    @initialize(
+        limits=st.sampled_from(
+            [BatchLimits(rows=5), BatchLimits(rows=8, buckets=BUCKETS), BatchLimits(8, block=4)]
+        )
+    )
+    def start(self, limits: BatchLimits) -> None:
         self.recorder = Recorder()
         self.models = {name: Toy() for name in MODELS}
         self.unloadable: set[str] = set()
         self.cache: WeightCache[DiffusionModel] = WeightCache(
             {name: Source(lambda name=name: self.load(name), 4) for name in MODELS}, budget=4
         )
+        self.loras: WeightCache[Adapter] = WeightCache(
+            {tag: Source(lambda model, tag=tag: self.load_lora(tag, model), 4) for tag in LORAS},
+            budget=8,
+            kind=WeightKind.LORA,
+        )
+        self.weights = Faulty(self.cache, self.loras)
         self.ledger = Ledger(24, self.recorder)
         self.loop = EngineLoop(
-            WeightLoader(self.cache, None),
-            BatchLimits(rows=5),
+            self.weights,
+            limits,
             self.ledger,
             self.recorder,
             {},
@@ -72,8 +102,15 @@ class Interleaving(RuleBasedStateMachine):
             raise OSError("the disk is gone")
         return self.models[name]
 
+    def load_lora(self, tag: str, model: DiffusionModel) -> Adapter:
+        if tag in self.unloadable:
+            self.unloadable.discard(tag)
+            raise OSError("the disk is gone")
+        return model.load_adapter(Path("somewhere"))
+
     @rule(
         model=st.sampled_from(MODELS),
+        tags=st.sampled_from([(), (), ("x:1",), ("x:1", "y:1"), ("y:1", "z:1")]),
         steps=st.integers(1, 3),
         pictures=st.integers(1, 3),
         guidance_scale=st.sampled_from([1.0, 3.0, 3e38]),
@@ -85,6 +122,7 @@ class Interleaving(RuleBasedStateMachine):
     def submit(
         self,
         model: str,
+        tags: tuple[str, ...],
         steps: int,
         pictures: int,
         guidance_scale: float,
@@ -101,6 +139,7 @@ class Interleaving(RuleBasedStateMachine):
             guidance_scale=guidance_scale,
             tenant=tenant,
             width=width,
+            loras=tuple(LoraUse(tag) for tag in tags),
         )
         if cut is not None:
             other = MODELS[1 - MODELS.index(model)]
@@ -131,9 +170,21 @@ class Interleaving(RuleBasedStateMachine):
     def the_next_pass_fails(self, model: str, fault: Exception) -> None:
         self.models[model].fault = fault
 
-    @rule(model=st.sampled_from(MODELS))
-    def the_next_load_fails(self, model: str) -> None:
-        self.unloadable.add(model)
+    @rule(name=st.sampled_from([*MODELS, *LORAS]))
+    def the_next_load_fails(self, name: str) -> None:
+        self.unloadable.add(name)
+
+    @rule(number=st.integers(0, 50))
+    def a_job_cannot_be_looked_at(self, number: int) -> None:
+        if self.submissions:
+            self.weights.unreadable.update(self.submissions[number % len(self.submissions)].jobs)
+
+    @rule()
+    def everything_is_ended(self) -> None:
+        """As when the engine is closed without time."""
+        for job in self.ledger.open_jobs:
+            if not job.decoded:
+                self.ledger.fail(job, RequestError(ErrorCode.NOT_READY, "closed"))
 
     @rule(turns=st.integers(1, 8))
     def turn(self, turns: int) -> None:
@@ -160,6 +211,8 @@ class Interleaving(RuleBasedStateMachine):
         self.loop.close()
         assert self.ledger.open_jobs == []
         assert self.loop.scheduler.in_progress == []
+        for cache, names in ((self.cache, MODELS), (self.loras, LORAS)):
+            assert cache.memory(name for name in names if cache.available(name)) <= 8
         jobs = [job for submission in self.submissions for job in submission.jobs]
         assert sum(self.recorder.outcomes.values()) == len(jobs), "a job ended twice, or never"
         assert all(job.state is None and job.handover is None for job in jobs)
