@@ -10,13 +10,16 @@ BENTOCTL := .venv-bentoctl
 DEPLOY_VENV := .venv-deploy
 CONFIG ?= deployment/bentoctl/deployment_config.yaml
 FOLDER ?= runs/ec2
+# One more worker than the cores of a small machine: the tests of deployment/ mostly wait.
+JOBS ?= 3
+PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 # Absolute: some recipes work in other folders.
 export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test deploy-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick deploy-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -41,7 +44,10 @@ release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of mate
 	$(BIN)/python -m deployment.release
 
 test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: within two minutes
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit
 
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 

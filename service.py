@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bentoml
 
-from assembly import startup
+from assembly import logs, startup
 from assembly.composition import compose
 from assembly.shutdown import Shutdown
 from assembly.site import build_site
@@ -16,15 +16,17 @@ from serving.fallback import FallbackRouter
 from settings import Settings
 
 with startup.explained():
-    composition = compose(Settings())
+    settings = Settings()
+    logs.configure(settings)
+    composition = compose(settings)
 
-runner = build_runner(composition.settings, composition.entries, composition.placement)
+runner = build_runner(settings, composition.entries, composition.placement)
 runners = [runner]
 classifier = None
 if composition.vit is not None:
     classifier_runner = build_classifier_runner(composition.vit)
     runners.append(classifier_runner)
-    classifier = RunnerClassifier(classifier_runner, composition.vit, composition.settings.deadline)
+    classifier = RunnerClassifier(classifier_runner, composition.vit, settings.deadline)
 
 backend = RunnerBackend(runner, composition.models, composition.loras)
 site = build_site(composition, backend, classifier)
@@ -48,4 +50,4 @@ for endpoint in site.protocols.endpoints:
 @svc.on_startup
 async def take_over_signals(_: bentoml.Context) -> None:
     """Finish the work in flight before the process ends."""
-    Shutdown(site.close, composition.settings.drain).install()
+    Shutdown(site.close, settings.drain).install()

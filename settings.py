@@ -72,13 +72,13 @@ class Settings(BaseSettings):
     model_memory: ByteSize | None = Field(
         None,
         description="What the weights of all models in memory may take together, such as 12GB; "
-        "the model used longest ago makes room. Default: no bound, all are loaded at the start",
+        "the least recently used model is evicted. Default: no bound, all are loaded at the start",
     )
 
     lora_memory: ByteSize = Field(
         ByteSize(1024**3),
         description="What the weights of all LoRAs in memory may take together, such as 500MB; the "
-        "LoRA used longest ago makes room",
+        "least recently used LoRA is evicted",
     )
     max_loras: int = Field(4, ge=1, le=64, description="LoRAs per request")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from api.backend import ServedLora, ServedModel
-from assembly import logs, startup
+from assembly import startup
 from assembly.served_models import served_loras, served_model
 from assembly.snapshot import Snapshot
 from models.catalog import ModelEntry
@@ -41,13 +41,12 @@ class Composition:
 
 
 def compose(settings: Settings) -> Composition:
-    """Set up logging, and check all that can be checked without loading.
+    """Find what the settings name, and check all that can be checked without loading it.
 
     Raises:
         What ``assembly.startup.explained`` turns into a sentence: a composition root calls this
         within it.
     """
-    logs.configure(settings)
     catalog = startup.load_models(settings)
     entries = tuple(catalog.get(name) for name in settings.models)
     placement = startup.placement(settings, entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -14,7 +15,6 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from assembly.metrics import PrometheusObserver
 from contract.errors import ErrorCode, RequestError
 from contract.observer import Observer, WeightKind
 from contract.request import GenerationRequest
@@ -54,11 +54,13 @@ def build_engine(
     entries: tuple[ModelEntry, ...],
     placement: Placement,
     stored_loras: Mapping[str, Source[Adapter]],
+    observer: Observer,
 ) -> Engine:
     """Load the models that fit, start the engine, and let each of them make a picture.
 
     Args:
         stored_loras: what can be applied to the models, by tags; may come and go.
+        observer: receives the measurements.
 
     Raises:
         models.errors.ModelError: a model is missing or not loadable.
@@ -69,10 +71,13 @@ def build_engine(
             f"there is a GPU, but torch {torch.__version__} cannot use it: check that its CUDA "
             "version fits the driver, or set SD_DEVICE=cpu"
         )
+    # The libraries stay: later collections, which hold up the passes, need not look at them. The
+    # models, which may be evicted, come after this.
+    gc.collect()
+    gc.freeze()
     # Bars on stderr are for people at a terminal; a service has log lines.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    observer = PrometheusObserver()
     cache = WeightCache(
         {entry.name: model_source(settings, entry, placement) for entry in entries},
         budget=settings.model_memory,
@@ -180,7 +185,8 @@ def batch_limits(
         block=BLOCK_ROWS if settings.invariant else None,
     )
     pixels = settings.max_batch_pixels
-    if pixels is None and placement.device == "cuda":
+    # The blocks of invariant mode are set before a model is there to be measured.
+    if pixels is None and placement.device == "cuda" and not settings.invariant:
         pixels = affordable_pixels(cache.use(entry.name), warm_up_request(entry))
         logger.info("passes hold up to %d rows x pixels", pixels)
     return limits if pixels is None else replace(limits, pixels=pixels)

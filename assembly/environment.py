@@ -1,4 +1,4 @@
-"""What has to be in the environment before torch and transformers are imported: they read it once,
+"""The environment that torch and transformers need before they are imported: they read it once,
 when they are loaded. So this module imports neither."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models and LoRAs as the API presents them."""
+"""The served models and LoRAs as the API presents them."""
 
 from __future__ import annotations
 

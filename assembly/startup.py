@@ -1,4 +1,4 @@
-"""What would stop the service later is found, and said in a sentence, before anything starts."""
+"""The start-up checks: a mistake is reported in one sentence before anything is loaded."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from assembly.engine import build_engine
 from assembly.loras import StoredLoras
+from assembly.metrics import PrometheusObserver
 from contract.events import Event
 from contract.request import GenerationRequest
 from engine.stream import stream
@@ -26,7 +27,7 @@ class Worker:
         self, settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
     ) -> None:
         self._loras = StoredLoras(placement.precision)
-        self._engine = build_engine(settings, entries, placement, self._loras)
+        self._engine = build_engine(settings, entries, placement, self._loras, PrometheusObserver())
 
     @property
     def ready(self) -> bool:

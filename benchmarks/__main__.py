@@ -68,8 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--contestants", type=_names(CONTESTANTS), default=list(CONTESTANTS))
     tune.set_defaults(run=_tune)
 
-    variants = commands.add_parser("variants", help="this service with other settings")
-    variants.set_defaults(run=_variants)
+    settings = commands.add_parser("settings", help="this service with other settings")
+    settings.set_defaults(run=_settings)
+
+    guidance = commands.add_parser("guidance", help="what guidance intervals save, and cost")
+    guidance.add_argument("--rounds", type=int, default=3)
+    guidance.set_defaults(run=_guidance)
 
     loras = commands.add_parser("loras", help="what LoRAs cost in passes that they share")
     loras.add_argument("--rounds", type=int, default=40)
@@ -140,10 +144,18 @@ def _tune(options: argparse.Namespace) -> int:
     return 0
 
 
-def _variants(options: argparse.Namespace) -> int:
-    from benchmarks.invariance import compare_variants
+def _settings(options: argparse.Namespace) -> int:
+    from benchmarks.invariance import compare_settings
 
-    compare_variants()
+    compare_settings()
+    return 0
+
+
+def _guidance(options: argparse.Namespace) -> int:
+    environment.prepare()
+    from benchmarks.guidance import compare_intervals
+
+    compare_intervals(options.rounds)
     return 0
 
 

@@ -9,6 +9,7 @@ from assembly import environment
 environment.prepare()
 
 from assembly.engine import build_engine
+from contract.observer import NullObserver
 from engine.engine import Engine
 from models.catalog import load_catalog
 from models.placement import place
@@ -19,4 +20,5 @@ def build() -> Engine:
     """The engine as the service builds it with the settings of the environment."""
     settings = Settings()
     entry = load_catalog(None).get("embedded")
-    return build_engine(settings, (entry,), place(settings.device, settings.precision), {})
+    placement = place(settings.device, settings.precision)
+    return build_engine(settings, (entry,), placement, {}, NullObserver())

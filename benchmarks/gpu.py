@@ -32,7 +32,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from benchmarks.contestant import ROOT
 from benchmarks.contestants.stock import Order, Stock
 from benchmarks.gpu_figures import BATCH, GUIDANCE, GpuFigures, StepFigures, write
-from benchmarks.machine import describe
 from benchmarks.request_batcher import RequestBatcher
 from benchmarks.workloads import Request
 from contract.request import Segment
@@ -42,6 +41,7 @@ from engine.limits import BUCKETS, BatchLimits
 from engine.pipelines.base import SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.weights.cache import WeightCache
+from training.machine import describe
 
 CONFIGS = Path(__file__).parent / "configs"
 TOKENIZER = ROOT / "models" / "embedded" / "tokenizer"

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from assembly.engine import warm_up_request
-from benchmarks.machine import describe
 from contract.request import GenerationRequest, LoraUse, Segment
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter, LowRank
@@ -25,6 +24,7 @@ from engine.pipelines.stable_diffusion import StableDiffusion
 from models.catalog import load_catalog
 from models.loading import load_pipeline
 from models.store import resolve
+from training.machine import describe
 
 RANK = 16
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # what is usually trained

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestant import CONTESTANTS, Choice, StartFailed
-from benchmarks.machine import describe
 from benchmarks.report import write_report
 from benchmarks.rounds import Effort, RoundFailed, driver, measure
 from benchmarks.solo import compare
 from benchmarks.tuning import load, settings
+from training.machine import describe
 
 SEED = 1
 

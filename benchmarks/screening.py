@@ -21,7 +21,6 @@ from time import monotonic, process_time
 
 import PIL.Image
 
-from benchmarks import machine
 from contract.observer import NullObserver
 from contract.request import GenerationRequest
 from engine.blocking import generate
@@ -37,6 +36,7 @@ from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
 from models.placement import Placement
 from settings import Settings
+from training import machine
 from training.embedded.scenes import SIDE, Scene, compose
 from training.embedded.world import load_world
 

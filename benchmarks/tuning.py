@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestant import CONTESTANTS, Choice, Contestant, StartFailed
-from benchmarks.machine import describe
 from benchmarks.rounds import Effort, RoundFailed, driver, measure
+from training.machine import describe
 
 TUNED = Path(__file__).with_name("tuned.json")
 TRIAL = Effort({"mixed": 20})

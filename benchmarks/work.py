@@ -51,7 +51,7 @@ class Meter(Protocol):
 
 
 class Ledger:
-    """A file that the contestants' ``WeightKind`` writes: a line ``time rows seed...`` a pass.
+    """A file that the contestants' ``Stock`` writes: a line ``time rows seed...`` a pass.
 
     The clock is the machine's, so that its times compare with those of the load generator; the
     seeds, which are all different, say whose pictures were in the pass.

@@ -51,7 +51,7 @@ class Request:
 
     @property
     def row_steps(self) -> int:
-        """DenoiseStage rows that its picture takes: evaluations, twice with guidance.
+        """Denoiser rows that its picture takes: evaluations, twice with guidance.
 
         All schedulers of the workloads evaluate once a step; img2img runs
         ``int(steps * strength)`` of them.

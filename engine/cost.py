@@ -26,7 +26,8 @@ class CostEstimate:
     def record(self, units: int, seconds: float) -> None:
         """``units`` >= 1 units took ``seconds`` together."""
         latest = seconds / units
-        before = latest if self.seconds_per_unit is None else self.seconds_per_unit
+        # The first record pays for kernels and memory: the second one takes its place.
+        before = latest if self._records < 2 else self.seconds_per_unit or 0.0
         self.seconds_per_unit = before + SMOOTHING * (latest - before)
         self._least = min(self._least, latest)
         self._records += 1

@@ -1,7 +1,7 @@
 """The device: how long work on it takes, and the errors after which it is of no more use.
 
 Kernels of a GPU are launched, not run: a call returns long before its work is done. So work is
-timed by events on the device, and the engine never runs more than one pass ahead of it.
+timed by events on the device, and the engine never runs more than one plan ahead of it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ _FATAL = (
     "gpu has fallen off the bus",
     "launch timed out",
     "no cuda-capable device",
+    "operation not supported on global/shared address space",
+    "cuda error: unknown error",
+    "cublas_status_execution_failed",
+    "cudnn_status_execution_failed",
 )
 
 
@@ -62,11 +66,11 @@ class CpuStopwatch:
 
 
 class CudaStopwatch:
-    """Two events in the current stream."""
+    """Two events in the current stream; waiting for them leaves the CPU to others."""
 
     def __init__(self) -> None:
-        self._started = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        self._stopped = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._started = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+        self._stopped = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
         self._started.record()
 
     def stop(self) -> None:

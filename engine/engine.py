@@ -13,6 +13,7 @@ from contract.errors import ErrorCode, RequestError
 from contract.events import Event
 from contract.observer import NullObserver, Observer
 from contract.request import GenerationRequest
+from engine.device import is_fatal
 from engine.job import Job
 from engine.ledger import Ledger
 from engine.limits import BatchLimits
@@ -101,7 +102,8 @@ class Engine:
                 pictures, ``not_ready`` after ``close``.
         """
         self._weights.check(request)
-        screen = self._screens.get(request.model)
+        last = request.segments[-1].model if request.segments else request.model
+        screen = self._screens.get(last)
         if request.wants_previews and screen is not None and screen.withholds:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,
@@ -135,9 +137,12 @@ class Engine:
         with self._wake:
             self._aborted = True
             self._tell()
+        # Before the thread has come back from the device, which may take its time.
+        self._end_all("the service shut down before the picture was done")
+        while self._thread.is_alive() and not self._lost:
+            self._thread.join(1.0)
         if not self._lost:
             # Otherwise it may be stuck for ever.
-            self._thread.join()
             self._loop.close()
         if self._watchdog is not None:
             self._watchdog.close()
@@ -149,8 +154,11 @@ class Engine:
                     self._turn()
             except DeviceLost as error:
                 self._lose(str(error))
-                return
-        self._end_all("the service shut down before the picture was done")
+            except BaseException as error:
+                # Without this thread no job would ever end.
+                logger.exception("the engine's thread failed")
+                self._lose(str(error))
+                raise
         self._loop.scheduler.remove(self._loop.scheduler.jobs)
 
     def _wait_for_work(self) -> bool:
@@ -172,8 +180,11 @@ class Engine:
         except DeviceLost:
             raise
         except Exception as error:
+            if is_fatal(error):
+                # Of work that was launched earlier: it may come out of any call.
+                raise DeviceLost(str(error)) from error
             logger.exception("a turn of the engine failed")
-            # The one that has waited longest: the cause, or as good as any.
+            # The one that has waited longest is as likely the cause as any.
             suspect = next(iter(self._loop.scheduler.jobs), None)
             if suspect is not None:
                 self._loop.scheduler.remove([suspect])
@@ -213,9 +224,7 @@ class Engine:
 
     def _end_all(self, message: str) -> None:
         error = RequestError(ErrorCode.NOT_READY, message, retry_after=RETRY_AFTER)
-        # What is being encoded as a file needs no device: it is delivered.
-        with self._wake:
-            jobs = [*self._loop.scheduler.jobs, *self._inbox]
-            self._inbox.clear()
-        for job in jobs:
-            self._ledger.fail(job, error)
+        for job in self._ledger.open_jobs:
+            # What is being encoded as a file needs no device: it is delivered.
+            if not job.decoded:
+                self._ledger.fail(job, error)

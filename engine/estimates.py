@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 
 from engine.cost import CostEstimate
-from engine.job import Job
+from engine.job import Job, SizeClass
 
-# A job has no time to spare when it has less than so many of the longest passes.
+# Of others, that a job has to be able to wait for.
 URGENT_PASSES = 3
-
-Group: TypeAlias = tuple[str, int, int]
-
-
-def group(job: Job) -> Group:
-    """Model, width and height: jobs whose passes take about the same."""
-    return job.model, job.request.width, job.request.height
+REMEMBERED = 64  # size classes: clients choose the sizes
 
 
-def has_picture(job: Job) -> bool:
-    """Whether a given picture is to be encoded for the current segment."""
-    return job.request.init_image is not None and job.handover is None
+class _PassCost:
+    """What the passes of a size class take, and a row of them at least."""
+
+    def __init__(self) -> None:
+        self.whole = CostEstimate()
+        self.row = CostEstimate()
 
 
 class Estimates:
@@ -34,14 +32,19 @@ class Estimates:
     def __init__(self) -> None:
         self.step = CostEstimate()
         self.decode = CostEstimate()
-        self._steps: dict[Group, CostEstimate] = {}
+        self._passes: OrderedDict[SizeClass, _PassCost] = OrderedDict()
         self._text = CostEstimate()  # a unit is a job without a picture
         self._image = CostEstimate()  # a unit is a pixel of a given picture
 
-    def denoised(self, job: Job, seconds: float) -> None:
-        """A pass for jobs like this one took so long."""
+    def denoised(self, size_class: SizeClass, rows: int, seconds: float) -> None:
+        """A pass of so many rows, padding included, took so long."""
         self.step.record(1, seconds)
-        self._steps.setdefault(group(job), CostEstimate()).record(1, seconds)
+        cost = self._passes.setdefault(size_class, _PassCost())
+        cost.whole.record(1, seconds)
+        cost.row.record(rows, seconds)
+        self._passes.move_to_end(size_class)
+        if len(self._passes) > REMEMBERED:
+            self._passes.popitem(last=False)
 
     def encoded(self, jobs: int, pixels: int, seconds: float) -> None:
         """Jobs with so many pixels of given pictures were prepared."""
@@ -52,33 +55,48 @@ class Estimates:
 
     def encoding(self, job: Job) -> float | None:
         """Seconds that preparing a job is going to take; None if that is not known yet."""
-        if has_picture(job):
+        if job.has_picture:
             return self._image.estimate(job.pixels)
         return self._text.estimate(1)
 
+    def longest_pass(self, jobs: Iterable[Job]) -> float:
+        """Seconds of the longest pass for any of these jobs."""
+        classes = {job.size_class for job in jobs}
+        return max((self._pass_seconds(each) for each in classes), default=0.0)
+
     def slack(self, job: Job) -> float:
         """Seconds that a job can spare until its deadline if it is in every pass from now on."""
-        cost = self._steps.get(group(job), self.step)
-        needed = cost.estimate(_steps_left(job)) or 0.0
+        needed = sum(steps * self._pass_seconds(each) for each, steps in _steps_left(job))
         return job.seconds_left - needed - (self.decode.estimate(job.pixels) or 0.0)
 
-    def urgent(self, job: Job) -> bool:
-        """Whether a job makes its deadline if it goes first, and misses it if it waits."""
-        longest = max((cost.seconds_per_unit or 0.0 for cost in self._steps.values()), default=0.0)
-        return 0 <= self.slack(job) < URGENT_PASSES * longest
+    def urgent(self, job: Job, longest_pass: float) -> bool:
+        """Whether a job makes its deadline if it goes first, and misses it if it waits for a few
+        passes of others."""
+        return 0 <= self.slack(job) < URGENT_PASSES * longest_pass
 
     def hopeless(self, job: Job) -> bool:
-        """Whether a job misses its deadline even if it is in every pass, and each is the fastest
-        that there ever was."""
-        cost = self._steps.get(group(job))
-        return cost is not None and job.seconds_left < _steps_left(job) * cost.least
+        """Whether a job misses its deadline even if it is in every pass, and each costs no more
+        than the cheapest row that there ever was."""
+        least = 0.0
+        for size_class, steps in _steps_left(job):
+            cost = self._passes.get(size_class)
+            least += 0.0 if cost is None else steps * cost.row.least
+        return job.seconds_left < least
+
+    def _pass_seconds(self, size_class: SizeClass) -> float:
+        cost = self._passes.get(size_class)
+        estimate = self.step if cost is None else cost.whole
+        return estimate.seconds_per_unit or 0.0
 
 
-def _steps_left(job: Job) -> int:
-    """Denoiser evaluations that are left, at least."""
+def _steps_left(job: Job) -> Iterator[tuple[SizeClass, int]]:
+    """Denoiser evaluations that are left, by the size class of their passes; a few may be more."""
+    request = job.request
     if job.state is not None:
-        return job.state.total - job.state.index + job.steps_ahead
-    share = job.segment.end - job.segment.start
-    if job.handover is None and job.request.strength is not None:
-        share *= job.request.strength
-    return int(share * job.request.num_inference_steps) + job.steps_ahead
+        yield job.size_class, job.state.total - job.state.index
+    begin = 0.0 if request.strength is None else 1 - request.strength
+    for segment in job.segments_ahead if job.state is not None else job.segments_left:
+        share = segment.end - max(segment.start, begin)
+        if share > 0:
+            size_class = segment.model, request.width, request.height
+            yield size_class, int(share * request.num_inference_steps)

@@ -26,13 +26,18 @@ class FairQueue(Generic[Key]):
         Raises:
             ValueError: there is none.
         """
-        # A new key has no claim on the time before it came.
-        self._seconds = {key: self._seconds.get(key, self._now) for key in keys}
-        first = min(self._seconds, key=lambda key: self._seconds[key])
+        # A new key has no claim on the time before it came, but one that had more than its share
+        # comes back with what it owes.
+        owing = {key: time for key, time in self._seconds.items() if time > self._now}
+        self._seconds = owing | {key: self._seconds.get(key, self._now) for key in keys}
+        first = min(keys, key=lambda key: self._seconds[key])
         self._now = self._seconds[first]
         return first
 
+    def debt(self, key: Key) -> float:
+        """Seconds that a key has had more than its share."""
+        return max(0.0, self._seconds.get(key, self._now) - self._now)
+
     def charge(self, key: Key, seconds: float) -> None:
         """Work for this key took so long."""
-        if key in self._seconds:
-            self._seconds[key] += seconds
+        self._seconds[key] = self._seconds.get(key, self._now) + seconds

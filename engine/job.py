@@ -14,6 +14,9 @@ from contract.request import GenerationRequest, LoraUse, Segment
 from engine.denoising.state import DenoisingState, Handover
 from engine.pipelines.base import SegmentRequest
 
+# Model, width and height.
+SizeClass: TypeAlias = tuple[str, int, int]
+
 PROGRESS_INTERVAL = 0.1  # seconds: more than ten steps a second are of no use to a client
 
 
@@ -33,6 +36,11 @@ class Job:
         arrival: place in the order of those who wait.
         row_steps: denoiser work so far: rows, summed over the passes.
         steps_before: denoiser evaluations of the segments before this one.
+        decoded: whether its picture only has to be delivered.
+        segment: the current one.
+        model: the name of the model that it needs.
+        loras: the LoRAs that it needs; likewise their ``tags``.
+        size_class: jobs of one class have passes that take about the same.
     """
 
     request: GenerationRequest
@@ -47,9 +55,29 @@ class Job:
     arrival: float = 0.0  # set by the scheduler
     row_steps: int = 0
     steps_before: int = 0
+    decoded: bool = False
+    segment: Segment = field(init=False)
+    model: str = field(init=False)
+    loras: tuple[LoraUse, ...] = field(init=False)
+    tags: tuple[str, ...] = field(init=False)
+    size_class: SizeClass = field(init=False)
+    _segments: tuple[Segment, ...] = field(init=False)
     _position: int = 0
     _row_steps_at_cancel: int = 0
     _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._segments = self.request.segments or (Segment(self.request.model),)
+        self._enter(0)
+
+    def _enter(self, position: int) -> None:
+        # Kept, as the scheduler looks at each waiting job every turn.
+        self._position = position
+        self.segment = self._segments[position]
+        self.model = self.segment.model
+        self.loras = self.request.loras_of(self.segment)
+        self.tags = tuple(use.tag for use in self.loras)
+        self.size_class = self.model, self.request.width, self.request.height
 
     @property
     def name(self) -> str:
@@ -60,23 +88,19 @@ class Job:
         return self.request.width * self.request.height
 
     @property
-    def segments(self) -> tuple[Segment, ...]:
-        return self.request.segments or (Segment(self.request.model),)
+    def has_picture(self) -> bool:
+        """Whether a given picture is to be encoded for the current segment."""
+        return self.request.init_image is not None and self.handover is None
 
     @property
-    def segment(self) -> Segment:
-        """The current one."""
-        return self.segments[self._position]
+    def segments_left(self) -> tuple[Segment, ...]:
+        """The current segment and those after it."""
+        return self._segments[self._position :]
 
     @property
-    def model(self) -> str:
-        """The name of the model that the current segment needs."""
-        return self.segment.model
-
-    @property
-    def loras(self) -> tuple[LoraUse, ...]:
-        """The LoRAs that the current segment needs."""
-        return self.request.loras_of(self.segment)
+    def segments_ahead(self) -> tuple[Segment, ...]:
+        """The segments after the current one."""
+        return self._segments[self._position + 1 :]
 
     @property
     def wanted(self) -> SegmentRequest:
@@ -97,20 +121,20 @@ class Job:
 
     @property
     def last_segment(self) -> bool:
-        return self._position == len(self.segments) - 1
+        return self._position == len(self._segments) - 1
 
     def next_segment(self) -> None:
         """Leave a finished segment: the job holds no model any more, and waits for the next one."""
         state = self.denoising
         self.steps_before += state.total
         self.handover, self.state = state.hand_over(), None
-        self._position += 1
+        self._enter(self._position + 1)
 
     @property
     def steps_ahead(self) -> int:
         """Denoiser evaluations of the segments after this one, about."""
-        ahead = self.segments[self._position + 1 :]
-        return round(sum((one.end - one.start) * self.request.num_inference_steps for one in ahead))
+        shares = [segment.end - segment.start for segment in self.segments_ahead]
+        return round(sum(shares) * self.request.num_inference_steps)
 
     def cancel(self) -> None:
         """Abandon the job; it leaves the engine before its next step. Safe from any thread."""

@@ -32,9 +32,10 @@ class Ledger:
         self._throughput = Throughput()
 
     @property
-    def unfinished(self) -> int:
-        """Jobs that have not ended."""
-        return len(self._open)
+    def open_jobs(self) -> list[Job]:
+        """The jobs that have not ended."""
+        with self._lock:
+            return list(self._open)
 
     def admit(self, submission: Submission) -> None:
         """Take up the jobs of a request. Raises ``RequestError`` if there is no room for all."""

@@ -13,6 +13,7 @@ PIXELS = 2 * 1024 * 1024  # eight rows of 512 x 512
 # Full passes that must fit before more rows are tried again: a pass that does not fit costs about
 # two, so that these trials cost 1 % at most.
 RECOVERY_PASSES = 200
+REMEMBERED = 64  # shapes that did not fit: clients choose the sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,12 @@ class RowBounds:
         return min(capacity, self._bounds.get(shape, capacity))
 
     def overflowed(self, shape: Hashable, rows: int) -> None:
-        """A pass of ``rows`` rows did not fit."""
+        """A pass with ``rows`` rows in use, padding aside, did not fit."""
+        self._bounds.pop(shape, None)
         self._bounds[shape] = max(1, rows // 2)
         self._full_passes[shape] = 0
+        if len(self._bounds) > REMEMBERED:
+            self._forget(next(iter(self._bounds)))
 
     def fitted(self, shape: Hashable, rows: int, pixels: int) -> None:
         """A pass of ``rows`` rows did fit."""
@@ -90,4 +94,7 @@ class RowBounds:
             self._full_passes[shape] = 0
             self._bounds[shape] *= 2
             if self._bounds[shape] >= self._limits.capacity(pixels):
-                del self._bounds[shape]
+                self._forget(shape)
+
+    def _forget(self, shape: Hashable) -> None:
+        del self._bounds[shape], self._full_passes[shape]

@@ -15,7 +15,8 @@ from engine.ledger import Ledger
 from engine.limits import BatchLimits
 from engine.lora.adapter import Adapter
 from engine.pipelines.base import DiffusionModel
-from engine.scheduler import Plan, Scheduler, Stage
+from engine.plan import Plan, Stage
+from engine.scheduler import Scheduler
 from engine.screening.screen import Screen
 from engine.stages.decode import DecodeStage
 from engine.stages.deliver import DeliverStage
@@ -39,6 +40,7 @@ class _Launched:
     stopwatch: Stopwatch
     started: float
     lora_sets: int
+    finished: tuple[float, ...] = ()  # when the jobs that it has finished were admitted
 
 
 class EngineLoop:
@@ -84,22 +86,27 @@ class EngineLoop:
         Raises:
             DeviceLost: every job has to be ended, and the process.
         """
-        self._end(self.scheduler.expired())
+        scheduler = self.scheduler
         self._weights.collect()
-        plan = None
         try:
-            plan = self.scheduler.next()
+            self._end(scheduler.expired())
+            plan = scheduler.next()
+        except DeviceLost:
+            raise
         except Exception as error:
-            # What the policy stumbles over must not take the others along.
+            # A job that the policy cannot deal with must not take others along.
             logger.exception("the scheduler failed")
-            suspect = self.scheduler.suspect
+            suspect = scheduler.suspect or next(iter(scheduler.jobs), None)
             self._end([] if suspect is None else [(suspect, error)])
             return True
         if plan is not None:
             self._run(plan)
-        self._settle()
-        scheduler = self.scheduler
-        self._end(self._weights.bring(scheduler.waiting, scheduler.in_progress, self._wake))
+        self._end(
+            self._weights.bring(
+                scheduler.waiting, scheduler.in_progress, scheduler.admissible, self._wake
+            )
+        )
+        self._settle(everything=plan is None or not scheduler.jobs)
         self._observer.depth(len(scheduler.waiting), len(scheduler.running))
         return plan is not None
 
@@ -111,13 +118,14 @@ class EngineLoop:
     def _run(self, plan: Plan) -> None:
         model = self._weights.model(plan.jobs[0])
         sets = {state.loras.uses for job in plan.jobs if (state := job.state) and state.loras.uses}
-        launched = _Launched(plan, stopwatch(self._device), monotonic(), len(sets))
+        watch, started = stopwatch(self._device), monotonic()
+        finished: list[float] = []
         try:
             match plan.stage:
                 case Stage.ENCODE:
                     self._run_encode(model, plan)
                 case Stage.DENOISE:
-                    self._run_denoise(model, plan)
+                    finished = self._run_denoise(model, plan)
                 case Stage.DECODE:
                     self._run_decode(model, plan)
         except PassTooLarge:
@@ -131,8 +139,8 @@ class EngineLoop:
         except Exception as error:
             self._end([(job, error) for job in plan.jobs])
             return
-        launched.stopwatch.stop()
-        self._launched.append(launched)
+        watch.stop()
+        self._launched.append(_Launched(plan, watch, started, len(sets), tuple(finished)))
 
     def _run_encode(self, model: DiffusionModel, plan: Plan) -> None:
         adapters: Mapping[str, Adapter] = self._weights.adapters(plan.jobs)
@@ -140,7 +148,9 @@ class EngineLoop:
         for job in self._succeeded(plan, self._encode.run(model, adapters, plan.jobs)):
             self.scheduler.advanced(job)
 
-    def _run_denoise(self, model: DiffusionModel, plan: Plan) -> None:
+    def _run_denoise(self, model: DiffusionModel, plan: Plan) -> list[float]:
+        """Take the step; returns when the jobs that have finished their segment were admitted."""
+        finished = []
         for job in self._succeeded(plan, self._denoise.run(model, plan)):
             try:
                 if job.due_progress():
@@ -149,8 +159,9 @@ class EngineLoop:
                 self._end([(job, error)])
                 continue
             if job.denoising.finished:
-                self._observer.phase(Phase.DENOISE, monotonic() - job.admitted_at)
+                finished.append(job.admitted_at)
             self.scheduler.advanced(job)
+        return finished
 
     def _run_decode(self, model: DiffusionModel, plan: Plan) -> None:
         for job, result in self._decode.run(model, plan.jobs):
@@ -159,7 +170,7 @@ class EngineLoop:
                 continue
             warnings = job.denoising.warnings
             self.scheduler.remove([job])
-            job.state = None
+            job.state, job.decoded = None, True
             self._deliver.picture(job, result, warnings)
 
     def _report(self, model: DiffusionModel, job: Job) -> None:
@@ -171,18 +182,22 @@ class EngineLoop:
         total = job.steps_before + state.total + job.steps_ahead
         self._deliver.progress(job, step, total, preview)
 
-    def _settle(self) -> None:
-        """Account for what the device has done; wait for all but what was launched last."""
-        while self._launched and (len(self._launched) > 1 or self._launched[0].stopwatch.done()):
-            launched = self._launched.popleft()
-            try:
-                seconds = launched.stopwatch.seconds()
-            except RuntimeError as error:
-                raise DeviceLost(str(error)) from error
-            plan = launched.plan
+    def _settle(self, *, everything: bool) -> None:
+        """Account for what the device has done; wait for all but what was launched last, or for
+        that too."""
+        while self._launched:
+            launched = self._launched[0]
+            if not (everything or len(self._launched) > 1 or launched.stopwatch.done()):
+                return
+            self._launched.popleft()
+            plan, seconds = launched.plan, launched.stopwatch.seconds()
             self.scheduler.took(plan, seconds)
-            if plan.stage is Stage.DENOISE:
+            if plan.stage is Stage.ENCODE:
+                self._encode.measured(plan, seconds)
+            elif plan.stage is Stage.DENOISE:
                 self._denoise.measured(plan, launched.lora_sets, launched.started, seconds)
+                for admitted_at in launched.finished:
+                    self._observer.phase(Phase.DENOISE, monotonic() - admitted_at)
 
     def _succeeded(self, plan: Plan, failures: Failures) -> list[Job]:
         """End the jobs that failed; returns the other ones of the plan."""

@@ -5,46 +5,17 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from contract.errors import RequestError
-from engine.estimates import Estimates, Group, group, has_picture
+from engine.estimates import Estimates
 from engine.fair_queue import FairQueue
-from engine.job import Job
+from engine.job import Job, SizeClass
 from engine.limits import BatchLimits, RowBounds
+from engine.plan import Plan, Stage
 
-
-class Stage(StrEnum):
-    """The stages that the engine's thread runs."""
-
-    ENCODE = "encode"
-    DENOISE = "denoise"
-    DECODE = "decode"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do next.
-
-    Attributes:
-        stage: which stage.
-        model: the name of the jobs' model.
-        jobs: at least one; but for ``ENCODE``, of one shape.
-        pixels: of the given pictures to encode, or of the pictures to decode.
-        job_rows: of a denoiser pass: rows that each job fills.
-        rows: of a denoiser pass: rows of the batch, padding included.
-        shape: of a denoiser pass: the jobs' one.
-    """
-
-    stage: Stage
-    model: str
-    jobs: tuple[Job, ...]
-    pixels: int = 0
-    job_rows: tuple[int, ...] = ()
-    rows: int = 0
-    shape: Hashable = None
+# Of time that a flow may have before its turn: about what a picture takes.
+CREDIT_PASSES = 50
 
 
 class Weights(Protocol):
@@ -55,20 +26,20 @@ class Weights(Protocol):
         ...
 
 
-_Turn: TypeAlias = tuple[str, Hashable]  # a tenant, and a shape
+_Flow: TypeAlias = tuple[str, Hashable]  # the jobs of a tenant and a shape
 
 
 class Scheduler:
     """Owns the queue and the jobs in progress, and answers one question: ``next``.
 
-    - A pass is shared by jobs of one shape. Each pair of a tenant and a shape gets the same time.
+    - A pass is shared by jobs of one shape. Each flow, of a tenant and a shape, gets the same time.
     - Between two passes there is at most one piece of other work, encoding or decoding, meant to
       take no longer than a pass: that is all that a running job ever waits for other ones.
-    - A job that would miss its deadline if it waited goes first; one that cannot make it any more
-      is ended (``expired``).
+    - A job that would miss its deadline if it waited goes first, within a credit that its flow has
+      to give back; one that cannot make it any more is ended (``expired``).
 
     Waiting jobs are in the order of ``arrival``: that of submission, but the jobs of different
-    tenants count as if they had come by turns.
+    tenants count as if they had come alternately.
 
     Args:
         limits: of a pass.
@@ -78,7 +49,7 @@ class Scheduler:
         waiting: for room, or for weights.
         running: prepared, and not yet denoised.
         denoised: and not yet decoded.
-        suspect: the job that was being looked at; if ``next`` raises an exception, the cause.
+        suspect: the job that was looked at last; if a method raises an exception, the cause.
     """
 
     def __init__(self, limits: BatchLimits, weights: Weights) -> None:
@@ -90,7 +61,7 @@ class Scheduler:
         self._weights = weights
         self._bounds = RowBounds(limits)
         self._estimates = Estimates()
-        self._turns: FairQueue[_Turn] = FairQueue()
+        self._flows: FairQueue[_Flow] = FairQueue()
         self._last: Stage | None = None
         self._last_other: Stage | None = None
         self._clock = 0.0  # ``arrival`` of the last job that was admitted
@@ -103,7 +74,7 @@ class Scheduler:
 
     @property
     def jobs(self) -> list[Job]:
-        return [*self.running, *self.denoised, *self.waiting]
+        return [*self.waiting, *self.running, *self.denoised]
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Queue new jobs."""
@@ -127,6 +98,7 @@ class Scheduler:
         """The jobs that are cancelled, overdue, or cannot be done in time any more, and why."""
         ended = []
         for job in self.jobs:
+            self.suspect = job
             reason = job.cancel_reason
             if reason is None and self._estimates.hopeless(job):
                 reason = job.deadline_exceeded
@@ -136,7 +108,6 @@ class Scheduler:
 
     def next(self) -> Plan | None:
         """What to do now; None if every job waits for weights, or there is none."""
-        self.suspect = next(iter(self.jobs), None)
         if self._last is Stage.DENOISE:
             plan = self._other() or self._denoise()
         else:
@@ -167,48 +138,42 @@ class Scheduler:
 
     def overflowed(self, plan: Plan) -> None:
         """A pass did not fit into memory: make smaller ones of this shape."""
-        self._bounds.overflowed(plan.shape, plan.rows)
+        self._bounds.overflowed(plan.shape, sum(plan.job_rows))
 
     def took(self, plan: Plan, seconds: float) -> None:
         """A plan was carried out; it took so long on the device."""
-        match plan.stage:
-            case Stage.ENCODE:
-                self._estimates.encoded(len(plan.jobs), plan.pixels, seconds)
-            case Stage.DENOISE:
-                self._estimates.denoised(plan.jobs[0], seconds)
-                rows = sum(plan.job_rows)
-                self._bounds.fitted(plan.shape, rows, plan.jobs[0].pixels)
-                for job, count in zip(plan.jobs, plan.job_rows, strict=True):
-                    self._turns.charge((job.request.tenant, plan.shape), seconds * count / rows)
-            case Stage.DECODE:
-                self._estimates.decode.record(plan.pixels, seconds)
+        if plan.stage is Stage.ENCODE:
+            self._estimates.encoded(len(plan.jobs), plan.pixels, seconds)
+        elif plan.stage is Stage.DECODE:
+            self._estimates.decode.record(plan.pixels, seconds)
+        elif plan.size_class is not None:
+            self._estimates.denoised(plan.size_class, plan.rows, seconds)
+            rows = sum(plan.job_rows)
+            self._bounds.fitted(plan.shape, rows, plan.jobs[0].pixels)
+            for job, count in zip(plan.jobs, plan.job_rows, strict=True):
+                self._flows.charge((job.request.tenant, plan.shape), seconds * count / rows)
 
-    def _queue(self, job: Job) -> None:
-        insort(self.waiting, job, key=lambda each: each.arrival)
-
-    def _other(self) -> Plan | None:
-        """Encoding or decoding, alternately where both are due."""
-        if self.denoised and self._last_other is Stage.ENCODE:
-            return self._decode()
-        return self._encode() or (self._decode() if self.denoised else None)
-
-    def _encode(self) -> Plan | None:
+    def admissible(self) -> list[Job]:
         """The waiting jobs to prepare now: of one model, as many as fit into a pass.
 
         Pictures of a model and size are admitted until they can fill a pass, so that none waits
         for those of another size.
         """
-        taken = Counter[Group]()
+        taken = Counter[SizeClass]()
         for job in self.running:
-            taken[group(job)] += job.denoising.rows
+            self.suspect = job
+            taken[job.size_class] += job.denoising.rows
         # None where no running job waits for its next step meanwhile.
         seconds = self._estimates.step.seconds_per_unit if self.running else None
+        urgent = self._urgent(self.waiting)
         chosen: list[Job] = []
-        for job in self._by_urgency():
+        # Stable: but for the urgent ones, they keep their order.
+        for job in sorted(self.waiting, key=lambda one: one not in urgent):
             self.suspect = job
             if not self._weights.ready(job) or (chosen and job.model != chosen[0].model):
                 continue
-            if taken[group(job)] >= self._limits.capacity(job.pixels):
+            full = taken[job.size_class] >= self._limits.capacity(job.pixels)
+            if full and job not in urgent:
                 continue
             if seconds is not None:
                 # Of what is not known yet, one at a time.
@@ -217,51 +182,69 @@ class Scheduler:
                     break
                 seconds = 0.0 if cost is None else seconds - cost
             chosen.append(job)
-            taken[group(job)] += 2 if job.request.guidance_scale > 1 else 1
+            taken[job.size_class] += 2 if job.request.guidance_scale > 1 else 1
+        return chosen
+
+    def _queue(self, job: Job) -> None:
+        insort(self.waiting, job, key=lambda each: each.arrival)
+
+    def _urgent(self, jobs: Iterable[Job]) -> set[Job]:
+        longest_pass = self._estimates.longest_pass([*self.running, *self.waiting])
+        urgent = set()
+        for job in jobs:
+            self.suspect = job
+            if self._estimates.urgent(job, longest_pass):
+                urgent.add(job)
+        return urgent
+
+    def _other(self) -> Plan | None:
+        """Encoding or decoding, alternately where both are due."""
+        if self.denoised and self._last_other is Stage.ENCODE:
+            return self._decode()
+        return self._encode() or (self._decode() if self.denoised else None)
+
+    def _encode(self) -> Plan | None:
+        chosen = self.admissible()
         if not chosen:
             return None
-        pixels = sum(job.pixels for job in chosen if has_picture(job))
+        pixels = sum(job.pixels for job in chosen if job.has_picture)
         return Plan(Stage.ENCODE, chosen[0].model, tuple(chosen), pixels)
-
-    def _by_urgency(self) -> list[Job]:
-        """The waiting jobs in their order, but those first that would miss their deadlines."""
-        urgent = {job for job in self.waiting if self._estimates.urgent(job)}
-        # Stable: the others keep their order.
-        return sorted(self.waiting, key=lambda job: job not in urgent) if urgent else self.waiting
 
     def _denoise(self) -> Plan | None:
         """A pass for the job whose turn it is, with those of its shape that fit."""
         if not self.running:
             return None
         lead = self._lead()
-        self.suspect = lead
         batch, job_rows = [lead], [lead.denoising.rows]
         room = self._bounds.capacity(lead.shape, lead.pixels) - job_rows[0]
-        others = [job for job in self.running if job is not lead and job.shape == lead.shape]
-        for job in _interleaved(others):
+        for job in _interleaved(lead, [one for one in self.running if one.shape == lead.shape]):
+            self.suspect = job
             rows = job.denoising.rows
             if rows <= room:
                 batch.append(job)
                 job_rows.append(rows)
                 room -= rows
-        padded = self._limits.padded(sum(job_rows), lead.pixels)
         return Plan(
             Stage.DENOISE,
             lead.model,
             tuple(batch),
             job_rows=tuple(job_rows),
-            rows=padded,
+            rows=self._limits.padded(sum(job_rows), lead.pixels),
             shape=lead.shape,
+            size_class=lead.size_class,
         )
 
     def _lead(self) -> Job:
         """The running job with the least time to spare, if one has none to spare; else the one of
-        the next turn that was served longest ago."""
-        urgent = [job for job in self.running if self._estimates.urgent(job)]
+        the next flow that was served longest ago."""
+        credit = CREDIT_PASSES * self._estimates.longest_pass(self.running)
+        urgent = [
+            job for job in self._urgent(self.running) if self._flows.debt(_flow(job)) < credit
+        ]
         if urgent:
             return min(urgent, key=self._estimates.slack)
-        turn = self._turns.pick({_turn(job) for job in self.running})
-        candidates = [job for job in self.running if _turn(job) == turn]
+        flow = self._flows.pick({_flow(job) for job in self.running})
+        candidates = [job for job in self.running if _flow(job) == flow]
         return min(candidates, key=lambda job: job.served_at)
 
     def _decode(self) -> Plan:
@@ -277,15 +260,17 @@ class Scheduler:
         return Plan(Stage.DECODE, lead.model, tuple(batch), len(batch) * lead.pixels)
 
 
-def _turn(job: Job) -> _Turn:
+def _flow(job: Job) -> _Flow:
     return job.request.tenant, job.shape
 
 
-def _interleaved(jobs: Iterable[Job]) -> list[Job]:
-    """Each tenant's job that was served longest ago, then each one's second, and so on."""
-    places = Counter[str]()
+def _interleaved(lead: Job, jobs: Iterable[Job]) -> list[Job]:
+    """Beside ``lead``, each tenant's job that was served longest ago, then each one's second, and
+    so on."""
+    places = Counter({lead.request.tenant: 1})
     ordered = []
     for job in sorted(jobs, key=lambda each: each.served_at):
-        places[job.request.tenant] += 1
-        ordered.append((places[job.request.tenant], job.served_at, job))
+        if job is not lead:
+            places[job.request.tenant] += 1
+            ordered.append((places[job.request.tenant], job.served_at, job))
     return [job for *_, job in sorted(ordered, key=lambda each: each[:2])]

@@ -1,1 +1,1 @@
-"""BentoML Runnables: each owns a process, a device and an engine."""
+"""BentoML's runner processes: the Runnables, and their handles as the API's backends."""

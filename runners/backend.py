@@ -74,7 +74,7 @@ class RunnerBackend:
             # A request waits in the socket's backlog while the runner starts again.
             yield Failed(
                 ErrorCode.DEADLINE_EXCEEDED,
-                f"the picture was not done within {request.deadline:g} seconds",
+                f"the picture could not be done within {round(request.deadline, 1):g} seconds",
             )
             return
         yield Failed(

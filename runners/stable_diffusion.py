@@ -7,6 +7,9 @@ from contextlib import aclosing
 
 import bentoml.legacy
 
+# A Bento's folder is on sys.path only while its service is imported: a package has to be imported
+# by then for its modules to be found later, in ``__init__``.
+import engine  # noqa: F401
 from assembly import environment
 from assembly.shutdown import Shutdown
 from contract.request import GenerationRequest

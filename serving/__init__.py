@@ -1,1 +1,1 @@
-"""What BentoML's HTTP server needs to speak the protocols of ``api``."""
+"""The HTTP servers: BentoML's, with what it needs to speak our protocols, and uvicorn alone."""

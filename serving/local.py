@@ -19,7 +19,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from api import health
-from assembly import environment, startup
+from assembly import environment, logs, startup
 from assembly.composition import Composition, compose
 from assembly.shutdown import Shutdown
 from assembly.site import build_site
@@ -81,10 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=3000)
     options = parser.parse_args(arguments)
     with startup.explained():
-        composition = compose(Settings())
-        host = create_host(composition)
+        settings = Settings()
+        logs.configure(settings)
+        host = create_host(compose(settings))
     for name in ("uvicorn.access", "uvicorn.error"):
-        logging.getLogger(name).setLevel(composition.settings.log_level)
+        logging.getLogger(name).setLevel(settings.log_level)
     # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
     signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(host, host=options.host, port=options.port, log_config=None)

@@ -39,10 +39,14 @@ class ThreadTuner:
     Args:
         plans: what to choose from, in the order in which they are tried; a single one is kept,
             undivided where the work is.
+        clock: the time in seconds.
     """
 
-    def __init__(self, plans: Sequence[ThreadPlan]) -> None:
+    def __init__(
+        self, plans: Sequence[ThreadPlan], clock: Callable[[], float] = perf_counter
+    ) -> None:
         self._plans = plans
+        self._clock = clock
         self._records: dict[Hashable, _Record] = {}
 
     @classmethod
@@ -77,9 +81,9 @@ class ThreadTuner:
         size_class = round(2 * math.log2(size))
         record = self._records.setdefault((kind, size_class, len(plans)), _Record())
         plan = record.choose(plans)
-        started = perf_counter()
+        started = self._clock()
         result = _run(plan, work, divided)
-        record.note(plan, perf_counter() - started, size)
+        record.note(plan, self._clock() - started, size)
         return result
 
 

@@ -25,6 +25,12 @@ class NoiseSchedule:
         strength: of a job that starts from a picture: share of the schedule that is run, > 0.
         segment: the part of the schedule that is run, as diffusers' ``denoising_start`` and
             ``denoising_end`` cut it.
+
+    Attributes:
+        generator: the same.
+        full_total: denoiser evaluations of the full schedule.
+        offset: those before the part that is run.
+        total: those that are run.
     """
 
     def __init__(
@@ -46,11 +52,13 @@ class NoiseSchedule:
             skipped = max(steps - min(int(steps * strength), steps), 0)
             self._begin(skipped * scheduler.order)
         if segment is not None and segment.start > 0:
-            self._begin(self.full_total - self._evaluations_from(segment.start))
+            start = self.full_total - self._evaluations_from(segment.start)
+            # With little strength, the first segments may have nothing to do.
+            self._begin(max(self.offset, start))
         if segment is not None and segment.end < 1:
             cutoff = self._cutoff(segment.end)
             end = sum(timestep >= cutoff for timestep in scheduler.timesteps.tolist())
-        self._timesteps = scheduler.timesteps[self.offset : end]
+        self.total = max(0, end - self.offset)
         accepted = _step_parameters(scheduler.__class__)
         self._step_kwargs: dict[str, Any] = {
             name: value
@@ -58,14 +66,14 @@ class NoiseSchedule:
             if name in accepted
         }
 
-    @property
-    def total(self) -> int:
-        """Denoiser evaluations that are run."""
-        return len(self._timesteps)
-
     def timestep(self, index: int) -> float:
         """What the denoiser is told at evaluation ``index``."""
-        return float(self._timesteps[index])
+        return float(self._timestep(index))
+
+    def noisy(self, index: int) -> bool:
+        """Whether the latents before evaluation ``index`` have noise: all but the final ones of the
+        full schedule."""
+        return self.offset + index < self.full_total
 
     def start(self, noise: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
         """The latents to begin with, from noise and, where there is one, a given picture's."""
@@ -75,13 +83,13 @@ class NoiseSchedule:
 
     def scale(self, latents: torch.Tensor, index: int) -> torch.Tensor:
         """The latents as the denoiser wants to see them at evaluation ``index``."""
-        scaled: torch.Tensor = self._scheduler.scale_model_input(latents, self._timesteps[index])
+        scaled: torch.Tensor = self._scheduler.scale_model_input(latents, self._timestep(index))
         return scaled
 
     def step(self, prediction: torch.Tensor, latents: torch.Tensor, index: int) -> torch.Tensor:
         """The latents after evaluation ``index``."""
         following: torch.Tensor = self._scheduler.step(
-            prediction, self._timesteps[index], latents, **self._step_kwargs, return_dict=False
+            prediction, self._timestep(index), latents, **self._step_kwargs, return_dict=False
         )[0]
         return following
 
@@ -90,7 +98,7 @@ class NoiseSchedule:
         # The scheduler says how much of each on the CPU. Given latents on another device, it would
         # move its own state there, and each reading of it would wait for the device from then on.
         one, zero = torch.ones(1), torch.zeros(1)
-        timestep = self._timesteps[index : index + 1]
+        timestep = self._timestep(index)[None]
         signal = float(self._scheduler.add_noise(one, zero, timestep))
         amount = float(self._scheduler.add_noise(zero, one, timestep))
         return signal * image + amount * noise
@@ -112,6 +120,10 @@ class NoiseSchedule:
         if kind == "v_prediction":
             return signal * sample - noise * prediction
         return (sample - noise * prediction) / signal
+
+    def _timestep(self, index: int) -> torch.Tensor:
+        timestep: torch.Tensor = self._scheduler.timesteps[self.offset + index]
+        return timestep
 
     def _begin(self, offset: int) -> None:
         self.offset = offset

@@ -82,7 +82,8 @@ class DenoisingState:
     shape_key: Hashable = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shape_key = tuple(self.latents.shape[1:]), self.conditioning.shape_key
+        extra = None if self.extra_channels is None else tuple(self.extra_channels.shape[1:])
+        self.shape_key = tuple(self.latents.shape[1:]), extra, self.conditioning.shape_key
 
     @property
     def guided(self) -> bool:
@@ -133,7 +134,7 @@ class DenoisingState:
         self.index += 1
         if self.repaint is not None:
             kept = self.repaint.latents
-            if not self.finished:
+            if self.schedule.noisy(self.index):
                 kept = self.schedule.renoise(kept, self.repaint.noise, self.index)
             mask = self.repaint.mask
             self.latents = (1 - mask) * kept + mask * self.latents

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import PIL.Image
@@ -57,7 +57,10 @@ class BatchInvariant:
         if self._pool is None:
             done = [self._model.forward(block, rows) for block in blocks]
         else:
-            done = list(self._pool.map(self._block, blocks, [rows] * len(blocks)))
+            futures = [self._pool.submit(self._block, block, rows) for block in blocks]
+            # All of them, before one's exception makes the engine go on.
+            wait(futures)
+            done = [future.result() for future in futures]
         predictions = {
             id(state): prediction
             for block, results in zip(blocks, done, strict=True)

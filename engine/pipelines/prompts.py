@@ -119,12 +119,12 @@ class PromptEncoder:
 
     def _cut(self, text: str) -> _Chunks:
         fragments, clamped = parse(text)
-        text_encoder_key = [fragment for fragment in fragments if fragment.weight > 0]
+        kept = [fragment for fragment in fragments if fragment.weight > 0]
         ids, weights, mask = (
             tensor.view(-1, self._tokenizer.model_max_length)
             for tensor in self._chunker.get_token_ids_and_expand_weights(
-                [fragment.text for fragment in text_encoder_key],
-                [fragment.weight for fragment in text_encoder_key],
+                [fragment.text for fragment in kept],
+                [fragment.weight for fragment in kept],
                 device="cpu",
             )
         )

@@ -183,7 +183,7 @@ class StableDiffusion:
             SAMPLERS[request.scheduler].create(self._scheduler_config),
             request.num_inference_steps,
             generator,
-            strength=request.strength if handover is None else None,
+            strength=request.strength,
             segment=wanted.segment,
         )
         start = handover or self._start(wanted, schedule, posteriors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from io import BytesIO
 from time import monotonic
@@ -15,6 +16,8 @@ from engine.ledger import Ledger
 from engine.screening.screen import Screen
 from engine.stages.image_file import encode
 from engine.thread_pool import started_pool
+
+logger = logging.getLogger(__name__)
 
 THREADS = 2
 
@@ -58,7 +61,7 @@ class DeliverStage:
         request = job.request
         screening: tuple[str, ...] = ()
         try:
-            if screen := self._screens.get(request.model):
+            if screen := self._screens.get(job.model):
                 picture, screening = screen.apply(picture, request.request_id)
             started = monotonic()
             data = encode(picture, request, screening)
@@ -81,8 +84,11 @@ class DeliverStage:
 
     def _report(self, job: Job, step: int, total: int, preview: PIL.Image.Image | None) -> None:
         data = None
-        if preview is not None:
-            file = BytesIO()
-            preview.save(file, "PNG")
-            data = file.getvalue()
+        try:
+            if preview is not None:
+                file = BytesIO()
+                preview.save(file, "PNG")
+                data = file.getvalue()
+        except Exception:
+            logger.exception("a preview could not be encoded")
         job.report(Progress(step, total, job.index, data))

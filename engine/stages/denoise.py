@@ -9,7 +9,7 @@ import torch
 from contract.observer import Observer, Pass, RowOutcome
 from engine.job import Failures
 from engine.pipelines.base import DiffusionModel
-from engine.scheduler import Plan
+from engine.plan import Plan
 from engine.weights.memory import is_out_of_memory
 
 

@@ -10,6 +10,7 @@ from engine.device import is_fatal
 from engine.job import Failures, Job
 from engine.lora.adapter import Adapter
 from engine.pipelines.base import DiffusionModel
+from engine.plan import Plan
 
 
 class EncodeStage:
@@ -39,8 +40,12 @@ class EncodeStage:
         now = monotonic()
         for job in jobs:
             job.served_at = now
-            self._observer.phase(Phase.PREPARE, now - started)
         return failures
+
+    def measured(self, plan: Plan, seconds: float) -> None:
+        """Report a plan once the device has done it."""
+        for _ in plan.jobs:
+            self._observer.phase(Phase.PREPARE, seconds)
 
     def _prepare(
         self, model: DiffusionModel, adapters: Mapping[str, Adapter], jobs: Sequence[Job]

@@ -137,6 +137,10 @@ class WeightCache(Generic[Weights]):
         """Whether it is in memory and takes new jobs. Does not count as a use."""
         return name in self._resident and name not in self._draining
 
+    def peek(self, name: str) -> Weights:
+        """Weights that are available. Does not count as a use."""
+        return self._resident[name].weights
+
     def use(self, name: str) -> Weights:
         """Weights that are available, or have jobs in progress; now the most recently used."""
         resident = self._resident.pop(name)

@@ -79,12 +79,13 @@ class WeightLoader:
 
     def adapters(self, jobs: Iterable[Job]) -> Mapping[str, Adapter]:
         """The LoRAs of jobs that are ready, by their tags."""
-        return {use.tag: self._loras.use(use.tag) for job in jobs for use in job.loras}
+        return {tag: self._loras.use(tag) for job in jobs for tag in job.tags}
 
     def bring(
         self,
-        waiting: Sequence[Job],
+        waiting: Iterable[Job],
         in_progress: Sequence[Job],
+        admissible: Callable[[], Sequence[Job]],
         when_loaded: Callable[[], None],
     ) -> Failures:
         """Begin to load a model and a LoRA, each for the first waiting job that lacks one.
@@ -92,6 +93,7 @@ class WeightLoader:
         Args:
             waiting: in their order.
             in_progress: the jobs whose weights are in use.
+            admissible: the waiting jobs that could be admitted now.
             when_loaded: called from another thread when it is time to call ``collect``.
 
         Returns:
@@ -103,17 +105,22 @@ class WeightLoader:
         tags: set[str] = set()
         first: Job | None = None
         defer = wants_model = wants_lora = False
+        # Most of those who wait need the same.
+        ready: dict[tuple[str, tuple[str, ...]], bool] = {}
         for job in waiting:
             try:
+                models.add(job.model)
+                tags.update(job.tags)
+                needs = job.model, job.tags
+                if needs not in ready:
+                    ready[needs] = self.ready(job)
+                if ready[needs]:
+                    continue
                 if refusal := self._refusal(job):
                     failures.append((job, refusal))
                     continue
-                models.add(job.model)
-                tags.update(_tags(job))
-                if self.ready(job):
-                    continue
                 if first is None:
-                    first, defer = job, self._others_come_first(job, waiting)
+                    first, defer = job, self._others_come_first(job, admissible)
                 if not self._models.available(job.model):
                     if not wants_model:
                         wants_model = True
@@ -146,8 +153,8 @@ class WeightLoader:
         defer: bool,
     ) -> None:
         lacking = self._lacking(job)[0]
-        leased = {tag for each in in_progress for tag in _tags(each)}
-        model = self._models.use(job.model)
+        leased = {tag for each in in_progress for tag in each.tags}
+        model = self._models.peek(job.model)
         try:
             self._loras.request(
                 lacking, when_loaded, model, leased=leased, protected=protected, defer=defer
@@ -156,17 +163,17 @@ class WeightLoader:
             # It was removed after the request had come.
             raise _unknown(lacking) from None
 
-    def _others_come_first(self, first: Job, waiting: Iterable[Job]) -> bool:
-        """Whether jobs that have all they need had come when ``first`` began to wait: what they use
-        does not drain before they are admitted."""
+    def _others_come_first(self, first: Job, admissible: Callable[[], Sequence[Job]]) -> bool:
+        """Whether jobs that could be admitted now had come when ``first`` began to wait: what they
+        use does not drain before they are."""
         if self._first is None or self._first[0] is not first:
             self._first = (first, monotonic())
         _, since = self._first
-        return any(job.submitted_at < since and self.ready(job) for job in waiting)
+        return any(job.submitted_at < since for job in admissible())
 
     def _lacking(self, job: Job) -> list[str]:
         """The tags of the job's LoRAs that are not available."""
-        return [tag for tag in _tags(job) if not self._loras.available(tag)]
+        return [tag for tag in job.tags if not self._loras.available(tag)]
 
     def _refusal(self, job: Job) -> RequestError | None:
         """Why a job does not get what it lacks."""
@@ -184,10 +191,6 @@ class WeightLoader:
                     retry_after=wait,
                 )
         return None
-
-
-def _tags(job: Job) -> list[str]:
-    return [use.tag for use in job.loras]
 
 
 def _unknown(tag: str) -> RequestError:

@@ -66,7 +66,7 @@ def test_a_template(bentoml_server: Server) -> None:
 def test_a_lora_comes_and_goes_in_every_process(bentoml_server: Server, tmp_path: Path) -> None:
     base = draw(bentoml_server)
     for seed in (0, 1):
-        # Trained anew it is another version, which the runner has to find as well.
+        # Trained again it is another version, which the runner has to find as well.
         file = next(save_lora(tmp_path / str(seed), seed=seed).iterdir())
         command(bentoml_server, "register", "clay", "--lora", str(file), "--base", "embedded")
         own = draw(bentoml_server, model="clay")

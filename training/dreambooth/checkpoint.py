@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from training.dreambooth.errors import TrainingError
-from training.dreambooth.network import DenoiseStage
+from training.dreambooth.network import Denoiser
 
 _WEIGHTS = "trained.safetensors"
 
@@ -26,7 +26,7 @@ class Checkpoints:
         denoiser: not wrapped.
     """
 
-    def __init__(self, accelerator: Accelerator, denoiser: DenoiseStage, folder: Path) -> None:
+    def __init__(self, accelerator: Accelerator, denoiser: Denoiser, folder: Path) -> None:
         self._accelerator, self._denoiser, self._folder = accelerator, denoiser, folder
         accelerator.register_save_state_pre_hook(self._save_weights)
         accelerator.register_load_state_pre_hook(self._load_weights)

@@ -27,7 +27,7 @@ _TEXT_ENCODER: Final[dict[Target, tuple[str, ...]]] = {
 }
 
 
-class DenoiseStage(nn.Module):
+class Denoiser(nn.Module):
     """The UNet, behind the text encoder if that is trained too: one module to distribute."""
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel | None) -> None:
@@ -52,13 +52,13 @@ class DenoiseStage(nn.Module):
         return {name: one for name, one in self.named_parameters() if one.requires_grad}
 
 
-def prepare(pipeline: StableDiffusionPipeline, options: Options) -> DenoiseStage:
+def prepare(pipeline: StableDiffusionPipeline, options: Options) -> Denoiser:
     """The part of a frozen pipeline that is trained: with LoRA layers, or unfrozen.
 
     New layers are in fp32, whatever the base is in, and initialised by torch's global generator.
     """
     text_encoder = pipeline.text_encoder if options.train_text_encoder else None
-    denoiser = DenoiseStage(pipeline.unet, text_encoder)
+    denoiser = Denoiser(pipeline.unet, text_encoder)
     if options.full:
         denoiser.requires_grad_(True)
     else:

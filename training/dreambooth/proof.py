@@ -27,7 +27,6 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from benchmarks.machine import processor
 from models.catalog import ModelEntry, load_catalog
 from models.store import resolve
 from training.dreambooth.drawing import draw
@@ -41,6 +40,7 @@ from training.embedded.measures import border_colour, nearest_colour
 from training.embedded.pictures import held_out_requests, load_pipeline
 from training.embedded.scenes import SIDE, Pixels, Scene, compose, training_scene
 from training.embedded.world import Subject, World, load_world
+from training.machine import processor
 from training.sheet import contact_sheet
 
 WORD: Final = "unqtkn"

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from benchmarks.machine import processor
 from training.embedded.judge import Judge, held_out_composites
 from training.embedded.measures import border_colour, nearest_colour, psnr
 from training.embedded.pictures import (
@@ -26,6 +25,7 @@ from training.embedded.pictures import (
 from training.embedded.scenes import Pixels
 from training.embedded.tensors import to_pixels, to_tensor
 from training.embedded.world import World
+from training.machine import processor
 
 STYLE = "noto"
 COMPOSITES_SEED = 20_000
@@ -112,6 +112,15 @@ def evaluate(
         command=command,
     )
     return Evaluation(report, requests, pictures)
+
+
+def judge_pictures(
+    judge: Judge, world: World, requests: Sequence[Request], pictures: list[Pixels]
+) -> Accuracy:
+    """How often the pictures of held-out pairs are recognised, in the order of their requests."""
+    ground = {subject.name: subject.held_out for subject in world.drawn}
+    names = [request.name for request in requests]
+    return _accuracy(pictures, names, judge.rank(pictures), ground, world)
 
 
 def size_in_megabytes(directory: Path) -> float:

@@ -13,6 +13,7 @@ from tests.e2e.deployment.tools import MockAws, Module, mock_aws, planned
 
 
 # The provider polls a new load balancer for a minute.
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_apply_roll_forward_destroy(tmp_path: Path) -> None:
     with mock_aws(tmp_path) as aws:

@@ -54,7 +54,7 @@ def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:
     engine.close()
 
 
-def test_nudity_is_not_loaded_where_nobody_looks_for_it() -> None:
+def test_nudity_is_not_loaded_where_no_model_is_screened_for_it() -> None:
     program = (
         "import sys; from contract.observer import NullObserver; "
         "from models.catalog import load_catalog; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from engine.denoising.guidance import Guidance
 from engine.denoising.noise_schedule import NoiseSchedule
 from engine.denoising.state import DenoisingState
 from engine.job import Job
+from engine.plan import Plan, Stage
+from engine.scheduler import Scheduler
 from tests.conftest import make_request
 
 
@@ -33,3 +36,43 @@ def prepare(job: Job) -> Job:
         ),
     )
     return job
+
+
+class Weights:
+    """Everything is in memory, but for some models."""
+
+    def __init__(self, missing: Collection[str] = ()) -> None:
+        self.missing = missing
+        self.broken: set[Job] = set()
+
+    def ready(self, job: Job) -> bool:
+        if job in self.broken:
+            raise OSError("a file of its LoRA is gone")
+        return job.model not in self.missing
+
+
+def running(scheduler: Scheduler, *jobs: Job) -> list[Job]:
+    """Jobs that were admitted one after the other."""
+    for moment, job in enumerate(jobs):
+        scheduler.add([job])
+        job.served_at = moment
+        scheduler.admitted([prepare(job)])
+    return list(jobs)
+
+
+def carry_out(scheduler: Scheduler, seconds: float = 0.1) -> Plan:
+    """Do what is next, as the loop does."""
+    plan = scheduler.next()
+    assert plan is not None
+    match plan.stage:
+        case Stage.ENCODE:
+            scheduler.admitted([prepare(job) for job in plan.jobs])
+        case Stage.DENOISE:
+            for job in plan.jobs:
+                job.denoising.index += 1
+                job.served_at = max(each.served_at for each in scheduler.running) + 1
+                scheduler.advanced(job)
+        case Stage.DECODE:
+            scheduler.remove(plan.jobs)
+    scheduler.took(plan, seconds)
+    return plan

@@ -158,7 +158,7 @@ class Interleaving(RuleBasedStateMachine):
             assert time.monotonic() < give_up, "jobs are left"
             self.turn(1)
         self.loop.close()
-        assert self.ledger.unfinished == 0
+        assert self.ledger.open_jobs == []
         assert self.loop.scheduler.in_progress == []
         jobs = [job for submission in self.submissions for job in submission.jobs]
         assert sum(self.recorder.outcomes.values()) == len(jobs), "a job ended twice, or never"

@@ -17,7 +17,7 @@ from engine.device import is_fatal
 from engine.engine import Engine
 from engine.weights.cache import WeightCache
 from tests.conftest import ROOT, make_request
-from tests.unit.engine.conftest import Client, Recorder
+from tests.unit.engine.conftest import Client, Gate, Recorder
 from tests.unit.engine.toy import Toy
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
@@ -59,6 +59,8 @@ def test_the_engine_is_never_more_than_one_pass_ahead_of_its_device(
     engine.close()
     assert max(device.ahead) == 2
     assert {done.seconds for done in recorder.passes} == {2.0}, "the device's time, not the call's"
+    assert len(recorder.passes) == 20
+    assert device.launched == device.finished, "nothing is left unmeasured when it is idle"
 
 
 def test_which_errors_are_fatal() -> None:
@@ -100,6 +102,38 @@ def test_a_fatal_error_ends_every_job_and_then_the_process() -> None:
         engine.submit(make_request(), lambda event: None)
     assert refusal.value.code is ErrorCode.NOT_READY
     engine.close()
+
+
+def test_a_fault_of_earlier_work_that_comes_out_of_any_call_ends_every_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device, lost = Device(), Lost()
+
+    def broken(work: Device.Work) -> bool:
+        raise RuntimeError(ILLEGAL)
+
+    monkeypatch.setattr("engine.loop.stopwatch", device.stopwatch)
+    monkeypatch.setattr(Device.Work, "done", broken)
+    engine = lost.engine = Engine(WeightCache.preloaded({"embedded": Toy()}), on_device_lost=lost)
+    for client in [Client(engine, make_request(seed=seed)) for seed in range(3)]:
+        assert client.failed().code is ErrorCode.NOT_READY
+    assert lost.called.wait(10)
+    engine.close()
+
+
+def test_jobs_end_when_the_engine_is_closed_in_a_pass_that_does_not_end(
+    gate: Gate,
+) -> None:
+    engine = Engine(WeightCache.preloaded({"embedded": gate}))
+    client = Client(engine, make_request())
+    assert gate.entered.wait(60)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    assert client.failed().code is ErrorCode.NOT_READY
+    assert closing.is_alive(), "the pass is still under way"
+    gate.open.set()
+    closing.join(60)
+    assert not closing.is_alive()
 
 
 def test_a_pass_that_never_ends_is_noticed() -> None:

@@ -31,6 +31,17 @@ def test_a_new_key_has_no_claim_on_the_time_before() -> None:
     assert order.count("new") == 3
 
 
+def test_a_key_that_comes_back_still_owes_what_it_had_too_much() -> None:
+    queue = FairQueue[str]()
+    queue.charge(queue.pick(["large"]), 10.0)
+    order = []
+    for keys in (["small"], ["small"], ["small", "large"], ["small", "large"]):
+        key = queue.pick(keys)
+        order.append(key)
+        queue.charge(key, 1.0)
+    assert order == ["small"] * 4
+
+
 def test_what_is_picked_has_work() -> None:
     queue = FairQueue[str]()
     assert queue.pick(["a"]) == "a"

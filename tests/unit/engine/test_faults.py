@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -53,6 +55,7 @@ print(json.dumps({"ends": ends, "batches": recorder.batches[1:]}))
 """
 
 
+@pytest.mark.slow
 def test_a_pass_that_does_not_fit_into_memory_is_split() -> None:
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM],

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
-from contract.errors import ErrorCode
 from contract.request import Segment
-from engine.cost import TRUSTED
 from engine.job import Job
 from engine.limits import BatchLimits
-from engine.scheduler import Plan, Scheduler, Stage
-from tests.unit.engine.jobs import prepare, waiting
-
-
-class Weights:
-    """Everything is in memory, but for some models."""
-
-    def __init__(self, missing: Collection[str] = ()) -> None:
-        self.missing = missing
-        self.broken: set[Job] = set()
-
-    def ready(self, job: Job) -> bool:
-        if job in self.broken:
-            raise OSError("a file of its LoRA is gone")
-        return job.model not in self.missing
+from engine.plan import Stage
+from engine.scheduler import Scheduler
+from tests.unit.engine.jobs import Weights, carry_out, running, waiting
 
 
 @pytest.fixture
@@ -40,33 +25,6 @@ def scheduler(weights: Weights) -> Scheduler:
     return Scheduler(BatchLimits(rows=8), weights)
 
 
-def running(scheduler: Scheduler, *jobs: Job) -> list[Job]:
-    """Jobs that were admitted one after the other."""
-    for moment, job in enumerate(jobs):
-        scheduler.add([job])
-        job.served_at = moment
-        scheduler.admitted([prepare(job)])
-    return list(jobs)
-
-
-def carry_out(scheduler: Scheduler, seconds: float = 0.1) -> Plan:
-    """Do what is next, as the loop does."""
-    plan = scheduler.next()
-    assert plan is not None
-    match plan.stage:
-        case Stage.ENCODE:
-            scheduler.admitted([prepare(job) for job in plan.jobs])
-        case Stage.DENOISE:
-            for job in plan.jobs:
-                job.denoising.index += 1
-                job.served_at = max(each.served_at for each in scheduler.running) + 1
-                scheduler.advanced(job)
-        case Stage.DECODE:
-            scheduler.remove(plan.jobs)
-    scheduler.took(plan, seconds)
-    return plan
-
-
 def test_the_one_served_longest_ago_leads_and_its_like_follow(scheduler: Scheduler) -> None:
     first, second, third = running(scheduler, *(waiting(seed=seed) for seed in range(3)))
     first.served_at, second.served_at, third.served_at = 3, 1, 2
@@ -74,6 +32,19 @@ def test_the_one_served_longest_ago_leads_and_its_like_follow(scheduler: Schedul
     assert plan is not None
     assert plan.jobs == (second, third, first)
     assert plan.job_rows == (2, 2, 2)
+
+
+def test_what_does_not_fit_is_halved_in_blocks_too() -> None:
+    scheduler = Scheduler(BatchLimits(rows=16, block=8), Weights())
+    running(scheduler, *(waiting(seed=seed) for seed in range(4)))
+    sizes = []
+    for _ in range(3):
+        plan = scheduler.next()
+        assert plan is not None
+        assert plan.rows == 8
+        sizes.append(len(plan.jobs))
+        scheduler.overflowed(plan)
+    assert sizes == [4, 2, 1]
 
 
 def test_a_pass_is_bounded_by_rows(scheduler: Scheduler) -> None:
@@ -168,80 +139,6 @@ def test_jobs_that_wait_for_weights_are_passed_over(scheduler: Scheduler, weight
     assert scheduler.next() is None
 
 
-def learned(scheduler: Scheduler, seconds: float) -> None:
-    """Let it learn what passes of 64 x 64 take, and leave it empty."""
-    (job,) = running(scheduler, waiting(num_inference_steps=TRUSTED + 5))
-    for _ in range(TRUSTED + 2):
-        carry_out(scheduler, seconds)
-    scheduler.remove([job])
-
-
-def test_a_running_job_that_would_miss_its_deadline_goes_first(scheduler: Scheduler) -> None:
-    learned(scheduler, 1.0)
-    running(scheduler, *(waiting(seed=seed, width=64 + 8 * seed) for seed in range(3)))
-    urgent = waiting(num_inference_steps=5, deadline=7.0, width=128)
-    running(scheduler, urgent)
-    served: list[Any] = []
-    for _ in range(5):
-        plan = scheduler.next()
-        assert plan is not None
-        served += plan.jobs
-        plan.jobs[0].denoising.index += 1
-        scheduler.took(plan, 1.0)
-        for job in scheduler.running:
-            job.submitted_at -= 1.0  # as if that second had passed
-    assert served == [urgent] * 5
-
-
-def test_a_running_job_that_may_not_make_it_anyway_does_not_go_first(scheduler: Scheduler) -> None:
-    learned(scheduler, 1.0)
-    late = waiting(num_inference_steps=50, deadline=40.0, width=128)
-    _, other = running(scheduler, late, waiting(num_inference_steps=50))
-    served: list[Job] = []
-    for _ in range(6):
-        plan = scheduler.next()
-        assert plan is not None
-        served += plan.jobs
-        plan.jobs[0].denoising.index += 1
-        scheduler.took(plan, 1.0)
-    assert served.count(other) >= 2, "it gets its turns"
-
-
-def test_a_waiting_job_that_would_miss_its_deadline_is_admitted_first(
-    scheduler: Scheduler,
-) -> None:
-    learned(scheduler, 1.0)
-    scheduler.add(waiting(seed=seed, model=f"model-{seed}") for seed in range(5))
-    urgent = waiting(num_inference_steps=8, deadline=10.0)
-    scheduler.add([urgent])
-    plan = scheduler.next()
-    assert plan is not None
-    assert plan.jobs == (urgent,)
-
-
-def test_a_job_that_cannot_make_it_any_more_is_ended(scheduler: Scheduler) -> None:
-    learned(scheduler, 1.0)
-    doomed = waiting(num_inference_steps=50, deadline=40.0)
-    fine = waiting(num_inference_steps=50, deadline=60.0)
-    started = waiting(num_inference_steps=50, deadline=40.0)
-    running(scheduler, started)
-    scheduler.add([doomed, fine])
-    ended = dict(scheduler.expired())
-    assert ended.keys() == {doomed, started}
-    assert {error.code for error in ended.values()} == {ErrorCode.DEADLINE_EXCEEDED}
-
-
-def test_nothing_is_ended_before_enough_is_known(scheduler: Scheduler) -> None:
-    (job,) = running(scheduler, waiting(num_inference_steps=50, deadline=40.0))
-    for _ in range(3):
-        carry_out(scheduler, 1.0)  # kernels and threads settle at first
-    assert scheduler.expired() == []
-    job.cancel()
-    ((ended, error),) = scheduler.expired()
-    assert ended is job
-    assert error.code is ErrorCode.CANCELLED
-
-
 def test_an_exception_names_the_job_that_caused_it(scheduler: Scheduler, weights: Weights) -> None:
     running(scheduler, waiting(seed=1))
     carry_out(scheduler)
@@ -286,3 +183,31 @@ def test_segments_are_queued_one_after_the_other_and_hold_one_model_at_a_time(
         (Stage.DECODE, "other"),
     ]
     assert scheduler.jobs == []
+
+
+@pytest.mark.parametrize("broken_is", ["waiting", "running"])
+def test_a_fault_of_any_estimate_names_its_job(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, broken_is: str
+) -> None:
+    jobs = running(scheduler, *(waiting(seed=seed) for seed in range(3)))
+    queued = [waiting(seed=seed) for seed in range(3)]
+    scheduler.add(queued)
+    culprit = queued[1] if broken_is == "waiting" else jobs[1]
+    seconds_left = type(culprit).seconds_left
+
+    def look(job: Job) -> float:
+        if job is culprit:
+            raise ArithmeticError("no clock")
+        left: float = seconds_left.fget(job)  # type: ignore[attr-defined]
+        return left
+
+    monkeypatch.setattr(type(culprit), "seconds_left", property(look))
+    look_at = scheduler.admissible if broken_is == "waiting" else scheduler.next
+    for method in (scheduler.expired, look_at):
+        scheduler.suspect = None
+        with pytest.raises(ArithmeticError):
+            method()
+        assert scheduler.suspect is culprit
+    scheduler.remove([culprit])
+    assert scheduler.expired() == []
+    assert scheduler.next() is not None

@@ -59,9 +59,25 @@ def two_models(
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "euler_a", "lcm"])
 def test_two_segments_of_one_model_are_the_whole(engine: Engine, scheduler: str) -> None:
-    """Of schedulers without a history; others begin anew, as a second stock pipeline does."""
+    """Of schedulers without a history and of one evaluation a step. Others begin the history anew,
+    and Heun's a whole step, as a second stock pipeline does."""
     whole = Client(engine, request(scheduler=scheduler, segments=())).image()
     halves = Client(engine, request(scheduler=scheduler, segments=HALVES)).image()
+    assert pixels(halves) == pytest.approx(pixels(whole), abs=1)
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.7, 1.0])
+@pytest.mark.parametrize("scheduler", ["ddim", "euler"])
+@pytest.mark.parametrize("inpainted", [False, True])
+def test_two_segments_are_the_whole_of_what_starts_from_a_picture(
+    engine: Engine, photo: bytes, scheduler: str, strength: float, inpainted: bool
+) -> None:
+    """At 0.2, the first segment has nothing to do."""
+    changes: dict[str, Any] = {"init_image": photo, "strength": strength, "scheduler": scheduler}
+    if inpainted:
+        changes["mask"] = MASK
+    whole = Client(engine, request(segments=(), num_inference_steps=10, **changes)).image()
+    halves = Client(engine, request(segments=HALVES, num_inference_steps=10, **changes)).image()
     assert pixels(halves) == pytest.approx(pixels(whole), abs=1)
 
 

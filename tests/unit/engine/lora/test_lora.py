@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,14 +195,21 @@ def test_prompts_of_others_are_encoded_without_the_loras(bench: Bench) -> None:
     assert (embeds(again) - embeds(tuned)).abs().max() > 1e-2
 
 
-def hooks(model: StableDiffusion) -> int:
-    return sum(len(layer._forward_hooks) for layer in model._unet.modules())
-
-
-def test_layers_have_hooks_only_while_jobs_want_them(bench: Bench) -> None:
+def calls(model: StableDiffusion, state: DenoisingState) -> int:
+    """How many functions of Python a pass calls."""
+    counts = Counter[str]()
     with torch.inference_mode():
-        tuned = prepared(bench.model, bench, loras=USES[:1])
-        assert hooks(bench.model) == len(bench.adapters["style:1"].unet)
-        del tuned
-        prepared(bench.model, bench)
-    assert hooks(bench.model) == 0
+        model.forward([state], state.rows)  # the first one of its kind prepares more
+        sys.setprofile(lambda frame, event, argument: counts.update([event]))
+        model.forward([state], state.rows)
+        sys.setprofile(None)
+    return counts["call"]
+
+
+def test_a_pass_costs_more_only_while_jobs_want_loras(bench: Bench) -> None:
+    fresh = StableDiffusion(bench.make())
+    usual = calls(fresh, prepare(fresh, [make_request()])[0])
+    tuned = prepared(bench.model, bench, loras=USES[:1])
+    assert calls(bench.model, tuned) > usual
+    del tuned
+    assert calls(bench.model, prepared(bench.model, bench)) == usual

@@ -9,19 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import PIL.Image
 import pytest
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from contract.errors import ErrorCode, RequestError
-from engine.denoising.conditioning import Conditioning
-from engine.denoising.guidance import Guidance
-from engine.denoising.noise_schedule import NoiseSchedule
-from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
-from engine.pipelines.autoencoder import Autoencoder, Picture
 from engine.pipelines.load import load_model
 from engine.pipelines.prompts import MAX_CHUNKS
 from engine.pipelines.stable_diffusion import StableDiffusion
@@ -29,6 +21,7 @@ from models.errors import LoadError
 from models.placement import Placement
 from models.weights import weight_bytes
 from tests.conftest import ROOT, make_request
+from tests.unit.engine.pipelines.rows import Rows
 from tests.unit.engine.reference import decode, prepare
 from tests.unit.models import tiny
 from tests.unit.models.conftest import make_entry
@@ -47,22 +40,6 @@ def _inference() -> Iterator[None]:
     """As in the engine."""
     with torch.inference_mode():
         yield
-
-
-class Rows:
-    """The batch sizes of a module's calls."""
-
-    def __init__(self, module: Any) -> None:
-        self.calls: list[int] = []
-        self._handle = module.register_forward_pre_hook(
-            lambda _, arguments: self.calls.append(len(arguments[0]))
-        )
-
-    def __enter__(self) -> list[int]:
-        return self.calls
-
-    def __exit__(self, *_: object) -> None:
-        self._handle.remove()
 
 
 def denoise(model: StableDiffusion, state: DenoisingState, leave: int = 0) -> None:
@@ -250,94 +227,6 @@ def test_the_compiler_makes_what_is_called(photo: bytes) -> None:
     states = prepare(model, [make_request()])
     model.forward(states, 4)
     assert calls == [4]
-
-
-def test_large_pictures_are_encoded_and_decoded_in_tiles(pipeline: Any, photo: bytes) -> None:
-    """Nearly as good as whole ones, in calls that are bounded."""
-    small = PIL.Image.frombytes("RGB", (64, 64), photo)
-    picture = small.resize((192, 128), PIL.Image.Resampling.BICUBIC)
-    whole, bounded = Autoencoder(pipeline.vae), Autoencoder(pipeline.vae, most_pixels=64 * 64)
-    sizes: list[int] = []
-    handles = [
-        module.register_forward_pre_hook(
-            lambda _, inputs, scale=scale: sizes.append(inputs[0][:, 0].numel() * scale)
-        )
-        for module, scale in [(pipeline.vae.encoder, 1), (pipeline.vae.decoder, whole.scale**2)]
-    ]
-    given = Picture(picture.size, picture.tobytes())
-    (posterior,) = bounded.encode([given]).values()
-    (again,) = bounded.decode(posterior.mode())
-    assert max(sizes) <= 64 * 64
-    assert len(sizes) > 12
-    for handle in handles:
-        handle.remove()
-    (posterior,) = whole.encode([given]).values()
-    (expected,) = whole.decode(posterior.mode())
-    assert isinstance(again, PIL.Image.Image)
-    assert isinstance(expected, PIL.Image.Image)
-    assert again.size == expected.size == picture.size
-    difference = np.asarray(again).astype(int) - np.asarray(expected).astype(int)
-    assert np.abs(difference).mean() < 3
-
-
-def test_batches_of_small_pictures_are_decoded_one_by_one_over_the_bound() -> None:
-    vae = tiny._vae()
-    latents = torch.randn((3, 4, 16, 16), generator=torch.Generator().manual_seed(0))
-    with Rows(vae.decoder) as calls:
-        pictures = Autoencoder(vae, most_pixels=2 * 32 * 32).decode(latents)
-        Autoencoder(vae, most_pixels=3 * 32 * 32).decode(latents)
-    assert calls == [1, 1, 1, 3]
-    assert len(pictures) == 3
-
-
-@pytest.mark.parametrize("scheduler", SAMPLERS)
-def test_previews_are_the_picture_in_small(model: StableDiffusion, scheduler: str) -> None:
-    (state,) = prepare(model, [make_request(scheduler=scheduler, num_inference_steps=12)])
-    previews = [model.preview(state)]
-    while not state.finished:
-        denoise(model, state, leave=state.total - state.index - 1)
-        previews.append(model.preview(state))
-    (picture,) = decode(model, [state])
-    small = picture.resize((16, 16), PIL.Image.Resampling.BOX)
-    assert {(preview.size, preview.mode) for preview in previews} == {((16, 16), "RGB")}
-
-    likeness = [
-        np.corrcoef(np.asarray(preview).ravel(), np.asarray(small).ravel())[0, 1]
-        for preview in previews
-    ]
-    assert likeness[0] < 0.5, "noise"
-    assert min(likeness[len(likeness) // 2 :]) >= 0.7
-    assert likeness[-1] >= 0.9
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_the_predicted_original_is_what_the_scheduler_has_for_it(kind: str) -> None:
-    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False)
-    sample, prediction = torch.randn((2, 1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
-    schedule = NoiseSchedule(scheduler, 10, torch.Generator())
-    state = DenoisingState(
-        latents=sample,
-        conditioning=Conditioning({"encoder_hidden_states": torch.zeros((1, 77, 8))}),
-        guidance=Guidance(1.0),
-        schedule=schedule,
-    )
-    assert torch.equal(state.predicted_original, sample), "before the first prediction"
-    state.index = 3
-    state.sample, state.prediction = sample, prediction
-    expected = scheduler.step(prediction, scheduler.timesteps[3], sample).pred_original_sample
-    state.index += 1
-    assert torch.allclose(state.predicted_original, expected, atol=1e-5)
-
-
-def test_previews_change_nothing(model: StableDiffusion) -> None:
-    watched, unwatched = prepare(model, [make_request(scheduler="heun", seed=3)] * 2)
-    while not watched.finished:
-        model.preview(watched)
-        for state, prediction in zip(
-            (watched, unwatched), model.forward([watched, unwatched], 4), strict=True
-        ):
-            state.advance(prediction)
-    assert torch.allclose(watched.latents, unwatched.latents, atol=1e-4)
 
 
 def test_memory_is_that_of_the_weights(pipeline: Any) -> None:

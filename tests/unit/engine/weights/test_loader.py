@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from contract.errors import ErrorCode, RequestError
-from contract.events import Event, Image, ends
 from contract.observer import WeightKind
 from contract.request import GenerationRequest, LoraUse
 from engine.engine import Engine
 from engine.limits import BatchLimits
 from engine.lora.adapter import Adapter
-from engine.pipelines.base import DiffusionModel
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.weights.cache import Source, WeightCache
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Gate, Recorder, in_two_parts
-from tests.unit.engine.lora.lora_files import write_diffusers
+from tests.unit.engine.weights.conftest import Loras
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, pipeline: Any) -> Path:
-    return write_diffusers(tmp_path_factory.mktemp("lora"), pipeline)
-
-
-class Loras:
-    """LoRAs ``a:1`` to ``d:1``, of four bytes each for the budget; the last one is broken."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.loads: list[str] = []
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self.sources = {f"{name}:1": Source(self._loader(name), 4) for name in "abcd"}
-
-    def _loader(self, name: str) -> Any:
-        def load(model: StableDiffusion) -> Adapter:
-            self.loads.append(name)
-            assert self.go_on.wait(60)
-            if name == "d":
-                raise OSError("secret path /weights")
-            return model.load_adapter(self._folder)
-
-        return load
-
-    def cache(self, budget: int, recorder: Recorder) -> WeightCache[Adapter]:
-        return WeightCache(self.sources, budget=budget, kind=WeightKind.LORA, observer=recorder)
-
-
-@pytest.fixture
-def loras(folder: Path) -> Loras:
-    return Loras(folder)
 
 
 @pytest.fixture
@@ -223,93 +185,31 @@ def test_one_that_was_removed_is_not_found_and_a_new_one_is(engine: Engine, lora
     Client(engine, request("e")).image()
 
 
-@pytest.fixture
-def load(pipeline: Any) -> Callable[[], DiffusionModel]:
-    return lambda: StableDiffusion(
-        type(pipeline)(**pipeline.components, requires_safety_checker=False)
-    )
+class Unreadable(dict[str, Source[Adapter]]):
+    """Sources of which one raises an exception, from a certain moment on."""
+
+    broken = ""
+
+    def __getitem__(self, tag: str) -> Source[Adapter]:
+        if tag == self.broken:
+            raise OSError("secret path /weights")
+        return super().__getitem__(tag)
 
 
-def test_a_lora_that_is_slow_to_load_keeps_nobody_from_another_model(
-    load: Callable[[], DiffusionModel], loras: Loras, recorder: Recorder
+def test_a_source_that_raises_fails_the_job_that_wants_it_and_not_those_in_progress(
+    gate: Gate, loras: Loras, recorder: Recorder
 ) -> None:
-    models = WeightCache({name: Source(load) for name in ("embedded", "other")})
-    engine = Engine(models, loras=loras.cache(8, recorder))
-    Client(engine, request()).image()
-    loras.go_on.clear()
-    slow = Client(engine, request("a"))
-    Client(engine, request(model="other")).image()
-    assert len(slow.events) == 1
-    loras.go_on.set()
-    slow.image()
+    sources = Unreadable(loras.sources)
+    cache = WeightCache(sources, budget=8, kind=WeightKind.LORA, observer=recorder)
+    engine = Engine(WeightCache.preloaded({"embedded": gate}), loras=cache, observer=recorder)
+    running = [Client(engine, request(seed=seed, num_inference_steps=20)) for seed in range(2)]
+    assert gate.entered.wait(60)
+    broken = Client(engine, request("a"))
+    behind = Client(engine, request("b"))
+    sources.broken = "a:1"
+    gate.open.set()
+    assert broken.failed().code is ErrorCode.INTERNAL
+    for client in [*running, behind]:
+        client.image()
     engine.close()
-
-
-def test_a_model_that_is_slow_to_load_keeps_nobody_from_a_lora(
-    model: StableDiffusion,
-    load: Callable[[], DiffusionModel],
-    loras: Loras,
-    recorder: Recorder,
-) -> None:
-    go_on = threading.Event()
-
-    def slowly() -> DiffusionModel:
-        assert go_on.wait(60)
-        return load()
-
-    there: Source[DiffusionModel] = Source(lambda: model)
-    models = WeightCache({"embedded": there, "slow": Source(slowly)})
-    engine = Engine(models, loras=loras.cache(8, recorder))
-    Client(engine, request()).image()
-    slow = Client(engine, request(model="slow"))
-    Client(engine, request("a")).image()
-    assert len(slow.events) == 1
-    go_on.set()
-    slow.image()
-    engine.close()
-
-
-def test_a_lora_comes_however_many_keep_coming_for_another_one(
-    model: StableDiffusion, loras: Loras, recorder: Recorder
-) -> None:
-    """Pictures of one step leave room in every pass, so that there is always one to admit."""
-    engine = Engine(
-        WeightCache.preloaded({"embedded": model}),
-        loras=loras.cache(4, recorder),
-        limits=BatchLimits(rows=2),
-        observer=recorder,
-    )
-    enough = threading.Event()
-
-    def submit() -> None:
-        engine.submit(request("a", num_inference_steps=1, guidance_scale=1.0), go_on)
-
-    def go_on(event: Event) -> None:
-        if ends(event) and not enough.is_set():
-            submit()
-
-    for _ in range(12):
-        submit()
-    assert isinstance(Client(engine, request("b", deadline=20.0)).result(), Image)
-    enough.set()
-    engine.close(60)
-    # Those who had come before were served first: one change, and one back.
-    assert recorder.loads[:5] == [
-        ("a:1", True),
-        ("a:1", False),
-        ("b:1", True),
-        ("b:1", False),
-        ("a:1", True),
-    ]
-
-
-def test_a_model_that_comes_back_has_its_loras(
-    load: Callable[[], DiffusionModel], loras: Loras, recorder: Recorder
-) -> None:
-    models = WeightCache({name: Source(load, 4) for name in ("embedded", "other")}, budget=4)
-    engine = Engine(models, loras=loras.cache(8, recorder), observer=recorder)
-    before = Client(engine, request("a")).image().data
-    Client(engine, request(model="other")).image()
-    assert Client(engine, request("a")).image().data == before
-    assert loras.loads == ["a"]
-    engine.close()
+    assert recorder.outcomes == {"ok": 3, "internal": 1}

@@ -50,12 +50,13 @@ def _assert_same(first: Options, second: Options) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     make_options: MakeOptions, tmp_path: Path
 ) -> None:
-    whole = make_options(steps=40, work=tmp_path / "whole")
+    whole = make_options(steps=24, work=tmp_path / "whole")
     train(whole)
-    killed = make_options(steps=40, work=tmp_path / "killed", checkpoint_every=3)
+    killed = make_options(steps=24, work=tmp_path / "killed", checkpoint_every=3)
     process = subprocess.Popen(
         [sys.executable, "-m", "training", *arguments(killed)],
         cwd=ROOT,

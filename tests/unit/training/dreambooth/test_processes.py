@@ -60,6 +60,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_accelerate_launch(
     make_options: MakeOptions, tmp_path: Path, results: dict[str, str]

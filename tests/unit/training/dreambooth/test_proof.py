@@ -61,7 +61,7 @@ def test_the_committed_report_meets_the_bar() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_new_object_is_learnt_and_the_others_are_kept(tmp_path: Path) -> None:
-    proof = Proof(tmp_path, samples=10, per_object=1, steps=160, class_images=40)
+    proof = Proof(tmp_path, samples=10, per_object=1, steps=100, class_images=24)
     proof.others = proof.others[::7]
     report = prove(proof, ["robot"], "the command")
     (robot,) = report.subjects

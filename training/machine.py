@@ -1,4 +1,4 @@
-"""The machine and the versions that the figures were measured on."""
+"""The machine that figures are measured on: its processor, memory and packages, in words."""
 
 from __future__ import annotations
 
