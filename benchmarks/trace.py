@@ -1,4 +1,4 @@
-"""The trace of a run of the engine: which job's rows were in which denoiser pass, drawn.
+"""The drawing of a trace: which job's rows were in which denoiser pass, in a run of the engine.
 
 python -m benchmarks.trace --out docs/images/engine-trace.svg
 """

@@ -1,4 +1,4 @@
-"""The machine that figures are measured on: its processor, memory and packages, in words."""
+"""The machine and the versions that the figures were measured on."""
 
 from __future__ import annotations
 
