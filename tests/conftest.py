@@ -8,6 +8,7 @@ from assembly import environment
 
 environment.prepare()
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin a parallel run with the files of slow tests: no worker has one left at the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collections_pass_over_what_stays() -> None:
+    """Libraries and shared fixtures: a collection takes half a second with them, and the engine
+    makes one whenever it releases memory."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -183,6 +183,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_process_whose_device_is_lost_ends_after_its_clients_were_told() -> None:
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM],

@@ -95,6 +95,7 @@ def test_every_position_gives_the_same_prediction(
             assert torch.equal(prediction, alone), position
 
 
+@pytest.mark.slow
 def test_a_picture_is_the_same_file_alone_and_among_any_others(
     engine: Engine, recorder: Recorder, photo: bytes
 ) -> None:

@@ -22,6 +22,8 @@ from training.embedded.recipe import STAGES, Recipe
 from training.embedded.report import write_report
 from training.embedded.world import World, load_world
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "models" / "embedded"
 CPU = torch.device("cpu")

@@ -96,6 +96,7 @@ def test_no_pass_compiles_whatever_its_shape(unet: Any) -> None:
     assert compiled_blocks(compiled, SHAPES[0]) == 0
 
 
+@pytest.mark.slow
 def test_a_shape_runs_compiled_once_it_was_compiled_aside(unet: Any) -> None:
     compiled = compile_unet(unet, "inductor", threads=THREADS)
     predict(compiled, SHAPES[0])
