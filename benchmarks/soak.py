@@ -69,10 +69,10 @@ def tasks(seed: int) -> Iterator[Task]:
         # Few enough for the cache of prompts to be full when the memory is looked at first.
         small = replace(small, prompt=PROMPTS[dice.randrange(len(PROMPTS))])
         request = small.generation_request()
-        fate = dice.random()
-        if fate < FAILING / 2:
+        chance = dice.random()
+        if chance < FAILING / 2:
             request = replace(request, guidance_scale=OVERFLOW)
-        elif fate < FAILING:
+        elif chance < FAILING:
             # Not in the engine's table: it raises when the job is prepared.
             request = replace(request, scheduler="none")
         if dice.random() < PREVIEWED:

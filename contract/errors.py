@@ -1,4 +1,4 @@
-"""What can go wrong with a job: one enum, shared by every layer above the engine."""
+"""The error codes: every way in which a request can fail, one enum, shared by every layer above the engine."""
 
 from __future__ import annotations
 

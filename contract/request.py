@@ -57,12 +57,12 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """Everything its pictures depend on. Whoever builds one has checked the ranges.
+    """Everything its pictures depend on. Its ranges were checked when it was built.
 
     Attributes:
-        request_id: name of the request in logs and answers.
+        request_id: name of the request in logs and responses.
         model: catalog name of a served model.
-        prompt: what to draw, at most 2,000 characters.
+        prompt: what the picture shows, at most 2,000 characters.
         prompts: where the pictures' prompts differ: one for each, the first of them ``prompt``.
         negative_prompt: what to avoid; empty for nothing.
         width: pixels, a multiple of the model's ``multiple_of``.
@@ -85,11 +85,11 @@ class GenerationRequest:
         loras: applied to the model together; their tags differ, their order does not matter.
         segments: the parts of the schedule in their order, the first with ``model``; empty for the
             whole of it with ``model``. LoRAs apply to the segments with ``model``.
-        tenant: on whose behalf; tenants share the engine fairly. Empty for everybody together.
+        tenant: on whose behalf; tenants share the engine fairly. Empty where there are no tenants.
         alias: name of the LoRA-based fine-tuned model that was asked for, where that is not
             ``model``; ``loras`` has its LoRA.
         output_format: file format of the pictures.
-        deadline: seconds from submission until the request is given up.
+        deadline: seconds from submission until the request is abandoned.
         wants_progress: whether progress events are of use to the client.
         wants_previews: whether progress events shall carry a preview; implies progress events.
     """

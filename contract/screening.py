@@ -1,4 +1,4 @@
-"""What pictures are screened for, and what is done with one in which something is found.
+"""The screening checks, and what is done with a picture in which one finds something.
 
 Light, as the catalog and the settings are: the checks themselves are in ``engine``.
 """

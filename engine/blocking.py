@@ -1,4 +1,4 @@
-"""For threads that have nothing to do until their pictures are there."""
+"""A blocking call for threads that have nothing else to do until their pictures are there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def generate(
     """Submit a request and wait for its pictures, which come in the order of their seeds.
 
     Args:
-        cancel_after: seconds after which the request is given up.
+        cancel_after: seconds after which the request is cancelled.
 
     Raises:
         RequestError: the request was refused, or ended without its pictures.

@@ -21,7 +21,7 @@ async def stream(engine: Engine, request: GenerationRequest) -> AsyncGenerator[E
     events: asyncio.Queue[Event] = asyncio.Queue()
 
     def emit(event: Event) -> None:
-        # A closed loop refuses: then nobody is left to read the event.
+        # A closed loop refuses: then no client is left to read the event.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(events.put_nowait, event)
 

@@ -53,7 +53,7 @@ class Submission:
             try:
                 self._emit(event)
             except Exception:
-                # Whoever listens badly shall not take other jobs along.
+                # A failing listener must not affect other jobs.
                 logger.exception("an event could not be delivered")
         if isinstance(event, Failed):
             # Half of what was asked for is of no use.

@@ -13,6 +13,6 @@ def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
     then, with the work both refused and in its queue.
     """
     pool = ThreadPoolExecutor(threads, name)
-    everybody = threading.Barrier(threads)
-    wait([pool.submit(everybody.wait) for _ in range(threads)])
+    all_started = threading.Barrier(threads)
+    wait([pool.submit(all_started.wait) for _ in range(threads)])
     return pool

@@ -1,4 +1,4 @@
-"""How fast pictures are done, all in all."""
+"""The throughput of the engine: how fast pictures are done, all in all."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 They live in the BentoML model store, with what is known about them in their metadata; there is no
 second list. Each has a name of its own, apart from those of the catalog, and its versions are
-hashes of its files, so that one that was trained anew is another one. What is registered or removed
+hashes of its files, so that one that was trained again is another one. What is registered or removed
 by one process is seen by all others at once.
 """
 
@@ -132,7 +132,7 @@ def remove(name: str) -> int:
         known = [one.name for one in finetuned()]
         if name not in known:
             raise UnknownModel(name, known)
-        # Out of the store at once: nobody sees half of it.
+        # Out of the store at once: no process sees half of it.
         leaving = Path(tempfile.mkdtemp(dir=staging_root())) / name
         (store_folder() / name).rename(leaving)
     freed = folder_size(leaving)

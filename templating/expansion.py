@@ -1,4 +1,4 @@
-"""From a prompt template to a prompt: the same one for the same seed, in any process."""
+"""The expansion of prompt templates: the same prompt for the same seed, in any process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samplers: the diffusers scheduler behind each short name, built anew for each job.
+"""Samplers: the diffusers scheduler behind each short name, made for each job.
 
 A scheduler keeps its position, and many keep a history of predictions, so two jobs never share one.
 """

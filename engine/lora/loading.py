@@ -1,4 +1,4 @@
-"""From a LoRA's file to an adapter, without touching the model that it is for.
+"""The loading of LoRA files as adapters, without touching the model that they are for.
 
 diffusers knows the formats: its own, peft's, and that of kohya's trainer, in which most files found
 elsewhere are. peft says what it would make of them: it is given a model without weights, and the

@@ -1,4 +1,4 @@
-"""Which rows of a denoiser pass have which LoRAs."""
+"""The LoRAs of a denoiser pass: which rows have which."""
 
 from __future__ import annotations
 

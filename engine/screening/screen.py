@@ -1,4 +1,4 @@
-"""Looks at finished pictures before they are encoded, and holds back what is not to go out."""
+"""A screen: the checks that finished pictures go through, and what is done about a match."""
 
 from __future__ import annotations
 

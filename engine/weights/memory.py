@@ -1,4 +1,4 @@
-"""Running out of memory, as the devices say it."""
+"""Memory errors, as the devices report them, and the release of memory."""
 
 from __future__ import annotations
 

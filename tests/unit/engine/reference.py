@@ -24,7 +24,7 @@ from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from tests.conftest import make_request
 
-# Two thirds are painted anew; the edge does not fall on a latent pixel.
+# Two thirds are inpainted; the edge does not fall on a latent pixel.
 MASK = np.where(np.arange(64)[:, None] + np.arange(64) > 51, 255, 0).astype(np.uint8).tobytes()
 
 

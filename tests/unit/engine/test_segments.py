@@ -59,7 +59,7 @@ def two_models(
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "euler_a", "lcm"])
 def test_two_segments_of_one_model_are_the_whole(engine: Engine, scheduler: str) -> None:
-    """Of schedulers without a history and of one evaluation a step. Others begin the history anew,
+    """Of schedulers without a history and of one evaluation a step. Others begin the history again,
     and Heun's a whole step, as a second stock pipeline does."""
     whole = Client(engine, request(scheduler=scheduler, segments=())).image()
     halves = Client(engine, request(scheduler=scheduler, segments=HALVES)).image()

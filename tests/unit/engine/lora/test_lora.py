@@ -1,4 +1,4 @@
-"""Requests with LoRAs: as the stock pipeline makes them, whoever shares the passes."""
+"""Requests with LoRAs: as the stock pipeline makes them, whatever they are batched with."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_alone_equals_the_stock_pipeline(
     assert_same_latents(bench.model, request, bench.with_loras(request), bench.adapters)
 
 
-def strangers(photo: bytes) -> list[GenerationRequest]:
+def neighbours(photo: bytes) -> list[GenerationRequest]:
     return [
         make_request(num_inference_steps=2, seed=1, loras=USES[:1]),
         make_request(num_inference_steps=3, guidance_scale=1.0, prompt="a cat"),
@@ -122,9 +122,9 @@ def strangers(photo: bytes) -> list[GenerationRequest]:
 
 
 @pytest.mark.parametrize("loras", [(), USES[:1], USES[:2]], ids=["none", "one", "two"])
-def test_strangers_change_nothing(bench: Bench, photo: bytes, loras: tuple[LoraUse, ...]) -> None:
+def test_neighbours_change_nothing(bench: Bench, photo: bytes, loras: tuple[LoraUse, ...]) -> None:
     request = make_request(loras=loras, num_inference_steps=4)
-    others = strangers(photo)
+    others = neighbours(photo)
     states = denoise(bench.model, [*others[:3], request, *others[3:]], bench.adapters)
     assert len({state.shape_key for state in states}) == 1
     assert_same_picture(bench.model, states[3], stock(bench.with_loras(request), request, "pil")[0])

@@ -46,7 +46,7 @@ def start(model: StableDiffusion, recorder: Recorder) -> Iterator[Start]:
 
 
 def kept(picture: PIL.Image.Image, **changes: Any) -> GenerationRequest:
-    """A request that paints nothing anew of this picture."""
+    """A request that inpaints nothing of this picture."""
     mask = bytes(picture.width * picture.height)
     return make_request(
         init_image=picture.tobytes(), mask=mask, strength=1.0, num_inference_steps=2, **changes

@@ -170,7 +170,7 @@ def test_a_model_that_cannot_be_loaded_fails_those_who_want_it_only(
         assert 1 < failed.retry_after <= 60
         Client(engine, make_request(num_inference_steps=2)).image()
     engine.close()
-    # Once it made room for the broken one, not at each request.
+    # Once it was evicted for the broken one, not at each request.
     assert recorder.loads.count(("embedded", True)) <= 2
 
 
