@@ -1,4 +1,4 @@
-"""The error codes: every way in which a request can fail, one enum, shared by every layer above the engine."""
+"""The error codes: every way in which a request can fail, in one enum that all layers share."""
 
 from __future__ import annotations
 

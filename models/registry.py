@@ -2,8 +2,8 @@
 
 They live in the BentoML model store, with what is known about them in their metadata; there is no
 second list. Each has a name of its own, apart from those of the catalog, and its versions are
-hashes of its files, so that one that was trained again is another one. What is registered or removed
-by one process is seen by all others at once.
+hashes of its files, so that one that was trained again is another one. What is registered or
+removed by one process is seen by all others at once.
 """
 
 from __future__ import annotations
