@@ -116,11 +116,11 @@ class EngineLoop:
         self._weights.close()
 
     def _run(self, plan: Plan) -> None:
-        model = self._weights.model(plan.jobs[0])
         sets = {state.loras.uses for job in plan.jobs if (state := job.state) and state.loras.uses}
         watch, started = stopwatch(self._device), monotonic()
         finished: list[float] = []
         try:
+            model = self._weights.model(plan.jobs[0])
             match plan.stage:
                 case Stage.ENCODE:
                     self._run_encode(model, plan)
