@@ -30,7 +30,7 @@ from training.embedded.world import World, load_world
 from training.machine import describe
 
 JUDGE = Path(__file__).parents[1] / "training" / "embedded" / "judge"
-INTERVALS = ((0.0, 1.0), (0.0, 0.8), (0.0, 0.6), (0.0, 0.4), (0.2, 0.8))
+INTERVALS = ((0.0, 1.0), (0.0, 0.8), (0.0, 0.6), (0.2, 0.8))
 CLIENTS = 16
 REQUESTS = 120  # of the mixed workload: two blocks
 PER_OBJECT = 4

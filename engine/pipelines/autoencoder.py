@@ -44,6 +44,9 @@ class Autoencoder:
 
     def __init__(self, vae: Any, most_pixels: int = VAE_PIXELS) -> None:
         self._vae = vae.to(memory_format=torch.channels_last)
+        # Kept, as these properties look through the whole module each time.
+        self._device: torch.device = vae.device
+        self._dtype: torch.dtype = vae.dtype
         self._most_pixels = most_pixels
         self.channels: int = vae.config.latent_channels
         self.scale: int = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -69,7 +72,7 @@ class Autoencoder:
         for group in groups.values():
             self._bound(len(group), math.prod(group[0].size))
             pixels = torch.cat([self._pixels(picture) for picture in group])
-            encoded = self._vae.encode(pixels.to(self._vae.device, self._vae.dtype)).latent_dist
+            encoded = self._vae.encode(pixels.to(self._device, self._dtype)).latent_dist
             for picture, parameters in zip(group, encoded.parameters.split(1), strict=True):
                 # What is sampled from them is then the same in every precision.
                 posteriors[picture] = DiagonalGaussianDistribution(parameters.float())
@@ -88,7 +91,7 @@ class Autoencoder:
         width, height = size
         latent_size = (height // self.scale, width // self.scale)
         binary = torch.nn.functional.interpolate(self._binary(size, mask), latent_size)
-        return binary.to(self._vae.device)
+        return binary.to(self._device)
 
     def decode(self, latents: torch.Tensor) -> list[PIL.Image.Image | ArithmeticError]:
         """RGB pictures of ``[pictures, channels, height, width]``.
@@ -97,7 +100,7 @@ class Autoencoder:
         error in the place of such a picture.
         """
         self._bound(len(latents), latents.shape[2] * latents.shape[3] * self.scale**2)
-        scaled = (latents / self._vae.config.scaling_factor).to(self._vae.dtype)
+        scaled = (latents / self._vae.config.scaling_factor).to(self._dtype)
         pixels = self._vae.decode(scaled, return_dict=False)[0]
         sound = torch.isfinite(pixels).flatten(1).all(dim=1).tolist()
         if not all(sound):
@@ -145,13 +148,13 @@ class Autoencoder:
         pixels = torch.nn.functional.interpolate(noise * 2 - 1, (side, side), mode="bicubic")
         pixels = pixels.clamp(-1, 1)
         self._bound(1, side * side)
-        encoded = self._vae.encode(pixels.to(self._vae.device, self._vae.dtype)).latent_dist
+        encoded = self._vae.encode(pixels.to(self._device, self._dtype)).latent_dist
         latents = self._vae.config.scaling_factor * encoded.mode()
         inputs = latents[0].flatten(1).T.float().cpu()
         inputs = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=torch.float32)], dim=1)
         means = torch.nn.functional.avg_pool2d(pixels, self.scale)[0].flatten(1).T
         solution: torch.Tensor = torch.linalg.lstsq(inputs, means).solution
-        return solution.to(self._vae.device)
+        return solution.to(self._device)
 
     def _bound(self, pictures: int, pixels: int) -> None:
         """Set the VAE up for so many pictures of so many pixels each."""

@@ -65,6 +65,9 @@ class StableDiffusion:
         compiler: Compiler = eager,
     ) -> None:
         self._unet = compiler(pipeline.unet.to(memory_format=torch.channels_last))
+        # Kept, as these properties look through the whole module each time.
+        self._device: torch.device = self._unet.device
+        self._dtype: torch.dtype = self._unet.dtype
         self._autoencoder = Autoencoder(pipeline.vae, vae_pixels)
         self._loras = LoraPasses(self._unet, batch_invariant=invariant)
         self._text_encoder = pipeline.text_encoder
@@ -96,8 +99,8 @@ class StableDiffusion:
             folder / LORA_FILE,
             self._unet,
             self._text_encoder,
-            device=self._unet.device,
-            dtype=self._unet.dtype,
+            device=self._device,
+            dtype=self._dtype,
         )
 
     def prepare(
@@ -211,7 +214,7 @@ class StableDiffusion:
         shape = (1, self._autoencoder.channels, request.height // scale, request.width // scale)
 
         def sample_noise() -> torch.Tensor:
-            noise: torch.Tensor = randn_tensor(shape, generator, self._unet.device, torch.float32)
+            noise: torch.Tensor = randn_tensor(shape, generator, self._device, torch.float32)
             return noise
 
         pictures = self._pictures(wanted)
@@ -248,12 +251,10 @@ class StableDiffusion:
         samples += samples[:1] * padding
         timesteps += timesteps[:1] * padding
         # Not waiting for the copy: the device is to be kept fed.
-        times = torch.tensor(timesteps, dtype=torch.float32).to(
-            self._unet.device, non_blocking=True
-        )
+        times = torch.tensor(timesteps, dtype=torch.float32).to(self._device, non_blocking=True)
         # Latents of given pictures come in that layout, sampled ones do not, and what LoRAs add to
         # a convolution is rounded otherwise in another one: so it must not be up to the neighbours.
-        latents = torch.cat(samples).to(self._unet.dtype)
+        latents = torch.cat(samples).to(self._dtype)
         latents = latents.contiguous(memory_format=torch.channels_last)
         conditioning = Conditioning.concatenate(
             [state.row_conditioning for state in states], padding
