@@ -38,7 +38,7 @@ def bars(report: dict[str, Any]) -> list[Bar]:
     solo = report.get("concurrency_1") or {}
     return [
         Bar("one client: engine / bare loop, latency", solo.get("engine"), 1.05, False),
-        Bar("one client: HTTP / bare loop, latency", solo.get("http"), 1.15, False),
+        Bar("one client: HTTP / bare loop, latency", solo.get("http"), 1.10, False),
         *_mixed(report),
         Bar(
             "impatient: work for clients who had left",

@@ -37,8 +37,8 @@ class Image:
     """A finished picture, encoded as a file of ``media_type``.
 
     ``warnings`` are sentences for the client about parameters of its request that were adjusted;
-    ``screening`` are the names of the checks that found something in the picture; ``last`` marks the
-    end of the request; ``prompt`` is that of the picture.
+    ``screening`` are the names of the checks that found something in the picture; ``last`` marks
+    the end of the request; ``prompt`` is that of the picture.
     """
 
     data: bytes
