@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from api.backend import ServedLora, ServedModel
+from assembly.backend import StoreBackend
 from assembly.classifier import NetworkClassifier
 from assembly.network import ClassifierNetwork
 from assembly.snapshot import Snapshot
@@ -19,7 +20,7 @@ from contract.request import GenerationRequest
 from models.vit import ViT
 
 
-class LocalBackend:
+class LocalBackend(StoreBackend):
     """Implements ``api.backend.Backend`` over the worker of this process.
 
     Args:
@@ -35,19 +36,7 @@ class LocalBackend:
         loras: Snapshot[Sequence[ServedLora]],
     ) -> None:
         self._worker = worker
-        self._models = tuple(models)
-        self._loras = loras
-
-    @property
-    def models(self) -> Sequence[ServedModel]:
-        return self._models
-
-    @property
-    def loras(self) -> Sequence[ServedLora]:
-        return self._loras.value
-
-    async def refresh(self) -> None:
-        await self._loras.refresh()
+        super().__init__(models, loras)
 
     async def ready(self) -> bool:
         return self._worker.ready

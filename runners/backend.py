@@ -13,6 +13,7 @@ import aiohttp
 from bentoml.exceptions import BentoMLException
 
 from api.backend import ServedLora, ServedModel
+from assembly.backend import StoreBackend
 from assembly.snapshot import Snapshot
 from contract.errors import ErrorCode
 from contract.events import Event, Failed, ends
@@ -25,7 +26,7 @@ RESTART_SECONDS = 20.0  # what a runner needs to come back, as measured on two c
 GRACE_SECONDS = 5.0  # the engine notices a missed deadline itself, if it is there at all
 
 
-class RunnerBackend:
+class RunnerBackend(StoreBackend):
     """Implements ``api.backend.Backend`` over the handle of a ``StableDiffusionRunnable``.
 
     Args:
@@ -41,19 +42,7 @@ class RunnerBackend:
         loras: Snapshot[Sequence[ServedLora]],
     ) -> None:
         self._runner = runner
-        self._models = tuple(models)
-        self._loras = loras
-
-    @property
-    def models(self) -> Sequence[ServedModel]:
-        return self._models
-
-    @property
-    def loras(self) -> Sequence[ServedLora]:
-        return self._loras.value
-
-    async def refresh(self) -> None:
-        await self._loras.refresh()
+        super().__init__(models, loras)
 
     async def ready(self) -> bool:
         return bool(await self._runner.runner_handle_is_ready())

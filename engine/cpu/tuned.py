@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 
 import PIL.Image
 import torch
@@ -15,12 +14,12 @@ import torch
 from engine.cpu.threads import ThreadPlan, ThreadTuner, set_threads
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter
-from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
+from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, ModelDecorator, SegmentRequest
 from engine.thread_pool import started_pool
 
 
-class CpuTuned:
-    """Implements ``DiffusionModel`` around another one.
+class CpuTuned(ModelDecorator):
+    """Runs another model with the threads that are fastest for each call.
 
     Args:
         model: does the work.
@@ -28,16 +27,9 @@ class CpuTuned:
     """
 
     def __init__(self, model: DiffusionModel, threads: ThreadTuner) -> None:
-        self._model = model
+        super().__init__(model)
         self._threads = threads
         self._other_half = started_pool(1, "engine-other-half")
-
-    @property
-    def latent_scale(self) -> int:
-        return self._model.latent_scale
-
-    def load_adapter(self, folder: Path) -> Adapter:
-        return self._model.load_adapter(folder)
 
     def prepare(
         self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
@@ -67,9 +59,6 @@ class CpuTuned:
         return self._threads.run(
             "decode", len(states) * _pixels(states), partial(self._model.decode, states)
         )
-
-    def preview(self, state: DenoisingState) -> PIL.Image.Image:
-        return self._model.preview(state)
 
     def _divided(self, states: Sequence[DenoisingState], plan: ThreadPlan) -> list[torch.Tensor]:
         """Make a pass in two parts at the same time, one of them here."""

@@ -91,3 +91,24 @@ class DiffusionModel(Protocol):
     def preview(self, state: DenoisingState) -> PIL.Image.Image:
         """A rough RGB picture of a running state, one pixel per latent, at next to no cost."""
         ...
+
+
+class ModelDecorator:
+    """Implements ``DiffusionModel`` around another one; what is not overridden is that one's.
+
+    Args:
+        model: the one that does the work.
+    """
+
+    def __init__(self, model: DiffusionModel) -> None:
+        self._model = model
+
+    @property
+    def latent_scale(self) -> int:
+        return self._model.latent_scale
+
+    def load_adapter(self, folder: Path) -> Adapter:
+        return self._model.load_adapter(folder)
+
+    def preview(self, state: DenoisingState) -> PIL.Image.Image:
+        return self._model.preview(state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 
 import PIL.Image
 import torch
@@ -13,12 +12,12 @@ from engine.cpu.threads import set_threads
 from engine.denoising.state import DenoisingState
 from engine.limits import BatchLimits
 from engine.lora.adapter import Adapter
-from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
+from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, ModelDecorator, SegmentRequest
 from engine.thread_pool import started_pool
 
 
-class BatchInvariant:
-    """Implements ``DiffusionModel`` around another one.
+class BatchInvariant(ModelDecorator):
+    """Makes pictures of another model the same to the last bit.
 
     Kernels round otherwise for another number of rows. So a pass is cut into blocks, all of one
     number of rows: only the last one has padding. Prompts and pictures are encoded and decoded one
@@ -31,19 +30,12 @@ class BatchInvariant:
     """
 
     def __init__(self, model: DiffusionModel, limits: BatchLimits, *, parallel: int = 1) -> None:
-        self._model = model
+        super().__init__(model)
         self._limits = limits
         self._parallel = parallel
         self._pool: ThreadPoolExecutor | None = None
         if parallel > 1:
             self._pool = started_pool(parallel, "engine-block")
-
-    @property
-    def latent_scale(self) -> int:
-        return self._model.latent_scale
-
-    def load_adapter(self, folder: Path) -> Adapter:
-        return self._model.load_adapter(folder)
 
     def prepare(
         self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
@@ -70,9 +62,6 @@ class BatchInvariant:
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
         return [picture for state in states for picture in self._model.decode([state])]
-
-    def preview(self, state: DenoisingState) -> PIL.Image.Image:
-        return self._model.preview(state)
 
     def _block(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
         # Both are a matter of the thread.
