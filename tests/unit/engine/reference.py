@@ -96,6 +96,12 @@ def decode(model: DiffusionModel, states: Sequence[DenoisingState]) -> list[PIL.
     return [picture for picture in pictures if isinstance(picture, PIL.Image.Image)]
 
 
+def advance(model: DiffusionModel, state: DenoisingState, leave: int = 0) -> None:
+    """Take the steps of one state alone, but for the last ``leave`` ones."""
+    while state.total - state.index > leave:
+        state.advance(model.forward([state], state.rows)[0])
+
+
 def denoise(
     model: StableDiffusion,
     requests: Sequence[GenerationRequest],

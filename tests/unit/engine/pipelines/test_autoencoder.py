@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,7 @@ from engine.pipelines.autoencoder import Autoencoder, Picture
 from tests.unit.engine.pipelines.rows import Rows
 from tests.unit.models import tiny
 
-
-@pytest.fixture(autouse=True)
-def _inference() -> Iterator[None]:
-    """As in the engine."""
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("inference_mode")
 
 
 def test_large_pictures_are_encoded_and_decoded_in_tiles(pipeline: Any, photo: bytes) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import PIL.Image
 import pytest
@@ -17,19 +15,9 @@ from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.pipelines.stable_diffusion import StableDiffusion
 from tests.conftest import make_request
-from tests.unit.engine.reference import decode, prepare
+from tests.unit.engine.reference import advance, decode, prepare
 
-
-@pytest.fixture(autouse=True)
-def _inference() -> Iterator[None]:
-    """As in the engine."""
-    with torch.inference_mode():
-        yield
-
-
-def denoise(model: StableDiffusion, state: DenoisingState, leave: int = 0) -> None:
-    while state.total - state.index > leave:
-        state.advance(model.forward([state], state.rows)[0])
+pytestmark = pytest.mark.usefixtures("inference_mode")
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
@@ -37,7 +25,7 @@ def test_previews_are_the_picture_in_small(model: StableDiffusion, scheduler: st
     (state,) = prepare(model, [make_request(scheduler=scheduler, num_inference_steps=12)])
     previews = [model.preview(state)]
     while not state.finished:
-        denoise(model, state, leave=state.total - state.index - 1)
+        advance(model, state, leave=state.total - state.index - 1)
         previews.append(model.preview(state))
     (picture,) = decode(model, [state])
     small = picture.resize((16, 16), PIL.Image.Resampling.BOX)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 import torch
 
 from contract.errors import ErrorCode, RequestError
-from engine.denoising.state import DenoisingState
 from engine.pipelines.load import load_model
 from engine.pipelines.prompts import MAX_CHUNKS
 from engine.pipelines.stable_diffusion import StableDiffusion
@@ -22,29 +20,19 @@ from models.placement import Placement
 from models.weights import weight_bytes
 from tests.conftest import ROOT, make_request
 from tests.unit.engine.pipelines.rows import Rows
-from tests.unit.engine.reference import decode, prepare
+from tests.unit.engine.reference import advance, decode, prepare
 from tests.unit.models import tiny
 from tests.unit.models.conftest import make_entry
 
 MASK = (b"\xff" * 32 + bytes(32)) * 64
 OTHER_MASK = bytes(64 * 64)
 
+pytestmark = pytest.mark.usefixtures("inference_mode")
+
 
 @pytest.fixture(scope="module")
 def tiny_model() -> StableDiffusion:
     return StableDiffusion(tiny.stable_diffusion())
-
-
-@pytest.fixture(autouse=True)
-def _inference() -> Iterator[None]:
-    """As in the engine."""
-    with torch.inference_mode():
-        yield
-
-
-def denoise(model: StableDiffusion, state: DenoisingState, leave: int = 0) -> None:
-    while state.total - state.index > leave:
-        state.advance(model.forward([state], state.rows)[0])
 
 
 def test_preparing_takes_one_call_for_texts_and_one_for_pictures_of_a_size(photo: bytes) -> None:
@@ -148,8 +136,8 @@ def test_a_weight_changes_the_picture(model: StableDiffusion) -> None:
     plain, heavy = prepare(
         model, [make_request(prompt=f"a {word} apple") for word in ("red", "(red:1.6)")]
     )
-    denoise(model, plain)
-    denoise(model, heavy)
+    advance(model, plain)
+    advance(model, heavy)
     assert (plain.latents - heavy.latents).abs().max() > 0.1
 
 
@@ -185,7 +173,7 @@ def test_latents_of_other_depths(photo: bytes) -> None:
         ],
     )
     for state in states:
-        denoise(model, state)
+        advance(model, state)
     assert [picture.size for picture in decode(model, states)] == [(64, 64)] * 2
 
 
