@@ -134,8 +134,8 @@ def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
     thread.start()
     thread.join(120)
     assert not failures
-    # The compiler was at work for seconds.
-    assert done > 10 * len(shapes)
+    # Had they waited for the compiler, there would be one for each of its graphs.
+    assert done > 2 * len(shapes)
     assert all(compiled.compiled(shape, THREADS) for shape in shapes)
 
 
