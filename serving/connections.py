@@ -50,7 +50,9 @@ class Connections:
 
     def add(self, connection: Displaceable) -> bool:
         """Count a connection in. False: the others are all busy, and it should be refused."""
-        has_place = len(self) < self._limit or self._displace()
+        if len(self) >= self._limit:
+            self._displace()
+        has_place = len(self) < self._limit
         self._addresses[connection] = connection.address
         self._of_address[connection.address] += 1
         return has_place
@@ -83,15 +85,14 @@ class Connections:
         if not waiting:
             self._waiting.pop(address, None)
 
-    def _displace(self) -> bool:
+    def _displace(self) -> None:
         logger.warning("all places for connections are taken: %d", self._limit)
         if not self._waiting:
-            return False
+            return
         address = max(self._waiting, key=self._of_address.__getitem__)
         oldest = next(iter(self._waiting[address]))
         self.remove(oldest)
         oldest.displace()
-        return True
 
 
 def within_file_limit(connections: int) -> int:

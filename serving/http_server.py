@@ -49,7 +49,7 @@ def install(settings: Settings) -> Callable[[], None]:
             super().__init__(app, **{**options, **ours})
             made.append(self)
 
-    uvicorn.Config = Config  # type: ignore[misc]
+    vars(uvicorn)["Config"] = Config
 
     def check() -> None:
         if not made:

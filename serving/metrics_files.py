@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import mmap_dict, values
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 _ENTRY_BYTES = 32
 
 
-class AllocatedDict(mmap_dict.MmapedDict):  # type: ignore[misc]
+class AllocatedDict(mmap_dict.MmapedDict):
     """A ``MmapedDict`` that raises nothing and whose file has all its blocks.
 
     A value that finds no place is not in the file, and is tried again when it changes.
@@ -28,7 +29,7 @@ class AllocatedDict(mmap_dict.MmapedDict):  # type: ignore[misc]
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         self._fname = filename
         self._read_mode = read_mode
-        self._f = None
+        self._f: Any = None
         self._positions: dict[str, int] = {}
         try:
             self._open()
@@ -37,14 +38,15 @@ class AllocatedDict(mmap_dict.MmapedDict):  # type: ignore[misc]
 
     def read_value(self, key: str) -> tuple[float, float]:
         try:
-            return super().read_value(key)  # type: ignore[no-any-return]
+            value, timestamp = super().read_value(key)  # type: ignore[no-untyped-call]
         except OSError as error:
             _left_out(error)
             return 0.0, 0.0
+        return value, timestamp
 
     def write_value(self, key: str, value: float, timestamp: float) -> None:
         try:
-            super().write_value(key, value, timestamp)
+            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
         except OSError as error:
             _left_out(error)
 
@@ -59,7 +61,7 @@ class AllocatedDict(mmap_dict.MmapedDict):  # type: ignore[misc]
         with path.open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, max(file.tell(), mmap_dict._INITIAL_MMAP_SIZE))
         try:
-            super().__init__(self._fname, self._read_mode)
+            super().__init__(self._fname, self._read_mode)  # type: ignore[no-untyped-call]
         except OSError:
             self._f = None
             raise
@@ -73,19 +75,19 @@ class AllocatedDict(mmap_dict.MmapedDict):  # type: ignore[misc]
         while self._used + len(key.encode()) + _ENTRY_BYTES > size:
             size *= 2
         os.posix_fallocate(self._f.fileno(), 0, size)
-        super()._init_value(key)
+        super()._init_value(key)  # type: ignore[no-untyped-call]
 
 
 def install() -> None:
     """Have prometheus_client keep the measurements of this process so; before it has any.
 
     Raises:
-        AttributeError: prometheus_client is another one than this was made for.
+        RuntimeError: prometheus_client is another one than this was made for.
     """
-    for name in ("_init_value", "read_value", "write_value"):
-        getattr(mmap_dict.MmapedDict, name)
-    _ = values.MmapedDict
-    values.MmapedDict = AllocatedDict
+    replaced = {"_init_value", "read_value", "write_value"}
+    if "MmapedDict" not in vars(values) or not replaced <= vars(mmap_dict.MmapedDict).keys():
+        raise RuntimeError("prometheus_client keeps its values in another way than expected")
+    vars(values)["MmapedDict"] = AllocatedDict
 
 
 def _left_out(error: OSError) -> None:

@@ -14,8 +14,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-# The path of a Unix socket has 107 bytes at most (unix(7)); its name here has fewer than this.
-_MAX_FOLDER_BYTES = 107 - 32
+# The path of a Unix socket has at most 107 bytes (unix(7)), of which BentoML takes 102 for its own:
+# less the longest of their names, a number with .sock.
+_MAX_FOLDER_BYTES = 102 - len("/012345678901234.sock")
 # Metrics take about 0.5 MB a process, and as much again each time one is replaced.
 _ROOM = 16 * 1024**2
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own in it is used

@@ -108,7 +108,7 @@ class Connection(H11Protocol):
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         self._socket = transport
         stand_in = HalfClosing(transport, self._close, self._is_closing)
         super().connection_made(stand_in)  # type: ignore[arg-type]
