@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,8 +14,12 @@ from serving.connections import Connections, within_file_limit
 from serving.protocol import Bounds, Connection
 from settings import Settings
 
+logger = logging.getLogger(__name__)
+
 # What asyncio accepts in one go, before any connection is counted.
 _BACKLOG = 256
+# What BentoML gives for --timeout-keep-alive where nobody has.
+_BENTOML_KEEP_ALIVE = 5
 
 
 def uvicorn_options(settings: Settings) -> dict[str, Any]:
@@ -46,6 +51,8 @@ def install(settings: Settings) -> Callable[[], None]:
 
     class Config(uvicorn.Config):
         def __init__(self, app: Any, **options: Any) -> None:
+            if options.get("timeout_keep_alive", _BENTOML_KEEP_ALIVE) != _BENTOML_KEEP_ALIVE:
+                logger.warning("--timeout-keep-alive is ignored: SD_KEEP_ALIVE_SECONDS counts")
             super().__init__(app, **{**options, **ours})
             made.append(self)
 
