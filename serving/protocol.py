@@ -111,10 +111,10 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
         stand_in = HalfClosing(transport, self._close, self._is_closing)
-        super().connection_made(stand_in)
+        super().connection_made(stand_in)  # type: ignore[arg-type]
         self.address = self.client[0] if self.client else ""
         if not self._others.add(self):
-            self.app = partial(self._no_place, self.app)  # type: ignore[assignment]
+            self.app = partial(self._no_place, self.app)
         self._enter(Phase.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
