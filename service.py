@@ -11,6 +11,7 @@ from assembly.site import build_site
 from runners.backend import RunnerBackend
 from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
+from serving import process
 from serving.descriptors import input_of, output_of
 from serving.fallback import FallbackRouter
 from settings import Settings
@@ -18,6 +19,7 @@ from settings import Settings
 with startup.explained():
     settings = Settings()
     logs.configure(settings)
+    check_process = process.prepare(settings)
     composition = compose(settings)
 
 runner = build_runner(settings, composition.entries, composition.placement)
@@ -50,4 +52,5 @@ for endpoint in site.protocols.endpoints:
 @svc.on_startup
 async def take_over_signals(_: bentoml.Context) -> None:
     """Finish the work in flight before the process ends."""
+    check_process()
     Shutdown(site.close, settings.drain).install()

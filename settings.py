@@ -125,6 +125,29 @@ class Settings(BaseSettings):
         120.0, ge=0, le=3600, description="Seconds that in-flight work gets after SIGTERM"
     )
 
+    max_connections: int = Field(
+        1000,
+        ge=16,
+        le=100_000,
+        description="Connections open at once; a new one displaces the one that is idle longest",
+    )
+    head_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which the head of a request has to arrive: from the connection, "
+        "and on a connection that is kept, from its first byte",
+    )
+    keep_alive_seconds: float = Field(
+        # Longer than clients keep a connection in their pools, or requests meet its end: aiohttp
+        # 15 s, Java 30 s since 20, AWS's load balancer and .NET 60 s, Go 90 s. (Older Javas keep
+        # it for 20 minutes, and requests for good; both look whether it was closed.)
+        120.0,
+        gt=0,
+        le=86_400,
+        description="Seconds that a connection is kept between two requests",
+    )
+
     screen_grayscale: Action = Field("off", description="Pictures without colour")
     screen_blank: Action = Field("off", description="Pictures of one colour")
     screen_nsfw: Action = Field("off", description="Nudity; needs requirements-nsfw.txt")

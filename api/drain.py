@@ -13,7 +13,7 @@ from api.protocols.base import Protocols
 from contract.errors import ErrorCode, RequestError
 
 # The paths that orchestrators and operators look at while the service shuts down.
-_ALWAYS_OPEN = frozenset({"/livez", "/healthz", "/metrics"})
+ALWAYS_OPEN = frozenset({"/livez", "/healthz", "/metrics"})
 
 
 class Drain:
@@ -90,7 +90,7 @@ class DrainGate:
             await response(scope, receive, send_noting)
 
     def _is_open(self, path: str) -> bool:
-        return path in _ALWAYS_OPEN or self._protocols.serves_while_draining(path)
+        return path in ALWAYS_OPEN or self._protocols.serves_while_draining(path)
 
 
 async def _call(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,14 +7,24 @@ import logging
 import logging.config
 import warnings
 from datetime import UTC, datetime
+from typing import Any
 
 from api import request_id
+from assembly.log_rate import RateLimit
 from settings import Settings
 
 _OURS = ("api", "assembly", "engine", "models", "runners", "serving", "templating")
 # A path or a message may hold a client's bytes: they must not pass for a line of their own.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROL[ord("\n")] = "\n    "
+# How those lines begin that can be caused without end, by logger.
+_LIMITED = {
+    # asyncio writes up to a backlog of them a second while all file descriptors are in use.
+    "asyncio": "socket.accept() out of system resource",
+    "serving.connections": "all places for connections are taken",
+    "serving.metrics_files": "a measurement is left out",
+    "uvicorn.error": "Invalid HTTP request received",
+}
 
 
 class _RequestId(logging.Filter):
@@ -60,11 +70,30 @@ def configure(settings: Settings) -> None:
     warnings.filterwarnings("ignore", r".* is deprecated since BentoML v1\.4")
     logging.captureWarnings(True)
     formatter = _Json if settings.log_format == "json" else _Plain
+    loggers: dict[str, dict[str, Any]] = {
+        **{name: {"level": settings.log_level} for name in _OURS},
+        # BentoML gave it a handler of its own.
+        "bentoml": {"level": settings.log_level, "handlers": [], "propagate": True},
+        **{
+            name: {"level": "WARNING", "handlers": [], "propagate": True}
+            for name in ("uvicorn.error", "circus")
+        },
+        # It warns of every form that a client has got wrong.
+        "python_multipart": {"level": "ERROR"},
+    }
+    for name in _LIMITED:
+        loggers.setdefault(name, {})["filters"] = [name]
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "filters": {"request_id": {"()": _RequestId}},
+            "filters": {
+                "request_id": {"()": _RequestId},
+                **{
+                    name: {"()": RateLimit, "beginning": beginning}
+                    for name, beginning in _LIMITED.items()
+                },
+            },
             "formatters": {"line": {"()": formatter}},
             "handlers": {
                 "stdout": {
@@ -74,17 +103,7 @@ def configure(settings: Settings) -> None:
                     "formatter": "line",
                 }
             },
-            "loggers": {
-                **{name: {"level": settings.log_level} for name in _OURS},
-                # BentoML gave it a handler of its own.
-                "bentoml": {"level": settings.log_level, "handlers": [], "propagate": True},
-                **{
-                    name: {"level": "WARNING", "handlers": [], "propagate": True}
-                    for name in ("uvicorn.error", "circus")
-                },
-                # It warns of every form that a client has got wrong.
-                "python_multipart": {"level": "ERROR"},
-            },
+            "loggers": loggers,
             "root": {"level": "WARNING", "handlers": ["stdout"]},
         }
     )

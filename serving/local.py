@@ -23,6 +23,7 @@ from assembly import environment, logs, startup
 from assembly.composition import Composition, compose
 from assembly.shutdown import Shutdown
 from assembly.site import build_site
+from serving import http_server
 from settings import Settings
 
 
@@ -88,7 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.getLogger(name).setLevel(settings.log_level)
     # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.run(host, host=options.host, port=options.port, log_config=None)
+    uvicorn.run(
+        host,
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        **http_server.uvicorn_options(settings),
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,7 @@ class Server:
         target: what ``bentoml serve`` is given.
         home: the BentoML home, if it exists already.
         code: the folder whose ``configuration.yaml`` counts.
+        wrapper: a command that makes a place for the server and becomes it.
         environment: its settings.
 
     Attributes:
@@ -58,6 +59,7 @@ class Server:
         target: str = "service:svc",
         home: Path | None = None,
         code: Path = ROOT,
+        wrapper: Sequence[str] = (),
         **environment: str,
     ) -> None:
         with socket.socket() as free:
@@ -74,6 +76,7 @@ class Server:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
+                    *wrapper,
                     *(sys.executable, "-m"),
                     *(("bentoml", "serve", target) if host == "bentoml" else ("serving.local",)),
                     *("--host", "127.0.0.1", "--port", str(self.port)),
@@ -113,9 +116,6 @@ class Server:
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels; 0 if there are none."""
         response = self.client.get("/metrics")
-        if response.status_code == 500:
-            # prometheus_client fails at a file that a process has created and not yet written.
-            response = self.client.get("/metrics")
         response.raise_for_status()
         return sum(
             sample.value

@@ -12,7 +12,6 @@ locals {
     IMAGE         = var.image_uri
     LOG_GROUP     = local.log_group
     MODEL_SOURCE  = var.model_source == null ? "" : trimsuffix(var.model_source, "/")
-    PATIENCE      = local.patience
     PORT          = local.port
     REGISTRY      = local.ecr == null ? "" : split("/", var.image_uri)[0]
     REGISTRY_AREA = try(local.ecr.region, "")
@@ -25,7 +24,13 @@ locals {
     { SD_LOG_FORMAT = "json" },
     var.model_source == null ? {} : { SD_MODEL_SOURCE = "/models" },
     var.environment,
-    { SD_DEADLINE = var.deadline_seconds, SD_DRAIN = var.drain_seconds },
+    {
+      SD_DEADLINE = var.deadline_seconds
+      SD_DRAIN    = var.drain_seconds
+      # The load balancer keeps connections for local.patience, and the service must not be the first
+      # to close one.
+      SD_KEEP_ALIVE_SECONDS = local.patience + 15
+    },
   )
 
   cloudwatch_agent = {

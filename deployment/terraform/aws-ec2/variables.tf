@@ -60,8 +60,8 @@ variable "environment" {
   }
 
   validation {
-    condition     = length(setintersection(keys(var.environment), ["SD_DEADLINE", "SD_DRAIN"])) == 0
-    error_message = "environment must not set SD_DEADLINE and SD_DRAIN: the load balancer depends on them, set deadline_seconds and drain_seconds."
+    condition     = length(setintersection(keys(var.environment), ["SD_DEADLINE", "SD_DRAIN", "SD_KEEP_ALIVE_SECONDS"])) == 0
+    error_message = "environment must not set SD_DEADLINE, SD_DRAIN and SD_KEEP_ALIVE_SECONDS: the load balancer depends on them, set deadline_seconds and drain_seconds."
   }
 }
 

@@ -134,7 +134,7 @@ def options(instance: Instance) -> str:
 def test_the_container(instance: Instance) -> None:
     assert instance.run("run").returncode == 0
     call = options(instance)
-    assert call.endswith(f"{IMAGE} serve --timeout-keep-alive 375")
+    assert call.endswith(f" {IMAGE}")
     for option in [
         "--gpus all",
         "--read-only",
@@ -154,6 +154,7 @@ def test_settings_of_the_service(instance: Instance) -> None:
     assert sorted(settings) == [
         "SD_DEADLINE=300",
         "SD_DRAIN=120",
+        "SD_KEEP_ALIVE_SECONDS=375",
         "SD_LOG_FORMAT=json",
         "SD_MODELS=sd-1.5",
         "SD_MODEL_SOURCE=/models",

@@ -33,5 +33,4 @@ for secret in $SECRETS; do
     options+=(--env "$variable")
 done
 
-# The load balancer reuses connections; the service must not be the first to close one.
-exec docker run "${options[@]}" "$IMAGE" serve --timeout-keep-alive "$((PATIENCE + 15))"
+exec docker run "${options[@]}" "$IMAGE"

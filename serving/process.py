@@ -1,0 +1,27 @@
+"""The process of BentoML's that imports the service: supervisor, API server or runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bentoml._internal.context import server_context
+
+from serving import http_server, metrics_files, supervisor
+from settings import Settings
+
+
+def prepare(settings: Settings) -> Callable[[], None]:
+    """Prepare this process for its part, while it imports the service.
+
+    Returns:
+        To be called when the API server starts: raises RuntimeError if that was in vain.
+    """
+    match server_context.service_type:
+        case "api_server":
+            metrics_files.install()
+            return http_server.install(settings)
+        case "runner":
+            metrics_files.install()
+        case _:
+            supervisor.confine()
+    return lambda: None
