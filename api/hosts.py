@@ -52,7 +52,7 @@ class HostGate:
         self._own = socket.gethostname().lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in {"http", "websocket"}:
+        if scope["type"] == "http":
             self._check(scope)
         await self._app(scope, receive, send)
 

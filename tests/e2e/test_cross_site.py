@@ -99,7 +99,6 @@ ATTACKS = {
         " target: '_blank'}).submit()",
     ),
     "a look at the document": ("/docs.json", "fetch(service + '/docs.json')"),
-    "a web socket": ("/txt2img", "new WebSocket(service.replace('http', 'ws') + '/txt2img')"),
 }
 
 
@@ -180,6 +179,21 @@ def test_pages_of_other_sites_read_nothing(
     """
     for path in ("/", "/docs.json", "/models", "/metrics", "/static_content/swagger-ui.css"):
         assert browser.execute_async_script(script, bentoml_server.url + path) == "TypeError"
+
+
+def test_web_sockets_of_other_sites_do_not_open(
+    bentoml_server: Server, browser: WebDriver, other_port: int
+) -> None:
+    browser.get(f"http://evil.test:{other_port}/")
+    script = """
+        const [url, done] = arguments;
+        const socket = new WebSocket(url);
+        socket.onopen = () => done('open');
+        socket.onerror = () => done('refused')
+    """
+    for path in ("/", "/txt2img", "/dreambooth?prompt=x"):
+        url = bentoml_server.url.replace("http", "ws") + path
+        assert browser.execute_async_script(script, url) == "refused"
 
 
 def test_a_name_that_resolves_to_the_service_is_of_no_use(
