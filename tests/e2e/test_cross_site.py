@@ -31,7 +31,7 @@ pytestmark = [*needs_browser, pytest.mark.slow]
 # Called with the service's URL. Each begins one request, or a few, and none waits for an answer.
 PREPARED = """
 const service = arguments[0];
-const body = JSON.stringify({prompt: 'x', num_inference_steps: 1});
+const body = JSON.stringify({prompt: 'x', num_inference_steps: 2});
 const add = (tag, attributes) =>
   document.body.appendChild(Object.assign(document.createElement(tag), attributes));
 const picture = new File(
@@ -243,6 +243,11 @@ def test_pages_of_allowed_origins_may_do_all(
         browser.get(origin)
         width, seed, name = browser.execute_async_script(script, server.url)
         assert (width, seed.isdecimal(), name) == (64, True, "mine")
+        # The same requests are refused above for where they come from, and for nothing else.
+        for attack in ("multipart", "a form"):
+            before = jobs(server)
+            browser.execute_script(PREPARED % PIXEL + ATTACKS[attack][1], server.url)
+            wait_until(lambda: jobs(server) == before + 1, f"the picture of {attack}")  # noqa: B023
 
         browser.get(f"http://localhost:{other_port}/")
         assert browser.execute_async_script(script, server.url) == "Failed to fetch"
