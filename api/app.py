@@ -129,4 +129,6 @@ def middleware(settings: Settings, drain: Drain, protocols: Protocols) -> list[M
 def _methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
     """The methods that there are on a path."""
     matching = (route for route in routes if route.matches(scope)[0] is not Match.NONE)
-    return {method for route in matching if isinstance(route, Route) for method in route.methods}
+    return {
+        method for route in matching if isinstance(route, Route) for method in route.methods or ()
+    }

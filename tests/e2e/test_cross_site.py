@@ -14,9 +14,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from selenium.webdriver.chrome.webdriver import WebDriver
 
 from tests.e2e.browser import (
-    WebDriver,
     find,
     needs_browser,
     severe_lines,
@@ -158,6 +158,12 @@ def test_pages_of_other_sites_start_no_work(
         )
     assert jobs(bentoml_server) == before
 
+    # What the user types is the user's own.
+    severe_lines(browser)
+    browser.get(f"{bentoml_server.url}/dreambooth?prompt=x&img_size=72")
+    assert browser.execute_script("return document.images[0].naturalWidth") == 72
+    assert jobs(bentoml_server) == before + 1
+
     # Their users get there by a link, and then it is the service's own page.
     browser.get(f"http://{site}:{other_port}/")
     browser.execute_script(
@@ -166,7 +172,7 @@ def test_pages_of_other_sites_start_no_work(
     severe_lines(browser)
     assert shows_a_picture(browser, try_it_out(browser, "txt2img"))
     assert not severe_lines(browser)
-    assert jobs(bentoml_server) == before + 1
+    assert jobs(bentoml_server) == before + 2
 
 
 def test_pages_of_other_sites_read_nothing(

@@ -115,8 +115,8 @@ def test_probes_of_http_1_0_need_none() -> None:
 
 def test_settings() -> None:
     settings = Settings(
-        allowed_hosts=" Example.com, *.example.org,*,10.0.0.1 ",  # type: ignore[arg-type]
-        allowed_origins="https://Example.com,http://a.test:8080,chrome-extension://abc",  # type: ignore[arg-type]
+        allowed_hosts=" Example.com, *.example.org,*,10.0.0.1 ",
+        allowed_origins="https://Example.com,http://a.test:8080,chrome-extension://abc",
     )
     assert settings.allowed_hosts == ("example.com", "*.example.org", "*", "10.0.0.1")
     assert settings.allowed_origins == (
