@@ -8,11 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, field_validator, model_validator
+from pydantic import ByteSize, Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from contract.screening import Action, CheckName, NudityLabel
 from models.catalog import ModelEntry
+
+# Without a port: that of the service is known.
+HostPattern = Annotated[
+    str, StringConstraints(to_lower=True, pattern=r"(?i)^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*)$")
+]
+# As browsers write it in the Origin header: without a path, and without the scheme's own port.
+Origin = Annotated[
+    str,
+    StringConstraints(
+        to_lower=True,
+        pattern=r"(?i)^[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$",
+    ),
+]
 
 
 class Settings(BaseSettings):
@@ -169,6 +182,17 @@ class Settings(BaseSettings):
         description="Folder of .txt and .yaml files with the wildcards of prompt templates, read "
         "at the start",
     )
+    allowed_hosts: Annotated[tuple[HostPattern, ...], NoDecode] = Field(
+        (),
+        description="Names in the Host header, comma-separated, beside localhost, IP addresses and "
+        "the machine's own name: example.com, *.example.com for all below it, * for any. Default: "
+        "none over a loopback address, any over others",
+    )
+    allowed_origins: Annotated[tuple[Origin, ...], NoDecode] = Field(
+        (),
+        description="Other sites whose pages may use the service, comma-separated, such as "
+        "https://example.com",
+    )
     max_prompt_chars: int = Field(2_000, ge=1, le=100_000)
     min_side: int = Field(64, ge=8, description="Pixels")
     max_side: int = Field(2_048, ge=64, description="Pixels")
@@ -181,7 +205,9 @@ class Settings(BaseSettings):
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("models", "pinned_models", "nsfw_labels", mode="before")
+    @field_validator(
+        "models", "pinned_models", "nsfw_labels", "allowed_hosts", "allowed_origins", mode="before"
+    )
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,10 +10,15 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from api import errors, page
+from api.browser_headers import BrowserHeaders
+from api.cross_site import CrossSiteGate
 from api.drain import Drain, DrainGate
 from api.error_boundary import error_response
+from api.hosts import HostGate
 from api.middleware import BodyLimit, RequestIdentity
 from api.protocols.base import Protocols
 from api.version import VERSION
@@ -51,6 +56,9 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
         refusal = RequestError(code, f"{request.method} {request.url.path}: {error.detail}")
         response = error_response(refusal, partial(protocols.error_response, request.scope))
         response.headers.update(error.headers or {})
+        if code is ErrorCode.METHOD_NOT_ALLOWED:
+            # Each method is a route of its own, and Starlette lists those of one.
+            response.headers["Allow"] = ", ".join(sorted(_methods(app.routes, request.scope)))
         return response
 
     app = Application(
@@ -62,6 +70,8 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
         docs_url=None,
         redoc_url=None,
         exception_handlers={HTTPException: routing_error},
+        # They lead to wherever the Host header says.
+        redirect_slashes=False,
     )
     app.schemas = protocols.schemas
     for endpoint in protocols.endpoints:
@@ -87,10 +97,11 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
 
     if swagger_assets is not None:
         html = page.swagger(app.title, swagger_assets)
+        policy = {"Content-Security-Policy": page.CONTENT_SECURITY_POLICY}
 
         @app.get("/", include_in_schema=False)
         async def index() -> HTMLResponse:
-            return HTMLResponse(html)
+            return HTMLResponse(html, headers=policy)
 
     return app
 
@@ -99,12 +110,25 @@ def middleware(settings: Settings, drain: Drain, protocols: Protocols) -> list[M
     """The layers that every path of a host goes through, outermost first.
 
     Args:
-        settings: the limits.
+        settings: the limits, and the hosts and origins that are allowed.
         drain: refuses new requests once it has started.
         protocols: render the errors, each those of its own paths.
     """
+    origins = settings.allowed_origins
     return [
+        # Around the identity, for the errors that it renders.
+        Middleware(BrowserHeaders, origins=origins),
         Middleware(RequestIdentity, protocols=protocols),
+        Middleware(HostGate, allowed=settings.allowed_hosts),
+        Middleware(CrossSiteGate, origins=origins, protocols=protocols),
         Middleware(DrainGate, drain=drain, protocols=protocols),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
     ]
+
+
+def _methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
+    """The methods that there are on a path."""
+    matching = (route for route in routes if route.matches(scope)[0] is not Match.NONE)
+    return {
+        method for route in matching if isinstance(route, Route) for method in route.methods or ()
+    }

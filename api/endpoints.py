@@ -28,6 +28,7 @@ class Endpoint:
         request_body: OpenAPI request body object, with one media type; None where there is none.
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
+        linkable: whether a link on another site may lead to it: a GET that starts no work.
         while_draining: whether it is open while the service shuts down, as liveness probes are.
     """
 
@@ -41,6 +42,7 @@ class Endpoint:
     request_body: dict[str, Any] | None = None
     parameters: Sequence[dict[str, Any]] = ()
     responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
+    linkable: bool = False
     while_draining: bool = False
 
     def operation_id(self, method: str) -> str:

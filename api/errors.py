@@ -32,6 +32,7 @@ CODES: dict[int, ErrorCode] = {status: code for code, status in reversed(STATUS.
 DESCRIPTIONS: dict[int, str] = {
     400: "Malformed JSON or multipart, a missing or unknown field, a wrong type, a broken image, "
     "a picture that screening rejects",
+    403: "A page of another site, or a host name that is not the service's",
     404: "No such model or path",
     405: "No such method on this path",
     413: "The body or the picture is too large",

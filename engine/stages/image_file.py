@@ -14,6 +14,8 @@ from engine.stages import infotext
 
 _EXIF_IFD = 0x8769
 _USER_COMMENT = 0x9286
+# A segment of a JPEG has room for so many bytes, less the EXIF headers.
+_MAX_JPEG_COMMENT = 65_533 - 200
 
 # Fast rather than small: level 1 takes a third of the default level's time.
 _OPTIONS: dict[OutputFormat, dict[str, Any]] = {
@@ -30,7 +32,7 @@ def encode(
 
     The parameters, with what screening found, go into a ``parameters`` text chunk of a PNG, and
     into the EXIF UserComment (EXIF 2.32, 4.6.5: eight bytes naming the character code, then the
-    text) of the others.
+    text) of the others. A JPEG has room for 64 KiB: what is longer is left out.
     """
     text = infotext.to_text(request, screening)
     options = dict(_OPTIONS[request.output_format])
@@ -38,9 +40,11 @@ def encode(
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_text("parameters", text)
     else:
-        exif = PIL.Image.Exif()
-        exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
-        options["exif"] = exif
+        comment = b"UNICODE\0" + text.encode("utf-16-be")
+        if request.output_format is OutputFormat.WEBP or len(comment) <= _MAX_JPEG_COMMENT:
+            exif = PIL.Image.Exif()
+            exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = comment
+            options["exif"] = exif
     file = BytesIO()
     picture.save(file, format=request.output_format.value, **options)
     return file.getvalue()

@@ -2,18 +2,31 @@
 
 Two or three lines: the prompt, ``Negative prompt: ...`` where there is one, and a line of
 ``Key: value`` pairs (``Steps``, ``Sampler``, ``CFG scale``, ``Seed``, ``Size``, ``Model``,
-``Denoising strength``), as that project's wiki describes its PNG info. There are three additions:
+``Denoising strength``), as that project's wiki describes its PNG info. There are further keys:
 ``Guidance interval`` has ``guidance_start`` and ``guidance_end``, as ``0.1-0.6``, unless they are 0
 and 1; ``LoRAs`` those that ``Model`` does not stand for, as ``name:scale, ...``, in quotes as there
 for such values; ``Screening`` the checks that found something in the picture.
+
+The prompts are written so that no reader takes a part of one for another key, and with no control
+character but line breaks. Where that makes a difference, ``Exact prompt`` and ``Exact negative
+prompt`` have them as they were sent, as JSON strings.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from contract.request import GenerationRequest
+
+_LINE_BREAKS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+# PNG forbids NUL in a text, and advises against the others.
+_CONTROL_CHARACTERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+# Readers look for these anywhere. To the tokenizer a space before a colon makes no difference.
+_KEYS = re.compile("(Negative prompt|Steps):")
+# Readers cut the last line at commas and colons, within quotes too.
+_UNSAFE_IN_JSON = re.compile("[,:\x7f-\x9f\u2028\u2029]")
 
 
 def to_text(request: GenerationRequest, screening: Sequence[str] = ()) -> str:
@@ -35,8 +48,25 @@ def to_text(request: GenerationRequest, screening: Sequence[str] = ()) -> str:
         settings["LoRAs"] = json.dumps(", ".join(map(str, request.further_loras)))
     if screening:
         settings["Screening"] = json.dumps(", ".join(screening))
-    lines = [request.prompt]
-    if request.negative_prompt:
-        lines.append(f"Negative prompt: {request.negative_prompt}")
+    prompt, negative_prompt = _plain(request.prompt), _plain(request.negative_prompt)
+    if prompt != request.prompt:
+        settings["Exact prompt"] = _quoted(request.prompt)
+    if negative_prompt != request.negative_prompt:
+        settings["Exact negative prompt"] = _quoted(request.negative_prompt)
+    lines = [prompt]
+    if negative_prompt:
+        lines.append(f"Negative prompt: {negative_prompt}")
     lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
     return "\n".join(lines)
+
+
+def _plain(prompt: str) -> str:
+    """A prompt without control characters and without what a reader would take for a key."""
+    lines = _LINE_BREAKS.sub("\n", prompt)
+    return _KEYS.sub(r"\1 :", _CONTROL_CHARACTERS.sub(" ", lines))
+
+
+def _quoted(text: str) -> str:
+    """A JSON string of printable characters, without commas and colons."""
+    written = json.dumps(text, ensure_ascii=False)
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", written)

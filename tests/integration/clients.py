@@ -22,7 +22,10 @@ class Visitor:
         self._body = json.dumps(fields).encode()
         self._socket = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
         length = len(self._body)
-        head = f"POST /txt2img HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        head = (
+            f"POST /txt2img HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {length}\r\n\r\n"
+        )
         self._socket.sendall(head.encode())
 
     def ask(self) -> None:

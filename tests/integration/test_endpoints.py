@@ -8,6 +8,7 @@ from openapi_spec_validator import validate
 
 from tests.integration.server import Server, wait_until
 
+STYLES = "/static_content/swagger-ui.css"
 METRICS = {
     "sd_queue_depth",
     "sd_jobs_total",
@@ -92,3 +93,47 @@ def test_log_lines_carry_the_request_id_in_every_process(
         response = host.client.post("/txt2img", json=body, headers={"X-Request-Id": name})
         assert response.headers["x-request-id"] == name
         wait_until(lambda: {access, "engine.engine"} <= loggers(host), "both log lines")  # noqa: B023
+
+
+def test_names_of_others_are_refused_over_loopback(any_host: Server) -> None:
+    for path in (
+        "/",
+        "/livez",
+        "/models",
+        "/metrics",
+        "/txt2img",
+        "/static_content/swagger-ui.css",
+    ):
+        response = any_host.client.get(path, headers={"Host": "evil.test"})
+        assert response.status_code == 403, path
+        assert response.json()["error"]["field"] == "Host"
+    assert any_host.client.get("/livez", headers={"Host": "localhost"}).status_code == 200
+
+
+def test_other_sites_are_refused_everywhere(any_host: Server) -> None:
+    for path in ("/", "/livez", "/metrics", "/txt2img", STYLES, "/no"):
+        response = any_host.client.get(path, headers={"Sec-Fetch-Site": "cross-site"})
+        assert response.status_code == 403, path
+        assert response.json()["error"]["code"] == "forbidden"
+
+
+def test_every_response_has_the_headers_for_browsers(any_host: Server) -> None:
+    for path in ("/", "/livez", "/metrics", "/txt2img", STYLES, "/no"):
+        headers = any_host.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["x-frame-options"] == "DENY", path
+
+
+def test_nothing_is_redirected(any_host: Server) -> None:
+    for path in ("/txt2img/", "/models/", "/livez/", "/static_content", "/docs.json/"):
+        for method in ("GET", "POST"):
+            response = any_host.client.request(method, path, headers={"Host": "localhost"})
+            assert response.status_code == 404, (method, path)
+            assert response.json()["error"]["code"] == "not_found"
+
+
+def test_allow_lists_all_methods(any_host: Server) -> None:
+    for path, methods in (("/dreambooth", "GET, POST"), ("/txt2img", "POST"), ("/models", "GET")):
+        response = any_host.client.delete(path)
+        assert response.status_code == 405
+        assert response.headers["allow"] == methods

@@ -137,9 +137,12 @@ def test_wrong_content_type(any_host: Server, path: str, content_type: Any) -> N
     check(response, 415, "unsupported_media_type", "Content-Type")
 
 
-def test_no_content_type(any_host: Server) -> None:
-    check(any_host.client.post("/img2img"), 415, "unsupported_media_type", "Content-Type")
-    check(any_host.client.post("/txt2img"), 400, "invalid_request", None)
+@pytest.mark.parametrize("path", ["/txt2img", "/img2img", "/inpaint", "/classify"])
+def test_no_content_type(any_host: Server, path: str) -> None:
+    response = any_host.client.post(path, content=OK.encode())
+
+    check(response, 415, "unsupported_media_type", "Content-Type")
+    assert response.json()["error"]["message"].startswith("Content-Type must be ")
 
 
 @pytest.mark.parametrize(

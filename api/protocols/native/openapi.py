@@ -29,6 +29,7 @@ from models.vit import ViT
 from settings import Settings
 
 _BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody)
+_IMG2IMG, _INPAINT, _CLASSIFY = "Img2ImgForm", "InpaintForm", "ClassifyForm"
 
 
 class _Schema(GenerateJsonSchema):
@@ -63,8 +64,25 @@ class Documentation:
         self._keywords["height"] |= multiple
 
     def schemas(self) -> dict[str, Any]:
-        """The request bodies as named JSON Schemas, for the components."""
-        return {body.__name__: self._body_schema(body) for body in _BODIES}
+        """The request bodies as named JSON Schemas, for the components.
+
+        The forms are among them: generators of clients name an inline one after its operation, as
+        the body within it is named already.
+        """
+        bodies = {body.__name__: self._body_schema(body) for body in _BODIES}
+        return bodies | self._forms()
+
+    def _forms(self) -> dict[str, Any]:
+        picture = self._picture("The input picture")
+        mask = self._picture(
+            "The mask, of the same size as `img`: white is inpainted, black is "
+            "kept; grey counts as the nearer of the two"
+        )
+        return {
+            _IMG2IMG: _form(img=picture, data=reference(Img2ImgBody)),
+            _INPAINT: _form(img=picture, mask=mask, data=reference(InpaintBody)),
+            _CLASSIFY: _form(img=self._picture("The picture")),
+        }
 
     def _body_schema(self, body: type[Body]) -> dict[str, Any]:
         schema = body.model_json_schema(schema_generator=_Schema, ref_template=COMPONENT)
@@ -102,7 +120,7 @@ class Documentation:
 
     def classify_body(self) -> dict[str, Any]:
         """The request body of ``/classify``."""
-        return _form(img=self._picture("The picture"))
+        return _form_body(_CLASSIFY)
 
     def txt2img_body(self) -> dict[str, Any]:
         """The request body of ``/txt2img``."""
@@ -111,15 +129,11 @@ class Documentation:
 
     def img2img_body(self) -> dict[str, Any]:
         """The request body of ``/img2img``."""
-        return _form(Img2ImgBody, img=self._picture("The input picture"))
+        return _form_body(_IMG2IMG, with_data=True)
 
     def inpaint_body(self) -> dict[str, Any]:
         """The request body of ``/inpaint``."""
-        mask = self._picture(
-            "The mask, of the same size as `img`: white is inpainted, black is "
-            "kept; grey counts as the nearer of the two"
-        )
-        return _form(InpaintBody, img=self._picture("The input picture"), mask=mask)
+        return _form_body(_INPAINT, with_data=True)
 
     def _picture(self, what: str) -> dict[str, Any]:
         return {
@@ -174,17 +188,19 @@ def _parameters(query: type[Query], keywords: dict[str, dict[str, Any]]) -> list
     ]
 
 
-def _form(body: type[Body] | None = None, **pictures: dict[str, Any]) -> dict[str, Any]:
-    """A multipart request body: pictures, and the JSON of ``body`` as ``data``."""
-    parts = dict(pictures)
-    media: dict[str, Any] = {}
-    if body is not None:
-        parts["data"] = reference(body)
-        media["encoding"] = {"data": {"contentType": JSON}}
-    media["schema"] = {
+def _form(**parts: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of a multipart body, all of whose parts are required."""
+    return {
         "type": "object",
         "required": list(parts),
         "additionalProperties": False,
         "properties": parts,
     }
+
+
+def _form_body(name: str, with_data: bool = False) -> dict[str, Any]:
+    """A multipart request body with the named schema; its part ``data``, if any, is JSON."""
+    media: dict[str, Any] = {"schema": {"$ref": COMPONENT.format(model=name)}}
+    if with_data:
+        media["encoding"] = {"data": {"contentType": JSON}}
     return {"required": True, "content": {"multipart/form-data": media}}

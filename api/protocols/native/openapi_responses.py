@@ -11,7 +11,7 @@ from api import event_stream
 from api.errors import DESCRIPTIONS
 from api.protocols.native.errors import ErrorBody
 from api.protocols.native.model_list import ModelList
-from api.protocols.native.responses import JSON, MAX_WARNINGS_CHARS
+from api.protocols.native.responses import BINARY, JSON, MAX_WARNINGS_CHARS
 from api.protocols.native.results import GeneratedImages, Predictions
 from contract.request import OutputFormat
 
@@ -94,11 +94,14 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
         "X-Request-Id": _REQUEST_ID,
     }
     picture = {
-        "description": "The picture, with its parameters inside the file. With "
+        "description": "The picture, with its parameters inside the file; with "
+        "`Accept: application/octet-stream` the same under that type. With "
         "`Accept: application/json`, and always where `num_images` is above 1: a JSON object with "
         "the pictures in base64. With `Accept: text/event-stream`: the progress, then the pictures",
         "content": {
             **{file_format.media_type: binary for file_format in OutputFormat},
+            # Before JSON: generated clients take the first type that they know for all answers.
+            BINARY: binary,
             JSON: {"schema": reference(GeneratedImages)},
             event_stream.MEDIA_TYPE: {
                 "schema": {"type": "string", "description": _EVENTS},
@@ -107,7 +110,7 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
         },
         "headers": headers,
     }
-    return {200: picture, **_error_responses(400, 404, 413, 415, 422, 429, 500, 503, 504)}
+    return {200: picture, **_error_responses(400, 403, 404, 413, 415, 422, 429, 500, 503, 504)}
 
 
 def prediction_responses() -> dict[int | str, dict[str, Any]]:
@@ -117,7 +120,7 @@ def prediction_responses() -> dict[int | str, dict[str, Any]]:
         "content": {JSON: {"schema": reference(Predictions)}},
         "headers": {"X-Request-Id": _REQUEST_ID},
     }
-    return {200: predictions, **_error_responses(400, 413, 415, 422, 429, 500, 503, 504)}
+    return {200: predictions, **_error_responses(400, 403, 413, 415, 422, 429, 500, 503, 504)}
 
 
 def model_responses() -> dict[int | str, dict[str, Any]]:
@@ -127,7 +130,7 @@ def model_responses() -> dict[int | str, dict[str, Any]]:
         "content": {JSON: {"schema": reference(ModelList)}},
         "headers": {"X-Request-Id": _REQUEST_ID},
     }
-    return {200: models, **_error_responses(503)}
+    return {200: models, **_error_responses(403, 503)}
 
 
 def _error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

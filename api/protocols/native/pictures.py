@@ -42,9 +42,9 @@ class PictureEndpoints:
     async def txt2img(self, request: Request) -> Response:
         """JSON in, pictures out."""
         given = media_type(request)
-        # Without a content type it can only be meant as JSON.
-        if given and not _JSON_TYPE.fullmatch(given):
-            raise unsupported("application/json", given)
+        # None is not JSON either: a browser asks first only where a page sends this very type.
+        if not _JSON_TYPE.fullmatch(given):
+            raise unsupported(responses.JSON, given)
         body = Txt2ImgBody.parse(await self._uploads.read(request))
         return await self._generate(request, body.parameters())
 
@@ -109,12 +109,12 @@ class PictureEndpoints:
         images = await self._pictures.run(wanted, request.receive)
         if accepted == responses.JSON:
             return responses.listing(images, wanted)
-        return responses.file(images[0], wanted)
+        return responses.file(images[0], wanted, accepted)
 
 
 def _response_type(request: Request, wanted: GenerationRequest) -> str:
     """The response's media type: the first possible one, unless the client accepts another."""
     offers = [responses.JSON, event_stream.MEDIA_TYPE]
     if wanted.num_images == 1:
-        offers.insert(0, wanted.output_format.media_type)
+        offers = [wanted.output_format.media_type, *offers, responses.BINARY]
     return negotiation.best(", ".join(request.headers.getlist("accept")), offers)

@@ -123,6 +123,7 @@ class NativeProtocol(Protocol):
             tags=("Models",),
             summary="The served models, with defaults and limits",
             responses=model_responses(),
+            linkable=True,
         )
 
     async def _list_models(self, request: Request) -> Response:

@@ -14,13 +14,15 @@ from contract.events import Image
 from contract.request import GenerationRequest
 
 JSON: Final = "application/json"
+# A picture for a client that takes any file.
+BINARY: Final = "application/octet-stream"
 
 # Proxies have room for 4 or 8 KiB of headers, all together.
 MAX_WARNINGS_CHARS = 2_000
 
 
-def file(image: Image, wanted: GenerationRequest) -> Response:
-    """The response that is a picture itself."""
+def file(image: Image, wanted: GenerationRequest, media_type: str) -> Response:
+    """The response that is a picture itself, under its own media type or ``BINARY``."""
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{wanted.served_as}-{image.seed}")
     disposition = f'inline; filename="{stem}.{wanted.output_format}"'
     headers = {
@@ -29,7 +31,7 @@ def file(image: Image, wanted: GenerationRequest) -> Response:
         **_screening(image.screening),
         "Content-Disposition": disposition,
     }
-    return Response(image.data, media_type=image.media_type, headers=headers)
+    return Response(image.data, media_type=media_type, headers=headers)
 
 
 def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:

@@ -46,6 +46,25 @@ def test_unknown_paths_and_methods(
     assert ("allow" in response.headers) is (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/dreambooth", "GET, POST"),
+        ("PUT", "/models", "GET"),
+        ("GET", "/img2img", "POST"),
+    ],
+)
+def test_allow_lists_all_methods(client: TestClient, method: str, path: str, allowed: str) -> None:
+    assert client.request(method, path).headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/txt2img/", "/models/", "/docs.json/"])
+def test_a_slash_at_the_end_is_another_path(client: TestClient, path: str) -> None:
+    response = client.get(path, headers={"Host": "evil.test"}, follow_redirects=False)
+    assert response.status_code == 404
+    assert "location" not in response.headers
+
+
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/").text
 

@@ -54,7 +54,8 @@ class Visit:
         self._left.set()
 
     async def _run(self) -> None:
-        headers = [(name.lower().encode(), value.encode()) for name, value in ACCEPT.items()]
+        fields = {"Content-Type": "application/json", **ACCEPT}
+        headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
         scope = {"type": "http", "method": "POST", "path": "/txt2img", "headers": headers}
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
