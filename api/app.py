@@ -12,9 +12,10 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse
 
 from api import errors, page
+from api.body_limits import BodyLimits
 from api.drain import Drain, DrainGate
 from api.error_boundary import error_response
-from api.middleware import BodyLimit, RequestIdentity
+from api.middleware import RequestIdentity
 from api.protocols.base import Protocols
 from api.version import VERSION
 from contract.errors import ErrorCode, RequestError
@@ -106,5 +107,5 @@ def middleware(settings: Settings, drain: Drain, protocols: Protocols) -> list[M
     return [
         Middleware(RequestIdentity, protocols=protocols),
         Middleware(DrainGate, drain=drain, protocols=protocols),
-        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        Middleware(BodyLimits, settings=settings, protocols=protocols),
     ]

@@ -22,6 +22,9 @@ _EXPECTED = {
     "int_parsing": "an integer",
 }
 
+# Mistakes that are about a limit, not about the form.
+_RANGES = frozenset({"finite_number", "too_long"})
+
 
 class Body(BaseModel):
     """A JSON object with exactly the documented fields, each of exactly its type."""
@@ -69,7 +72,7 @@ def from_validation(error: ValidationError, known: Mapping[str, Iterable[str]]) 
     """
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or None
-    code = ErrorCode.OUT_OF_RANGE if first["type"] == "finite_number" else ErrorCode.INVALID_REQUEST
+    code = ErrorCode.OUT_OF_RANGE if first["type"] in _RANGES else ErrorCode.INVALID_REQUEST
     known_fields = known[str(first["loc"][0]) if len(first["loc"]) > 1 else ""]
     return RequestError(code, _sentence(first, field, known_fields), field=field)
 
@@ -86,6 +89,8 @@ def _sentence(mistake: ErrorDetails, field: str | None, known_fields: Iterable[s
         return f"{shown(field)} is not a field; the fields are {', '.join(known_fields)}"
     if kind == "finite_number":
         return f"{field} must be a finite number"
+    if kind == "too_long":
+        return f"{field} must be at most {mistake['ctx']['max_length']} elements long, got more"
     if kind in _EXPECTED:
         return f"{field} must be {_EXPECTED[kind]}, not {shown(mistake['input'])}"
     return f"{field}: {mistake['msg']}"

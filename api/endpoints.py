@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+# What an endpoint without a body reads, to say that there must be none.
+NO_BODY: Final = 1024
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -28,6 +31,7 @@ class Endpoint:
         request_body: OpenAPI request body object, with one media type; None where there is none.
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
+        max_body: bytes of the longest body.
         while_draining: whether it is open while the service shuts down, as liveness probes are.
     """
 
@@ -41,6 +45,7 @@ class Endpoint:
     request_body: dict[str, Any] | None = None
     parameters: Sequence[dict[str, Any]] = ()
     responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
+    max_body: int = NO_BODY
     while_draining: bool = False
 
     def operation_id(self, method: str) -> str:

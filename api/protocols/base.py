@@ -61,6 +61,7 @@ class Protocols:
         _check_unique(f"{method} {one.path}" for one in endpoints for method in one.methods)
         _check_unique(one.name for one in endpoints)
         _check_unique(name for protocol in protocols for name in protocol.schemas)
+        self._max_bodies = [(compile_path(one.path)[0], one.max_body) for one in endpoints]
         self._open_paths = frozenset(one.path for one in endpoints if one.while_draining)
 
     @property
@@ -79,13 +80,25 @@ class Protocols:
 
     def error_response(self, scope: Scope, error: RequestError) -> Response:
         """Render an error in the protocol that owns the path of a request."""
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = _path(scope)
         owners = (one for one in self._protocols if one.owns(path))
         return next(owners, self._protocols[0]).error_response(error)
+
+    def max_body(self, scope: Scope) -> int | None:
+        """Bytes of the longest body that the path of a request takes; None for no path of ours."""
+        path = _path(scope)
+        bounds = (bound for pattern, bound in self._max_bodies if pattern.match(path))
+        return max(bounds, default=None)
 
     def serves_while_draining(self, path: str) -> bool:
         """Whether a path is open while the service shuts down, as liveness probes are."""
         return path in self._open_paths
+
+
+def _path(scope: Scope) -> str:
+    """The path of a request below the application's root."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _check_unique(names: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from api import forms
 from contract.errors import ErrorCode, RequestError
 
 TYPE = "multipart/form-data; boundary=B"
-NAMES = ("img", "data")
+LONGEST = {"img": 10**7, "data": 100}
 IMG = b'--B\r\nContent-Disposition: form-data; name="img"; filename="a.png"\r\n\r\n\x00\xff\r\n\r\n'
 DATA = b'--B\r\nContent-Disposition: form-data; name="data"\r\n\r\n{"prompt": "\xff"}\r\n'
 DATA_AS_FILE = (
@@ -17,20 +17,22 @@ END = b"--B--\r\n"
 
 
 def test_parts_arrive_byte_for_byte() -> None:
-    parts = forms.read(IMG + DATA + END, TYPE, NAMES)
+    parts = forms.read(bytearray(IMG + DATA + END), TYPE, LONGEST)
 
     assert parts == {"img": b"\x00\xff\r\n", "data": b'{"prompt": "\xff"}'}
 
 
 def test_order_and_file_names_do_not_matter() -> None:
-    assert forms.read(DATA_AS_FILE + IMG + END, TYPE, NAMES)["data"] == b"{}"
+    assert forms.read(bytearray(DATA_AS_FILE + IMG + END), TYPE, LONGEST)["data"] == b"{}"
 
 
 def test_large_parts_stay_in_memory() -> None:
     large = bytes(3_000_000)
     body = IMG[:-4] + large + b"\r\n" + DATA + END
 
-    assert forms.read(body, TYPE, NAMES)["img"].endswith(large)
+    part = forms.read(bytearray(body), TYPE, LONGEST)["img"]
+
+    assert bytes(part).endswith(large)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_large_parts_stay_in_memory() -> None:
 )
 def test_malformed_forms(body: bytes, content_type: str, field: str | None) -> None:
     with pytest.raises(RequestError) as refused:
-        forms.read(body, content_type, NAMES)
+        forms.read(bytearray(body), content_type, LONGEST)
 
     assert refused.value.code is ErrorCode.INVALID_REQUEST
     assert refused.value.field == field
