@@ -32,7 +32,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, data: bytes) -> Self:
+    def parse(cls, data: bytes | bytearray) -> Self:
         """Read UTF-8 JSON. Raises ``RequestError`` for anything else, and for a wrong field."""
         try:
             return cls.model_validate_json(data)

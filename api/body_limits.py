@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import admission, arrival
@@ -51,7 +50,7 @@ class BodyLimits:
         if announced.isdecimal() and int(announced) > bound:
             raise _too_large(bound, announced)
         upload = _Upload(receive, bound, self._settings)
-        await self._app(scope, upload.receive, partial(upload.send, send))
+        await self._app(scope, upload.receive, send)
 
 
 class _Upload:
@@ -65,7 +64,6 @@ class _Upload:
         self._received = 0
         self._started: float | None = None
         self._complete = False
-        self._late = False
 
     async def receive(self) -> Message:
         """The next message. Raises ``RequestError``: PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT."""
@@ -87,7 +85,6 @@ class _Upload:
                 async with asyncio.timeout_at(until):
                     message = await self._receive()
         except TimeoutError:
-            self._late = True
             logger.info("a body came too slowly: %d bytes of it", self._received)
             raise RequestError(
                 ErrorCode.REQUEST_TIMEOUT,
@@ -104,12 +101,6 @@ class _Upload:
         if self._received > self._bound:
             raise _too_large(self._bound, "more")
         self._complete = not message.get("more_body", False)
-
-    async def send(self, send: Send, message: Message) -> None:
-        """Send a message of the response; after half a body there can be no other request."""
-        if self._late and message["type"] == "http.response.start":
-            MutableHeaders(scope=message)["Connection"] = "close"
-        await send(message)
 
 
 def _too_large(bound: int, size: str) -> RequestError:

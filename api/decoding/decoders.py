@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _PROCESSES: Final = 2
 # Python with Pillow, and what Pillow takes for a pixel: the picture, two copies in the course of
 # its conversion, and what its file's decoder has beside, each of four bytes a pixel.
-_BASE_MEMORY: Final = 512 * 1024**2
+_BASE_MEMORY: Final = 128 * 1024**2
 _PIXEL_MEMORY: Final = 32
 
 
@@ -95,13 +95,12 @@ class Decoders:
                 f"{{{field}}} must be decoded within {self._seconds:g} seconds, and is not",
             ) from None
         except ProcessLost as loss:
-            field = loss.field
-            if field is None:
+            if loss.field is None:
                 logger.error("a decoding process ended before it had looked at its pictures")
                 raise _no_process() from None
-            logger.warning("%s broke the process that was to decode it", field)
+            logger.warning("%s broke the process that was to decode it", loss.field)
             raise PictureFault(
-                ErrorCode.INVALID_REQUEST, field, f"{{{field}}} cannot be decoded"
+                ErrorCode.INVALID_REQUEST, loss.field, f"{{{loss.field}}} cannot be decoded"
             ) from None
         finally:
             if reusable:

@@ -101,8 +101,9 @@ class Job:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         sizing = fields.pop("sizing")
-        pairs = {name: tuple(sizing.pop(name)) for name in ("native", "sides")}
-        return cls(sizing=Sizing(**sizing, **pairs), **fields)
+        for pair in ("native", "sides"):
+            sizing[pair] = tuple(sizing[pair])
+        return cls(sizing=Sizing(**sizing), **fields)
 
 
 @dataclass(frozen=True, slots=True)
