@@ -216,6 +216,35 @@ def test_signals_of_the_group_do_not_end_a_job() -> None:
     asyncio.run(run())
 
 
+def test_processes_end_with_a_server_that_is_killed() -> None:
+    """Busy or not, and without a chance to tell them."""
+    program = """
+import asyncio, time
+from api.decoding.decoders import Decoders
+from settings import Settings
+from tests.unit.api.decoding.test_decoders import SLOW, job, processes
+
+async def run():
+    decoders = Decoders(Settings())
+    await decoders.start()
+    asyncio.create_task(decoders.decode(job(), [SLOW], ""))
+    await asyncio.sleep(1)
+    print(*(one.pid for one in processes()), flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(run())
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        pids = [int(pid) for pid in server.stdout.readline().split()]
+        server.kill()
+    assert len(pids) == 2
+    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, alive = psutil.wait_procs(left, timeout=10)
+    assert not alive
+
+
 def test_a_process_imports_no_more_than_pillow() -> None:
     program = "import sys, api.decoding.worker; print(*sys.modules)"
     names = subprocess.check_output([sys.executable, "-c", program], text=True).split()
