@@ -144,6 +144,7 @@ def test_the_server_lives_while_hostile_json_comes(strict: Server, name: str) ->
     assert prober.slowest < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("announced", [True, False])
 def test_slow_uploads_take_bounded_memory(strict: Server, announced: bool) -> None:
     """200 of them took 2 GB, and stayed."""

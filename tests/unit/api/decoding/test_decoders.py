@@ -216,6 +216,7 @@ def test_signals_of_the_group_do_not_end_a_job() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_server_that_is_killed() -> None:
     """Busy or not, and without a chance to tell them."""
     program = """
