@@ -76,6 +76,17 @@ class Decoders:
                 raise arrival.too_late(self._deadline) from None
 
     async def _decode(self, job: Job, files: Sequence[Buffer]) -> Decoded:
+        for _ in range(_PROCESSES + 1):
+            try:
+                return await self._attempt(job, files)
+            except ProcessLost:
+                # While it was idle, and so lately that nobody had noticed: the last try has a new
+                # one.
+                logger.warning("a decoding process was lost before it had looked at its pictures")
+        raise _no_process()
+
+    async def _attempt(self, job: Job, files: Sequence[Buffer]) -> Decoded:
+        """Do a job. Raises ``ProcessLost`` where its pictures have nothing to do with that."""
         process = await self._process()
         reusable = False
         try:
@@ -96,8 +107,7 @@ class Decoders:
             ) from None
         except ProcessLost as loss:
             if loss.field is None:
-                logger.error("a decoding process ended before it had looked at its pictures")
-                raise _no_process() from None
+                raise
             logger.warning("%s broke the process that was to decode it", loss.field)
             raise PictureFault(
                 ErrorCode.INVALID_REQUEST, loss.field, f"{{{loss.field}}} cannot be decoded"
@@ -109,7 +119,7 @@ class Decoders:
                 await process.end()
 
     async def _process(self) -> DecodingProcess:
-        """A process that takes jobs. Raises ``RequestError``: NOT_READY."""
+        """A process that takes jobs. Raises ``ProcessLost``, ``RequestError``: NOT_READY."""
         while self._idle:
             process = self._idle.pop()
             if process.alive:
@@ -123,12 +133,9 @@ class Decoders:
                 raise _no_process() from None
         try:
             await process.ready()
-        except BaseException as error:
+        except BaseException:
             await process.end()
-            if not isinstance(error, ProcessLost):
-                raise
-            logger.error("a decoding process ended before its first job")
-            raise _no_process() from None
+            raise
         return process
 
 
