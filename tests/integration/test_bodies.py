@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import Any
 
 import httpx
+import PIL.Image
 import psutil
 import pytest
 
@@ -154,7 +155,8 @@ def test_slow_uploads_take_bounded_memory(strict: Server, announced: bool) -> No
         connections = []
         for _ in range(500):
             upload = Upload(strict, "/img2img", MAX_BODY if announced else None)
-            connections.append(stack.enter_context(upload.socket) and upload)
+            stack.enter_context(upload.socket)
+            connections.append(upload)
             if announced:
                 upload.socket.sendall(bytes(50_000))
             else:
@@ -264,7 +266,7 @@ def test_usual_clients(strict: Server, tmp_path: Path) -> None:
     if curl is None:
         pytest.skip("there is no curl")
     picture = tmp_path / "in.png"
-    picture.write_bytes(uploads.encode(uploads.PIL.Image.effect_noise((1500, 1500), 90)))
+    picture.write_bytes(uploads.encode(PIL.Image.effect_noise((1500, 1500), 90)))
     given = ["-F", f"img=@{picture}", "-F", f"data={DATA}", "-o", str(tmp_path / "out.png")]
     for options in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"]):
         command = [curl, "-sf", *options, *given, f"{strict.url}/img2img"]

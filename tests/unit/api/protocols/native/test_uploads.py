@@ -98,7 +98,7 @@ def test_that_no_place_is_left_is_said_before_the_body_is_read(backend: ColourBa
         async def unread() -> Any:
             raise AssertionError("must not be called")
 
-        first = asyncio.create_task(handler_of(protocols, "img2img")(Request(scope, receive)))
+        first = asyncio.ensure_future(handler_of(protocols, "img2img")(Request(scope, receive)))
         while bodies:
             await asyncio.sleep(0.01)
         for name in ("img2img", "inpaint"):
