@@ -50,7 +50,8 @@ for endpoint in site.protocols.endpoints:
 
 
 @svc.on_startup
-async def take_over_signals(_: bentoml.Context) -> None:
-    """Finish the work in flight before the process ends."""
+async def begin(_: bentoml.Context) -> None:
+    """Open the site, and finish the work in flight before the process ends."""
     check_process()
+    await site.open()
     Shutdown(site.close, settings.drain).install()

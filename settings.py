@@ -200,7 +200,25 @@ class Settings(BaseSettings):
     max_steps: int = Field(150, ge=1, le=1000)
     max_images: int = Field(8, ge=1, le=64, description="Pictures per request")
     max_body_bytes: int = Field(12 * 1024 * 1024, ge=1024, description="Request body")
+    max_json_bytes: int = Field(
+        64 * 1024,
+        ge=1024,
+        le=1024 * 1024,
+        description="JSON body, and the part with the fields of a form: it is parsed in one go, "
+        "while nothing else is served",
+    )
+    max_bodies_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=1024,
+        description="Request bodies in memory, all together; those of one address at most half",
+    )
+    body_idle_seconds: float = Field(
+        10.0, gt=0, le=600, description="Seconds without a byte after which a body is given up"
+    )
     max_input_pixels: int = Field(16_000_000, ge=64 * 64, description="Pixels of an input image")
+    decode_seconds: float = Field(
+        10.0, gt=0, le=600, description="Seconds that decoding the pictures of a request may take"
+    )
 
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -222,6 +240,11 @@ class Settings(BaseSettings):
         if self.max_images > self.max_queue:
             raise ValueError(
                 f"max_images ({self.max_images}) must not exceed max_queue ({self.max_queue})"
+            )
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_bodies_bytes ({self.max_bodies_bytes}) must not be below max_body_bytes "
+                f"({self.max_body_bytes})"
             )
         return self
 

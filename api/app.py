@@ -14,12 +14,13 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from api import errors, page
+from api.body_limits import BodyLimits
 from api.browser_headers import BrowserHeaders
 from api.cross_site import CrossSiteGate
 from api.drain import Drain, DrainGate
 from api.error_boundary import error_response
 from api.hosts import HostGate
-from api.middleware import BodyLimit, RequestIdentity
+from api.middleware import RequestIdentity
 from api.protocols.base import Protocols
 from api.version import VERSION
 from contract.errors import ErrorCode, RequestError
@@ -122,7 +123,7 @@ def middleware(settings: Settings, drain: Drain, protocols: Protocols) -> list[M
         Middleware(HostGate, allowed=settings.allowed_hosts),
         Middleware(CrossSiteGate, origins=origins, protocols=protocols),
         Middleware(DrainGate, drain=drain, protocols=protocols),
-        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        Middleware(BodyLimits, settings=settings, protocols=protocols),
     ]
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from api import images
+from starlette.requests import Request
+
+from api.clients import address_of
+from api.decoding.decoders import Decoders
+from api.decoding.job import Job, PictureFault, Sizing
+from api.disconnect import cancel_on_disconnect
 from api.limits import Range
-from api.uploads import Uploads
-from contract.errors import ErrorCode, RequestError
+from api.parameters import of_picture
+from api.places import Places
 from models.vit import ViT
 from settings import Settings
 
@@ -53,13 +58,23 @@ class BoundedClassifier:
     Args:
         classifier: scores the pictures.
         settings: the limits.
+        decoders: decode the pictures.
     """
 
-    def __init__(self, classifier: Classifier, settings: Settings) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings, decoders: Decoders) -> None:
         self._classifier = classifier
-        self._settings = settings
-        self._uploads = Uploads()
-        self._in_flight = 0
+        self._decoders = decoders
+        most = settings.max_classifications
+        self._places = Places(most, most, "be classified at a time", _RETRY_AFTER)
+        vit = classifier.vit
+        size = (vit.width, vit.height)
+        self._job = Job(
+            picture="image",
+            max_input_pixels=settings.max_input_pixels,
+            # As the network's own image processor would resize.
+            sizing=Sizing(*size, native=size, multiple=1, sides=size, max_pixels=size[0] * size[1]),
+            resample=vit.resample,
+        )
 
     @property
     def vit(self) -> ViT:
@@ -74,36 +89,35 @@ class BoundedClassifier:
         Range(1, labels).check("top_k", wanted)
         return wanted
 
-    async def classify(self, read: Callable[[], bytes], top_k: int) -> list[ScoredLabel]:
+    def check_room(self, asked: Request) -> None:
+        """Raises ``RequestError``: BUSY where a picture would be one too many now.
+
+        To be asked before it is uploaded.
+        """
+        self._places.check(address_of(asked.scope))
+
+    async def classify(self, file: memoryview, top_k: int, asked: Request) -> list[ScoredLabel]:
         """The likeliest labels of a picture, in falling order of their scores.
 
         Args:
-            read: returns the picture's file; called in a thread. Whatever it raises is raised.
+            file: what was uploaded; of no use any more once it is decoded.
             top_k: the number of labels.
+            asked: the HTTP request, with its body read to its end; a client that disconnects ends
+                the decoding.
 
         Raises:
-            RequestError: BUSY above the bound; whatever ``api.images.decode`` and the classifier
-                raise. The picture's field is called ``image``.
+            RequestError: BUSY above the bound; whatever is wrong with the picture, whose field is
+                called ``image``; what ``Decoders.decode`` and the classifier raise; CANCELLED if
+                the client has left.
         """
-        most = self._settings.max_classifications
-        if self._in_flight >= most:
-            raise RequestError(
-                ErrorCode.BUSY,
-                f"at most {most} pictures are classified at a time",
-                retry_after=_RETRY_AFTER,
-            )
-        # A client that leaves cancels nothing: that would hide work in progress from the count.
-        self._in_flight += 1
-        try:
-            pixels = await self._uploads.run(lambda: self._pixels(read()))
-            scores = await self._classifier.scores(pixels)
-        finally:
-            self._in_flight -= 1
+        client = address_of(asked.scope)
+        with self._places.taken(client):
+            decoding = self._decoders.decode(self._job, [file], client)
+            try:
+                decoded = await cancel_on_disconnect(asked.receive, decoding)
+            except PictureFault as fault:
+                raise of_picture(fault) from None
+            # A client that leaves cancels nothing: that would hide work in progress from the count.
+            scores = await self._classifier.scores(decoded.picture)
         best = sorted(zip(scores, self.vit.labels, strict=True), reverse=True)[:top_k]
         return [ScoredLabel(label, score) for score, label in best]
-
-    def _pixels(self, data: bytes) -> bytes:
-        """Decode and resize, as the network's own image processor would."""
-        vit = self.vit
-        picture = images.decode(data, self._settings.max_input_pixels, "image")
-        return images.to_bytes(picture, vit.width, vit.height, vit.resample)

@@ -8,9 +8,9 @@ from functools import partial
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import admission
 from api.error_boundary import error_response
 from api.protocols.base import Protocols
-from contract.errors import ErrorCode, RequestError
 
 # The paths that orchestrators and operators look at while the service shuts down.
 ALWAYS_OPEN = frozenset({"/livez", "/healthz", "/metrics"})
@@ -20,12 +20,16 @@ class Drain:
     """The requests in flight, and whether new ones are accepted."""
 
     def __init__(self) -> None:
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[None], admission.Candidate] = {}
         self.draining = False
 
     def start(self) -> None:
-        """Refuse new work from now on."""
+        """Refuse new work from now on, and what waits for its admission."""
         self.draining = True
+        for task, candidate in self._in_flight.items():
+            candidate.closed = True
+            if candidate.waits:
+                task.cancel()
 
     async def finish(self, seconds: float) -> None:
         """Wait for the work in flight; unfinished work is cancelled after ``seconds``."""
@@ -38,9 +42,11 @@ class Drain:
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> bool:
         """Serve one request as work in flight. False: it was cancelled before it had finished."""
-        task = asyncio.create_task(_call(app, scope, receive, send))
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
+        candidate = admission.Candidate()
+        with admission.of(candidate):
+            task = asyncio.create_task(_call(app, scope, receive, send))
+        self._in_flight[task] = candidate
+        task.add_done_callback(self._in_flight.pop)
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
@@ -85,8 +91,8 @@ class DrainGate:
         if not refused:
             refused = not await self._drain.run(self._app, scope, receive, send_noting)
         if refused and not started:
-            error = RequestError(ErrorCode.NOT_READY, "the service is shutting down")
-            response = error_response(error, partial(self._protocols.error_response, scope))
+            render = partial(self._protocols.error_response, scope)
+            response = error_response(admission.shutting_down(), render)
             await response(scope, receive, send_noting)
 
     def _is_open(self, path: str) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+# What an endpoint without a body reads, to say that there must be none.
+NO_BODY: Final = 1024
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -29,6 +32,7 @@ class Endpoint:
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
         linkable: whether a link on another site may lead to it: a GET that starts no work.
+        max_body: bytes of the longest body.
         while_draining: whether it is open while the service shuts down, as liveness probes are.
     """
 
@@ -43,6 +47,7 @@ class Endpoint:
     parameters: Sequence[dict[str, Any]] = ()
     responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
     linkable: bool = False
+    max_body: int = NO_BODY
     while_draining: bool = False
 
     def operation_id(self, method: str) -> str:

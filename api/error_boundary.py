@@ -39,7 +39,12 @@ def error_response(error: Exception, render: Renderer) -> Response:
         error: a ``RequestError``, a client that left during its upload, or a fault.
         render: ``error_response`` of the protocol that the client speaks.
     """
-    return render(request_error(error))
+    shown = request_error(error)
+    response = render(shown)
+    if shown.code is ErrorCode.REQUEST_TIMEOUT:
+        # The connection has half a body on it: there can be no other request.
+        response.headers["Connection"] = "close"
+    return response
 
 
 def guarded(endpoint: Endpoint, render: Renderer) -> Handler:

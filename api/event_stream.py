@@ -14,8 +14,9 @@ from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from api import admission
 from api.disconnect import cancel_on_disconnect
-from contract.errors import ErrorCode, RequestError
+from contract.errors import RequestError
 from contract.events import Event, Failed, ends
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -62,8 +63,8 @@ class EventStream(StreamingResponse):
                     await cancel_on_disconnect(receive, self._send_chunks(send))
         except asyncio.CancelledError:
             # The time for draining is up.
-            late = RequestError(ErrorCode.NOT_READY, "the service is shutting down")
-            await _send(send, self._write(Failed.from_error(late)))
+            late = Failed.from_error(admission.shutting_down())
+            await _send(send, self._write(late))
             raise
         finally:
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,4 +1,4 @@
-"""Forms: multipart bodies, byte for byte.
+"""Forms: multipart bodies, byte for byte, without a copy of their parts.
 
 Starlette's own form parser decodes text parts leniently (bytes that are not UTF-8 become other
 characters) and does not notice a body that ends early.
@@ -6,70 +6,121 @@ characters) and does not notice a body that ends early.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from typing import Final
 
-from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from contract.errors import ErrorCode, RequestError
 
 MEDIA_TYPE = "multipart/form-data"
 
+# The parser steps through each; a body of nothing else would take it seconds.
+_MAX_DELIMITERS: Final = 32
+_PLAIN = frozenset({b"", b"binary", b"8bit", b"7bit"})
 
-def read(body: bytes, content_type: str, names: Collection[str]) -> dict[str, bytes]:
-    """Split a multipart/form-data body into its parts. Blocking for large bodies.
+
+def read(body: bytearray, content_type: str, longest: Mapping[str, int]) -> dict[str, memoryview]:
+    """Split a multipart/form-data body into its parts.
 
     Args:
         body: the whole body.
         content_type: the Content-Type header, with the boundary.
-        names: the parts that there must be, each once, and no others.
+        longest: the parts that there must be, each once, and no others, with the bytes that each
+            may have.
+
+    Returns:
+        Views into ``body``.
 
     Raises:
         RequestError: INVALID_REQUEST for a malformed body, and for a missing, an unknown or a
-            repeated part.
+            repeated part, PAYLOAD_TOO_LARGE for one that is too long.
     """
     _, options = parse_options_header(content_type)
-    parts: list[tuple[str, bytes]] = []
-    ended = False
-
-    def on_field(field: Field) -> None:
-        parts.append(((field.field_name or b"").decode("latin-1"), field.value or b""))
-
-    def on_file(file: File) -> None:
-        file.file_object.seek(0)
-        parts.append(((file.field_name or b"").decode("latin-1"), file.file_object.read()))
-
-    def on_end() -> None:
-        nonlocal ended
-        ended = True
-
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise _invalid("Content-Type must have a boundary")
+    if body.count(b"\r\n--" + boundary) > _MAX_DELIMITERS:
+        raise _invalid(f"the body must have at most {_MAX_DELIMITERS} parts, got more")
+    form = _Form(longest)
     try:
-        parser = FormParser(
-            MEDIA_TYPE,
-            on_field,
-            on_file,
-            on_end,
-            boundary=options.get(b"boundary"),
-            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.on_part_begin,
+                "on_header_field": form.on_header_field,
+                "on_header_value": form.on_header_value,
+                "on_header_end": form.on_header_end,
+                "on_headers_finished": form.on_headers_finished,
+                "on_part_data": form.on_part_data,
+                "on_end": form.on_end,
+            },
         )
-        parser.write(body)
+        parser.write(body)  # type: ignore[arg-type]  # which has all that it uses of bytes
     except FormParserError as error:
         raise _invalid(f"the body is not valid multipart/form-data: {error}") from None
-    if not ended:
+    if not form.ended:
         raise _invalid("the body is not valid multipart/form-data: it ends early")
-
-    found: dict[str, bytes] = {}
-    for name, value in parts:
-        if name not in names:
-            raise _invalid(f"{name!a} is not a part; the parts are {', '.join(names)}", name)
-        if name in found:
-            raise _invalid(f"the part {name} may be there once only", name)
-        found[name] = value
-    for name in names:
-        if name not in found:
+    for name in longest:
+        if name not in form.parts:
             raise _invalid(f"the part {name} is required", name)
-    return found
+    whole = memoryview(body)
+    return {name: whole[start:end] for name, (start, end) in form.parts.items()}
+
+
+class _Form:
+    """Where the parts are, as the parser finds them; it is given the whole body at once."""
+
+    def __init__(self, longest: Mapping[str, int]) -> None:
+        self._longest = longest
+        self._headers: dict[bytes, bytes] = {}
+        self._field = self._value = b""
+        self._name = ""
+        self.parts: dict[str, tuple[int, int]] = {}
+        self.ended = False
+
+    def on_part_begin(self) -> None:
+        self._headers = {}
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def on_header_end(self) -> None:
+        self._headers[bytes(self._field).lower()] = bytes(self._value)
+        self._field = self._value = b""
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if b"name" not in options:
+            raise _invalid("the body is not valid multipart/form-data: a part has no name")
+        self._name = name = options[b"name"].decode("latin-1")
+        if name not in self._longest:
+            known = ", ".join(self._longest)
+            raise _invalid(f"{name!a} is not a part; the parts are {known}", name)
+        if name in self.parts:
+            raise _invalid(f"the part {name} may be there once only", name)
+        encoding = self._headers.get(b"content-transfer-encoding", b"").strip().lower()
+        if encoding not in _PLAIN:
+            raise _invalid(f"the part {name} must have no Content-Transfer-Encoding", name)
+        self.parts[name] = (0, 0)
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        # Once for each part, as there is one write only.
+        size, most = end - start, self._longest[self._name]
+        if size > most:
+            raise RequestError(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"the part {self._name} must be at most {most} bytes long, got {size}",
+                field=self._name,
+            )
+        self.parts[self._name] = (start, end)
+
+    def on_end(self) -> None:
+        self.ended = True
 
 
 def _invalid(message: str, field: str | None = None) -> RequestError:

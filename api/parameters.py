@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from api.decoding.job import PictureFault, filled
 from contract.errors import ErrorCode, RequestError
 from models.catalog import Task
 
@@ -31,8 +32,9 @@ class GenerationParameters:
         prompt: the text, or the template if ``expand_prompt``.
         model: a name, None for the default, or ``auto`` for the one that the prompt belongs to.
         seed: None or -1 for a random one.
-        init_image: img2img and inpainting: the picture's file, as it was uploaded.
-        mask: inpainting: the mask's file.
+        init_image: img2img and inpainting: the picture's file, as it was uploaded; of use only as
+            long as the body that it is in (``api.uploads``).
+        mask: inpainting: the mask's file, likewise.
     """
 
     task: Task
@@ -53,8 +55,8 @@ class GenerationParameters:
     strength: float | None = None
     output_format: str | None = None
     previews: bool = False
-    init_image: bytes | None = None
-    mask: bytes | None = None
+    init_image: bytes | memoryview | None = None
+    mask: bytes | memoryview | None = None
 
 
 class ParameterError(RequestError):
@@ -69,6 +71,11 @@ class ParameterError(RequestError):
     def __init__(self, code: ErrorCode, field: str, sentence: Callable[[Names], str]) -> None:
         super().__init__(code, sentence(str), field=field)
         self.sentence = sentence
+
+
+def of_picture(fault: PictureFault) -> ParameterError:
+    """A picture's fault as the parameter's, which a decoding job calls by its neutral name."""
+    return ParameterError(fault.code, fault.field or "", lambda name: filled(fault.template, name))
 
 
 @contextmanager

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Final
 
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
 from starlette.types import Receive
 
 from api import request_id
 from api.backend import Backend
+from api.clients import address_of
+from api.decoding.decoders import Decoders
+from api.decoding.job import PictureFault
 from api.disconnect import cancel_on_disconnect
 from api.error_boundary import request_error
-from api.parameters import GenerationParameters
+from api.parameters import GenerationParameters, of_picture
+from api.places import Places
 from api.served_models import ServedModels
 from api.uploads import Uploads
-from api.validation import Validation
+from api.validation import Draft, Validation
 from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, Image, ends
 from contract.request import GenerationRequest
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS, Wildcards
+
+# Templates that are expanded at a time; each takes milliseconds, as their size is bounded.
+_PARALLEL_TEMPLATES: Final = 2
+# Pictures are decoded in milliseconds: after two seconds there is room again.
+_RETRY_AFTER: Final = 2.0
 
 
 class Pictures:
@@ -33,25 +46,67 @@ class Pictures:
     Attributes:
         served: the served models.
         uploads: reads the bodies of requests.
+        decoders: decode the pictures in them.
     """
 
     def __init__(
         self, backend: Backend, settings: Settings, wildcards: Wildcards = NO_WILDCARDS
     ) -> None:
         self.served = ServedModels(backend, settings)
-        self.uploads = Uploads()
+        self.uploads = Uploads(settings)
+        self.decoders = Decoders(settings)
+        self._places = Places(
+            settings.max_queue,
+            max(1, settings.max_queue // 2),
+            "wait for the decoding of their pictures",
+            _RETRY_AFTER,
+        )
+        self._templates = anyio.CapacityLimiter(_PARALLEL_TEMPLATES)
         self._backend = backend
         self._validation = Validation(settings, self.served, wildcards)
 
-    async def request(self, parameters: GenerationParameters) -> GenerationRequest:
-        """Validate parameters, in a thread where that takes its time. Raises ``RequestError``."""
+    def check_room(self, asked: Request) -> None:
+        """Raises ``RequestError``: BUSY where too many pictures wait for their decoding.
+
+        To be asked before more are uploaded.
+        """
+        self._places.check(address_of(asked.scope))
+
+    async def request(self, parameters: GenerationParameters, asked: Request) -> GenerationRequest:
+        """Validate parameters, and decode the pictures among them.
+
+        Args:
+            parameters: what is wanted.
+            asked: the HTTP request, with its body read to its end; a client that disconnects ends
+                the decoding.
+
+        Raises:
+            RequestError: whatever is wrong; BUSY where too many pictures wait; what
+                ``Decoders.decode`` raises; CANCELLED if the client has left.
+        """
         if parameters.loras or parameters.model not in {None, *self.served.names}:
             # Other requests need not wait for a look at the store.
             await self.served.refresh()
+        draft = await self._draft(parameters)
+        if draft.job is None:
+            return draft.request
+        files = [file for file in (parameters.init_image, parameters.mask) if file is not None]
+        client = address_of(asked.scope)
+        try:
+            with self._places.taken(client):
+                decoding = self.decoders.decode(draft.job, files, client)
+                decoded = await cancel_on_disconnect(asked.receive, decoding)
+        except PictureFault as fault:
+            raise of_picture(fault) from None
+        return self._validation.completed(draft, decoded)
+
+    async def _draft(self, parameters: GenerationParameters) -> Draft:
         name = request_id.current.get()
-        if parameters.init_image is None and not parameters.expand_prompt:
-            return self._validation.request(parameters, name)
-        return await self.uploads.run(lambda: self._validation.request(parameters, name))
+        if not parameters.expand_prompt:
+            return self._validation.draft(parameters, name)
+        return await anyio.to_thread.run_sync(
+            self._validation.draft, parameters, name, limiter=self._templates
+        )
 
     async def run(self, wanted: GenerationRequest, receive: Receive) -> list[Image]:
         """Generate all pictures of a request; returns them in the order of their index.

@@ -1,51 +1,124 @@
-"""Uploads: request bodies, read in one place, and worked on in a few threads."""
+"""Uploads: request bodies, read in one place, within a bound on all of them in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-import anyio
-import anyio.to_thread
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from api import forms
+from api.bodies import Body
+from api.body_budget import BodyBudget, Reservation
+from api.clients import address_of
 from contract.errors import ErrorCode, RequestError
+from settings import Settings
 
-T = TypeVar("T")
+B = TypeVar("B", bound=Body)
 
-# Each decoder may hold a few copies of a picture of max_input_pixels.
-_PARALLEL_DECODERS: Final = 2
+# Parsing so much takes a few milliseconds, and handing it to a thread does so too.
+_INLINE: Final = 64 * 1024
+# Of commas, colons and brackets: a body above _INLINE bytes carries pictures, which have none.
+_MAX_STRUCTURE: Final = 16 * 1024
 
 
 class Uploads:
-    """Reads bodies, and runs the work on them that would block the event loop."""
+    """Reads bodies, and frees their memory. ``api.body_limits`` bounds each, and its time.
 
-    def __init__(self) -> None:
-        self._decoders = anyio.CapacityLimiter(_PARALLEL_DECODERS)
+    Args:
+        settings: the limits.
+    """
 
-    async def read(self, request: Request) -> bytes:
-        """The body of a request, of any length that the host lets through.
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        half = settings.max_bodies_bytes // 2
+        self.budget = BodyBudget(settings.max_bodies_bytes, max(half, settings.max_body_bytes))
 
-        Every protocol reads its bodies here, so that a bound on all bodies in memory has one place.
-        """
-        return await request.body()
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytearray]:
+        """The body of a request; nobody may keep any of it after the block.
 
-    async def read_form(self, request: Request) -> bytes:
-        """The body of a multipart request, not yet split.
+        Every protocol reads its bodies here: what is reserved for one is free after the block.
 
         Raises:
-            RequestError: UNSUPPORTED_MEDIA_TYPE for another content type.
+            RequestError: BUSY, before anything is read, where it does not fit into memory.
+        """
+        with self.budget.reservation(address_of(request.scope)) as reservation:
+            announced = request.headers.get("content-length", "")
+            body = bytearray()
+            if announced.isdecimal():
+                reservation.cover(int(announced))
+                body = bytearray(int(announced))
+            await _fill(body, request, reservation)
+            yield body
+
+    async def read(self, request: Request) -> bytes:
+        """A small body, for those who are done with it before they wait for anything else."""
+        async with self.body(request) as body:
+            return bytes(body)
+
+    @asynccontextmanager
+    async def form(
+        self, request: Request, pictures: Sequence[str], texts: Sequence[str] = ()
+    ) -> AsyncIterator[Mapping[str, memoryview]]:
+        """The parts of a multipart request by their names; they are released after the block.
+
+        Args:
+            request: the request.
+            pictures: names of parts that may be as long as a body.
+            texts: names of parts that are JSON, and no longer than JSON may be.
+
+        Raises:
+            RequestError: UNSUPPORTED_MEDIA_TYPE for another content type, BUSY, and what
+                ``api.forms.read`` raises.
         """
         given = media_type(request)
         if given != forms.MEDIA_TYPE:
             raise unsupported(forms.MEDIA_TYPE, given)
-        return await self.read(request)
+        longest = dict.fromkeys(pictures, self._settings.max_body_bytes)
+        longest |= dict.fromkeys(texts, self._settings.max_json_bytes)
+        async with self.body(request) as body:
+            parts = forms.read(body, request.headers["content-type"], longest)
+            try:
+                yield parts
+            finally:
+                for part in parts.values():
+                    part.release()
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run blocking work in a thread, at most two at a time. Raises whatever it raises."""
-        return await anyio.to_thread.run_sync(work, limiter=self._decoders)
+    async def parse(self, schema: type[B], data: bytes | bytearray) -> B:
+        """Parse JSON of any length that a body may have, a long one in a thread.
+
+        The parser lets no other thread run meanwhile, so what makes it slow is bounded: the number
+        of elements, whatever their length.
+
+        Raises:
+            RequestError: what ``Body.parse`` raises, and PAYLOAD_TOO_LARGE for a long body with
+                too many elements.
+        """
+        if len(data) <= _INLINE:
+            return schema.parse(data)
+        structure = sum(map(data.count, (b",", b":", b"[", b"{")))
+        if structure > _MAX_STRUCTURE:
+            raise RequestError(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"a body above {_INLINE} bytes must have at most {_MAX_STRUCTURE} commas, colons "
+                f"and brackets, got {structure}",
+            )
+        return await asyncio.to_thread(schema.parse, data)
+
+
+async def _fill(body: bytearray, request: Request, reservation: Reservation) -> None:
+    """Read a body to its end into ``body``, which has its announced length."""
+    filled = 0
+    async for chunk in request.stream():
+        end = filled + len(chunk)
+        reservation.cover(end)
+        body[filled:end] = chunk
+        filled = end
+    del body[filled:]
 
 
 def media_type(request: Request) -> str:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-import PIL.Image
-
-from api import arrival, images
+from api import arrival
 from api.backend import ServedModel
+from api.decoding.job import LANCZOS, Decoded, Job, Sizing
 from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, constraints
 from api.parameters import GenerationParameters, Names, ParameterError
 from api.served_models import ServedModels
-from contract.errors import ErrorCode, RequestError
+from contract.errors import ErrorCode
 from contract.request import GenerationRequest, OutputFormat
 from models.architectures import SCHEDULER_MAX_STEPS
 from settings import Settings
 from templating.expansion import expand
 from templating.wildcards import NO_WILDCARDS, Wildcards
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A request that has been checked, as far as its pictures do not matter.
+
+    Attributes:
+        request: the request, without its pictures; where there are none, as it will be run.
+        model: the model that it names.
+        job: how its pictures are to be decoded; None where there are none.
+    """
+
+    request: GenerationRequest
+    model: ServedModel
+    job: Job | None
 
 
 class Validation:
@@ -37,11 +52,10 @@ class Validation:
         self._wildcards = wildcards
         self._constraints = constraints(settings)
 
-    def request(self, parameters: GenerationParameters, request_id: str) -> GenerationRequest:
-        """Build the request.
+    def draft(self, parameters: GenerationParameters, request_id: str) -> Draft:
+        """Check all that needs no pixels.
 
-        Blocking where there are pictures to decode or a template to expand: run it in a thread
-        then.
+        Takes a moment where there is a template to expand: run it in a thread then.
 
         Raises:
             RequestError: a parameter is at fault (``ParameterError``), or the deadline passed while
@@ -71,11 +85,10 @@ class Validation:
                     f"got {steps} x {strength}"
                 ),
             )
-        picture, mask = self._pictures(parameters)
-        width, height = self._size(parameters, picture, model)
+        width, height = self._size(parameters, model)
         prompts = self._expanded(parameters, seed, num_images)
         guidance_scale = parameters.guidance_scale
-        return GenerationRequest(
+        request = GenerationRequest(
             request_id=request_id,
             model=model.name,
             prompt=prompts[0] if prompts else parameters.prompt,
@@ -89,15 +102,26 @@ class Validation:
             guidance_end=guidance_end,
             scheduler=scheduler,
             seed=seed,
-            init_image=None if picture is None else images.to_bytes(picture, width, height),
-            mask=None if mask is None else images.to_bytes(mask, width, height),
             strength=strength,
             loras=choice.uses,
             alias=None if choice.lora is None else choice.lora.name,
             num_images=num_images,
             output_format=OutputFormat(parameters.output_format or OutputFormat.PNG),
-            deadline=self._remaining(),
+            deadline=arrival.remaining(self._settings.deadline),
             wants_previews=parameters.previews,
+        )
+        return Draft(request, model, self._job(parameters, model))
+
+    def completed(self, draft: Draft, decoded: Decoded) -> GenerationRequest:
+        """Build the request of a draft with a job, which has been done. Raises ``RequestError``."""
+        self._check_size(decoded.width, decoded.height, draft.model)
+        return replace(
+            draft.request,
+            width=decoded.width,
+            height=decoded.height,
+            init_image=decoded.picture,
+            mask=decoded.mask,
+            deadline=arrival.remaining(self._settings.deadline),
         )
 
     def _check_ranges(self, parameters: GenerationParameters) -> None:
@@ -108,51 +132,39 @@ class Validation:
         for index, lora in enumerate(parameters.loras):
             self._constraints["scale"].check(f"loras.{index}.scale", lora.scale)
 
-    def _pictures(
-        self, parameters: GenerationParameters
-    ) -> tuple[PIL.Image.Image | None, PIL.Image.Image | None]:
-        """Decode the input picture and the mask, as far as there are any."""
+    def _job(self, parameters: GenerationParameters, model: ServedModel) -> Job | None:
+        """What is wanted of the input picture and the mask, if there are any."""
         if parameters.init_image is None:
-            return None, None
-        most = self._settings.max_input_pixels
-        picture = images.decode(parameters.init_image, most, "init_image")
-        if parameters.mask is None:
-            return picture, None
-        mask = images.decode(parameters.mask, most, "mask").convert("L")
-        if mask.size != picture.size:
-            raise _out_of_range(
-                "mask",
-                lambda name: (
-                    f"{name('mask')} must have the size of {name('init_image')}, "
-                    f"{picture.width} x {picture.height} pixels, got {mask.width} x {mask.height}"
-                ),
-            )
-        return picture, mask
+            return None
+        settings, defaults = self._settings, model.defaults
+        return Job(
+            picture="init_image",
+            mask=None if parameters.mask is None else "mask",
+            max_input_pixels=settings.max_input_pixels,
+            sizing=Sizing(
+                width=parameters.width,
+                height=parameters.height,
+                native=(defaults.width, defaults.height),
+                multiple=model.multiple_of,
+                sides=(settings.min_side, settings.max_side),
+                max_pixels=settings.max_pixels,
+            ),
+            resample=LANCZOS,
+        )
 
-    def _size(
-        self,
-        parameters: GenerationParameters,
-        picture: PIL.Image.Image | None,
-        model: ServedModel,
-    ) -> tuple[int, int]:
-        """Width and height of the result: given, else the input picture's or the model's own."""
-        sides = (self._settings.min_side, self._settings.max_side)
-        native = (model.defaults.width, model.defaults.height)
-        match parameters.width, parameters.height:
-            case int(width), int(height):
-                pass
-            case width, height if picture is None:
-                width = native[0] if width is None else width
-                height = native[1] if height is None else height
-            case int(width), None:
-                side = width * picture.height / picture.width
-                height = images.nearest(side, model.multiple_of, sides)
-            case None, int(height):
-                side = height * picture.width / picture.height
-                width = images.nearest(side, model.multiple_of, sides)
-            case _:
-                width, height = images.fit(picture.size, native, model.multiple_of, sides)
-        self._check_size(width, height, model)
+    def _size(self, parameters: GenerationParameters, model: ServedModel) -> tuple[int, int]:
+        """Width and height of the result: given, else the model's own.
+
+        With an input picture, those that are not given follow from it instead.
+        """
+        for field, side in (("width", parameters.width), ("height", parameters.height)):
+            if side is not None and side % model.multiple_of:
+                raise _not_a_multiple(field, side, model.multiple_of)
+        given = (parameters.width, parameters.height)
+        width = model.defaults.width if given[0] is None else given[0]
+        height = model.defaults.height if given[1] is None else given[1]
+        if parameters.init_image is None or None not in given:
+            self._check_size(width, height, model)
         return width, height
 
     def _check_size(self, width: int, height: int, model: ServedModel) -> None:
@@ -189,16 +201,6 @@ class Validation:
                 ),
             )
         return prompts
-
-    def _remaining(self) -> float:
-        """Seconds until the deadline, which counts from the request's arrival."""
-        remaining = self._settings.deadline - arrival.elapsed()
-        if remaining <= 0:
-            raise RequestError(
-                ErrorCode.DEADLINE_EXCEEDED,
-                f"the request was not read within {self._settings.deadline:g} seconds",
-            )
-        return remaining
 
 
 def _check_steps(steps: int, scheduler: str) -> None:

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from api.app import create_app, middleware
 from api.backend import Backend
 from api.classifier import BoundedClassifier, Classifier
+from api.decoding.decoders import Decoders
 from api.drain import Drain
 from api.pictures import Pictures
 from api.protocols.base import Protocols
@@ -27,24 +28,33 @@ class Site:
         protocols: has the table of endpoints, for hosts that register them as their own.
         middleware: goes around everything that the host serves, outermost first.
         drain: the requests in flight.
+        decoders: decode the pictures of requests.
     """
 
     app: FastAPI
     protocols: Protocols
     middleware: list[Middleware]
     drain: Drain
+    decoders: Decoders
+
+    async def open(self) -> None:
+        """Start what the first requests would else wait for. Call it in the server's event loop."""
+        await self.decoders.start()
 
     async def close(self, seconds: float) -> None:
         """Refuse new requests, and wait for those in flight; what is left then is cancelled."""
         self.drain.start()
         await self.drain.finish(seconds)
+        await self.decoders.close()
 
 
 def build_site(composition: Composition, backend: Backend, classifier: Classifier | None) -> Site:
     """The site over a backend and, where there is one, a classifier."""
     settings = composition.settings
     pictures = Pictures(backend, settings, composition.wildcards)
-    bounded = None if classifier is None else BoundedClassifier(classifier, settings)
+    bounded = (
+        None if classifier is None else BoundedClassifier(classifier, settings, pictures.decoders)
+    )
     protocols = Protocols([NativeProtocol(pictures, settings, bounded)])
     drain = Drain()
     return Site(
@@ -52,4 +62,5 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
         protocols=protocols,
         middleware=middleware(settings, drain, protocols),
         drain=drain,
+        decoders=pictures.decoders,
     )

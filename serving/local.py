@@ -48,6 +48,7 @@ def create_host(composition: Composition) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
+        await site.open()
         Shutdown(site.close, settings.drain).install()
         yield
         # The site has waited for the requests in flight.

@@ -54,6 +54,24 @@ def _rotated(file_format: str) -> bytes:
     return encode(red_and_blue(), file_format, exif=exif)
 
 
+def progressive(scans: int, side: int = 64) -> bytes:
+    """A grey progressive JPEG with so many scans beside its own, all but the first like its last.
+
+    Each costs a decoder as much as a pass over the picture, and the file a few bytes.
+    """
+    data = encode(PIL.Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * scans + data[-2:]
+
+
+def palette_without_colours() -> bytes:
+    """A PNG of palette indices with neither a palette nor readable EXIF."""
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 3, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + bytes(8)) * 8)
+    chunks = ((b"IHDR", header), (b"eXIf", b"broken"), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
+
+
 _FRAMES = [PIL.Image.new("RGB", (40, 20), colour) for colour in (RED, BLUE)]
 _ANIMATED: dict[str, Any] = {"save_all": True, "append_images": _FRAMES[1:]}
 
@@ -108,4 +126,8 @@ BROKEN: dict[str, tuple[bytes, ErrorCode]] = {
     # 25 and 2,500 megapixels by their header, and hardly a byte long.
     "bomb": (png(5_000, 5_000, b""), ErrorCode.PAYLOAD_TOO_LARGE),
     "huge-bomb": (png(50_000, 50_000, b""), ErrorCode.PAYLOAD_TOO_LARGE),
+    "tall": (png(1, 1_000_000, b""), ErrorCode.OUT_OF_RANGE),
+    "many-scans": (progressive(100), ErrorCode.PAYLOAD_TOO_LARGE),
+    "many-chunks": (png(1, 1, b"", chunk(b"aaAa", b"") * 10_000), ErrorCode.PAYLOAD_TOO_LARGE),
+    "palette-without-colours": (palette_without_colours(), ErrorCode.INVALID_REQUEST),
 }

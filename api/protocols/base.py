@@ -62,6 +62,7 @@ class Protocols:
         _check_unique(one.name for one in endpoints)
         _check_unique(name for protocol in protocols for name in protocol.schemas)
         self._not_linkable = [compile_path(one.path)[0] for one in endpoints if not one.linkable]
+        self._max_bodies = [(compile_path(one.path)[0], one.max_body) for one in endpoints]
         self._open_paths = frozenset(one.path for one in endpoints if one.while_draining)
 
     @property
@@ -88,6 +89,12 @@ class Protocols:
         """Whether a link on another site may lead to the path of a request: it starts no work."""
         path = _path(scope)
         return not any(pattern.match(path) for pattern in self._not_linkable)
+
+    def max_body(self, scope: Scope) -> int | None:
+        """Bytes of the longest body that the path of a request takes; None for no path of ours."""
+        path = _path(scope)
+        bounds = (bound for pattern, bound in self._max_bodies if pattern.match(path))
+        return max(bounds, default=None)
 
     def serves_while_draining(self, path: str) -> bool:
         """Whether a path is open while the service shuts down, as liveness probes are."""

@@ -70,6 +70,9 @@ def check(response: httpx.Response, status: int, code: str, field: str | None) -
         ({"seed": 2**53 - 1, "num_images": 2}, 422, "out_of_range", "seed"),
         ({"num_images": 0}, 422, "out_of_range", "num_images"),
         ({"num_images": 9}, 422, "out_of_range", "num_images"),
+        ({"loras": [{"name": "x"}] * 5}, 422, "out_of_range", "loras"),
+        ({"loras": [{"name": "x"}] * 65}, 422, "out_of_range", "loras"),
+        ({"loras": [{}] * 65}, 400, "invalid_request", "loras.0.name"),
         ({"num_images": "2"}, 400, "invalid_request", "num_images"),
         ({"previews": True}, 400, "invalid_request", "previews"),
         ({"previews": 1}, 400, "invalid_request", "previews"),
@@ -244,7 +247,8 @@ def test_a_stream_that_does_not_start(
 
 
 def test_oversize_bodies(any_host: Server) -> None:
-    limit = any_host.client.get("/models").json()["limits"]["max_body_bytes"]
+    limits = any_host.client.get("/models").json()["limits"]
+    limit = limits["max_body_bytes"]
 
     def chunks() -> Iterator[bytes]:
         sent = 0
@@ -259,6 +263,14 @@ def test_oversize_bodies(any_host: Server) -> None:
         any_host.client.post("/img2img", content=chunks(), headers=form),
     ):
         check(response, 413, "payload_too_large", None)
+
+    most = limits["max_json_bytes"]
+    text = json.dumps({"prompt": "x"}).ljust(most + 1)
+    response = any_host.client.post("/txt2img", content=text, headers=JSON)
+    check(response, 413, "payload_too_large", None)
+    assert f"at most {most} bytes long, got {most + 1}" in response.json()["error"]["message"]
+    response = any_host.client.post("/img2img", files={"img": PICTURE, "data": text})
+    check(response, 413, "payload_too_large", "data")
 
 
 @pytest.mark.parametrize(

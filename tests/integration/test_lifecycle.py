@@ -113,8 +113,7 @@ def test_sigterm_finishes_the_work_in_flight(small: Server) -> None:
         assert httpx.get(f"{small.url}/readyz").status_code == 503
         assert httpx.get(f"{small.url}/livez").status_code == 200
 
-        # What had not reached the engine has to come again.
-        uploading.ask()
+        # What had not reached the engine has to come again, and is told so at once.
         assert uploading.status() == 503
         uploading.leave()
 

@@ -27,8 +27,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_it_is_one_process(small: Server) -> None:
-    assert psutil.Process(small.process.pid).children(recursive=True) == []
+def test_it_is_one_process_beside_those_that_decode_pictures(small: Server) -> None:
+    children = psutil.Process(small.process.pid).children(recursive=True)
+
+    assert ["api.decoding.worker" in one.cmdline() for one in children] == [True, True]
 
 
 def test_a_client_that_leaves_cancels_its_job(small: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import forms, request_id
+from api import request_id
 from api.classifier import BoundedClassifier
 from api.parameters import fields_named
 from api.protocols.native.responses import JSON
@@ -30,14 +30,10 @@ class ClassifyEndpoint:
         """Multipart (``img``) in, the likeliest labels out. Raises ``RequestError``."""
         query = ClassifyQuery.of(request.query_params.multi_items())
         top_k = self._classifier.top_k(query.top_k)
-        body = await self._uploads.read_form(request)
-        content_type = request.headers["content-type"]
-
-        def picture() -> bytes:
-            return forms.read(body, content_type, ("img",))["img"]
-
+        self._classifier.check_room(request)
         with fields_named({"image": "img"}):
-            labels = await self._classifier.classify(picture, top_k)
+            async with self._uploads.form(request, ["img"]) as parts:
+                labels = await self._classifier.classify(parts["img"], top_k, request)
         predictions = Predictions(
             predictions=[Prediction(label=one.label, score=one.score) for one in labels],
             model=self._classifier.vit.name,

@@ -65,6 +65,7 @@ class ModelLimits(BaseModel):
     max_loras: int = Field(description="Elements of `loras`")
     max_prompt_chars: int
     max_body_bytes: int
+    max_json_bytes: int = Field(description="Bytes of a JSON body, and of the part `data`")
     max_input_pixels: int = Field(description="width x height of an input picture")
 
 
@@ -99,6 +100,7 @@ def model_list(served: ModelSnapshot, vit: ViT | None, settings: Settings) -> Mo
         max_loras=settings.max_loras,
         max_prompt_chars=settings.max_prompt_chars,
         max_body_bytes=settings.max_body_bytes,
+        max_json_bytes=settings.max_json_bytes,
         max_input_pixels=settings.max_input_pixels,
     )
     return ModelList(

@@ -110,7 +110,7 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
         },
         "headers": headers,
     }
-    return {200: picture, **_error_responses(400, 403, 404, 413, 415, 422, 429, 500, 503, 504)}
+    return {200: picture, **_error_responses(400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)}
 
 
 def prediction_responses() -> dict[int | str, dict[str, Any]]:
@@ -120,7 +120,7 @@ def prediction_responses() -> dict[int | str, dict[str, Any]]:
         "content": {JSON: {"schema": reference(Predictions)}},
         "headers": {"X-Request-Id": _REQUEST_ID},
     }
-    return {200: predictions, **_error_responses(400, 403, 413, 415, 422, 429, 500, 503, 504)}
+    return {200: predictions, **_error_responses(400, 403, 408, 413, 415, 422, 429, 500, 503, 504)}
 
 
 def model_responses() -> dict[int | str, dict[str, Any]]:

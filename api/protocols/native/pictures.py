@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import event_stream, forms, negotiation
+from api import event_stream, negotiation
 from api.event_stream import EventStream
-from api.parameters import GenerationParameters, fields_named
+from api.parameters import fields_named
 from api.pictures import Pictures
 from api.protocols.native import responses
 from api.protocols.native.event_stream import write
@@ -46,25 +46,30 @@ class PictureEndpoints:
         if not _JSON_TYPE.fullmatch(given):
             raise unsupported(responses.JSON, given)
         body = Txt2ImgBody.parse(await self._uploads.read(request))
-        return await self._generate(request, body.parameters())
+        wanted = await self._pictures.request(body.parameters(), request)
+        return await self._generate(request, wanted)
 
     async def img2img(self, request: Request) -> Response:
         """Multipart (``img``, ``data``) in, pictures out."""
-
-        def parse(parts: Mapping[str, bytes]) -> GenerationParameters:
-            body = Img2ImgBody.parse(parts["data"])
-            return replace(body.parameters(), init_image=parts["img"])
-
-        return await self._generate_from_form(request, ("img", "data"), parse)
+        self._pictures.check_room(request)
+        async with self._uploads.form(request, ["img"], ["data"]) as parts:
+            body = Img2ImgBody.parse(bytes(parts["data"]))
+            given = replace(body.parameters(), init_image=parts["img"])
+            with fields_named(_FORM_NAMES):
+                wanted = await self._pictures.request(given, request)
+        with fields_named(_FORM_NAMES):
+            return await self._generate(request, wanted)
 
     async def inpaint(self, request: Request) -> Response:
         """Multipart (``img``, ``mask``, ``data``) in, pictures out."""
-
-        def parse(parts: Mapping[str, bytes]) -> GenerationParameters:
-            body = InpaintBody.parse(parts["data"])
-            return replace(body.parameters(), init_image=parts["img"], mask=parts["mask"])
-
-        return await self._generate_from_form(request, ("img", "mask", "data"), parse)
+        self._pictures.check_room(request)
+        async with self._uploads.form(request, ["img", "mask"], ["data"]) as parts:
+            body = InpaintBody.parse(bytes(parts["data"]))
+            given = replace(body.parameters(), init_image=parts["img"], mask=parts["mask"])
+            with fields_named(_FORM_NAMES):
+                wanted = await self._pictures.request(given, request)
+        with fields_named(_FORM_NAMES):
+            return await self._generate(request, wanted)
 
     async def dreambooth(self, request: Request) -> Response:
         """A prompt in the URL in, a picture of the model that it belongs to out."""
@@ -75,25 +80,12 @@ class PictureEndpoints:
             )
         query = DreamboothQuery.of(request.query_params.multi_items())
         with fields_named(_DREAMBOOTH_NAMES):
-            response = await self._generate(request, query.parameters())
+            wanted = await self._pictures.request(query.parameters(), request)
+            response = await self._generate(request, wanted)
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    async def _generate_from_form(
-        self,
-        request: Request,
-        names: Collection[str],
-        parse: Callable[[Mapping[str, bytes]], GenerationParameters],
-    ) -> Response:
-        """Split a form with the parts ``names`` and parse it, in a thread; then generate."""
-        body = await self._uploads.read_form(request)
-        content_type = request.headers["content-type"]
-        parameters = await self._uploads.run(lambda: parse(forms.read(body, content_type, names)))
-        with fields_named(_FORM_NAMES):
-            return await self._generate(request, parameters)
-
-    async def _generate(self, request: Request, parameters: GenerationParameters) -> Response:
-        wanted = await self._pictures.request(parameters)
+    async def _generate(self, request: Request, wanted: GenerationRequest) -> Response:
         accepted = _response_type(request, wanted)
         if accepted == event_stream.MEDIA_TYPE:
             wanted = replace(wanted, wants_progress=True)

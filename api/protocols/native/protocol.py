@@ -60,6 +60,7 @@ class NativeProtocol(Protocol):
     def _picture_endpoints(self, documentation: Documentation) -> list[Endpoint]:
         handlers = PictureEndpoints(self._pictures)
         common: dict[str, Any] = {"tags": _PICTURES, "responses": picture_responses()}
+        form = {**common, "max_body": self._settings.max_body_bytes}
         return [
             Endpoint(
                 path="/txt2img",
@@ -68,6 +69,7 @@ class NativeProtocol(Protocol):
                 handler=handlers.txt2img,
                 summary="A picture from a text",
                 request_body=documentation.txt2img_body(),
+                max_body=self._settings.max_json_bytes,
                 **common,
             ),
             Endpoint(
@@ -77,7 +79,7 @@ class NativeProtocol(Protocol):
                 handler=handlers.img2img,
                 summary="A picture from a text and a picture",
                 request_body=documentation.img2img_body(),
-                **common,
+                **form,
             ),
             Endpoint(
                 path="/inpaint",
@@ -86,7 +88,7 @@ class NativeProtocol(Protocol):
                 handler=handlers.inpaint,
                 summary="A picture with a part inpainted, from a text",
                 request_body=documentation.inpaint_body(),
-                **common,
+                **form,
             ),
             Endpoint(
                 path="/dreambooth",
@@ -110,6 +112,7 @@ class NativeProtocol(Protocol):
             tags=_PICTURES,
             summary="The likeliest labels of a picture",
             request_body=documentation.classify_body(),
+            max_body=self._settings.max_body_bytes,
             parameters=documentation.classify_parameters(),
             responses=prediction_responses(),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from api.bodies import Body, Query
 from api.parameters import GenerationParameters, LoraParameter
 from models.catalog import Task
 from models.finetuned import AUTO
+
+# No setting allows more (SD_MAX_LORAS), and a longer list is not looked at.
+MAX_LORAS: Final = 64
 
 
 class LoraBody(Body):
@@ -90,7 +93,7 @@ class Txt2ImgBody(Body):
         description="One of the models that `GET /models` lists at this moment; `auto`: the "
         "fine-tuned one whose `subject_token` is in the prompt, else the default",
     )
-    loras: list[LoraBody] | None = Field(
+    loras: Annotated[list[LoraBody], Field(max_length=MAX_LORAS, fail_fast=True)] | None = Field(
         None,
         description="LoRAs to apply together; each may be there once",
         examples=[[]],

@@ -22,7 +22,6 @@ from api.pictures import Pictures
 from api.protocols.base import Protocols
 from api.protocols.native.protocol import NativeProtocol
 from api.served_models import ServedModels
-from api.validation import Validation
 from contract.events import Event, Failed, Image, Progress, Queued
 from contract.request import GenerationRequest
 from engine.stages.image_file import encode
@@ -30,6 +29,7 @@ from models.catalog import Defaults
 from models.finetuned import Provenance
 from models.vit import ViT
 from settings import Settings
+from tests.unit.api.validated import Validated
 
 TINY = ServedModel(
     name="tiny",
@@ -156,8 +156,11 @@ def native_protocols(
     backend: Any, settings: Settings, classifier: ShadeClassifier | None = None
 ) -> Protocols:
     """The native protocol alone, with the classifier's endpoint if there is one."""
-    bounded = None if classifier is None else BoundedClassifier(classifier, settings)
-    return Protocols([NativeProtocol(Pictures(backend, settings), settings, bounded)])
+    pictures = Pictures(backend, settings)
+    bounded = None
+    if classifier is not None:
+        bounded = BoundedClassifier(classifier, settings, pictures.decoders)
+    return Protocols([NativeProtocol(pictures, settings, bounded)])
 
 
 def handler_of(protocols: Protocols, name: str) -> Handler:
@@ -213,5 +216,5 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def validation(backend: ColourBackend, settings: Settings) -> Validation:
-    return Validation(settings, ServedModels(backend, settings))
+def validation(backend: ColourBackend, settings: Settings) -> Validated:
+    return Validated(settings, ServedModels(backend, settings))

@@ -8,7 +8,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import admission
 from api.drain import Drain, DrainGate
+from api.middleware import RequestIdentity
 from settings import Settings
 from tests.unit.api.conftest import ColourBackend, native_protocols
 
@@ -60,6 +62,54 @@ def test_work_in_flight_finishes_and_new_work_is_refused() -> None:
         slow.release.set()
         assert (await in_flight)[0]["status"] == 200
         await finishing
+
+    asyncio.run(run())
+
+
+def test_what_waits_for_its_admission_is_ended_at_once() -> None:
+    async def run() -> None:
+        drain, slow = Drain(), Slow()
+
+        async def uploading(scope: Scope, receive: Receive, send: Send) -> None:
+            with admission.awaited():
+                await slow.release.wait()
+
+        waiting = asyncio.create_task(call(DrainGate(uploading, drain, PROTOCOLS)))
+        admitted = asyncio.create_task(call(DrainGate(slow, drain, PROTOCOLS)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        drain.start()
+        finishing = asyncio.create_task(drain.finish(60))
+
+        refused = await waiting
+        assert refused[0]["status"] == 503
+        assert dict(refused[0]["headers"])[b"connection"] == b"close"
+        assert not finishing.done()
+        slow.release.set()
+        assert (await admitted)[0]["status"] == 200
+        await finishing
+
+    asyncio.run(run())
+
+
+def test_nothing_is_admitted_any_more() -> None:
+    async def run() -> None:
+        drain, slow = Drain(), Slow()
+
+        async def late(scope: Scope, receive: Receive, send: Send) -> None:
+            await slow.release.wait()
+            with admission.awaited():
+                raise AssertionError("must not be reached")
+
+        in_flight = asyncio.create_task(
+            call(RequestIdentity(DrainGate(late, drain, PROTOCOLS), PROTOCOLS))
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        drain.start()
+        slow.release.set()
+
+        assert (await in_flight)[0]["status"] == 503
 
     asyncio.run(run())
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import arrival, request_id
+from api.body_limits import BodyLimits
 from api.drain import Drain, DrainGate
-from api.middleware import BodyLimit, RequestIdentity
+from api.middleware import RequestIdentity
 from settings import Settings
 from tests.unit.api.conftest import ColourBackend, native_protocols
 
@@ -60,30 +60,6 @@ def test_stray_exceptions_become_internal_errors() -> None:
     assert "secret" not in response.text
 
 
-def test_announced_and_actual_lengths_are_limited() -> None:
-    client = client_of(BodyLimit(echo, max_bytes=1000))
-
-    def chunks(count: int) -> Iterator[bytes]:
-        yield from (bytes(100) for _ in range(count))
-
-    assert client.post("/", content=bytes(1000)).text.startswith("1000 ")
-    assert client.post("/", content=chunks(10)).text.startswith("1000 ")
-    for content in (bytes(1001), chunks(11)):
-        response = client.post("/", content=content)
-        assert response.status_code == 413
-        assert response.json()["error"]["code"] == "payload_too_large"
-        assert "1000 bytes" in response.json()["error"]["message"]
-
-
-def test_an_announced_length_is_refused_unread() -> None:
-    async def never(scope: Scope, receive: Receive, send: Send) -> None:
-        raise AssertionError("must not be called")
-
-    response = client_of(BodyLimit(never, max_bytes=10)).post("/", content=bytes(11))
-
-    assert response.status_code == 413
-
-
 def test_nothing_is_buffered() -> None:
     """Each chunk of a stream passes before the next one is made."""
     seen: list[str] = []
@@ -102,7 +78,9 @@ def test_nothing_is_buffered() -> None:
             await asyncio.sleep(60)
 
         app = RequestIdentity(
-            DrainGate(BodyLimit(StreamingResponse(stream()), max_bytes=10), Drain(), PROTOCOLS),
+            DrainGate(
+                BodyLimits(StreamingResponse(stream()), Settings(), PROTOCOLS), Drain(), PROTOCOLS
+            ),
             PROTOCOLS,
         )
         await app(dict(SCOPE), receive, send)

@@ -10,7 +10,6 @@ from api import arrival
 from api.backend import ServedLora
 from api.parameters import LoraParameter
 from api.served_models import ServedModels
-from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
 from contract.request import OutputFormat
 from models.architectures import SCHEDULERS
@@ -18,18 +17,19 @@ from settings import Settings
 from tests import uploads
 from tests.unit.api.conftest import TINY, ColourBackend, make_lora
 from tests.unit.api.parameters import img2img, inpaint, txt2img
+from tests.unit.api.validated import Validated
 
 PICTURE = uploads.encode(uploads.red_and_blue())
 
 
-def refusal(validation: Validation, **fields: Any) -> RequestError:
+def refusal(validation: Validated, **fields: Any) -> RequestError:
     parameters = img2img(PICTURE, **{"prompt": "x", **fields})
     with pytest.raises(RequestError) as refused:
         validation.request(parameters, "r")
     return refused.value
 
 
-def test_the_model_fills_in_what_is_absent(validation: Validation) -> None:
+def test_the_model_fills_in_what_is_absent(validation: Validated) -> None:
     request = validation.request(txt2img(prompt="x"), "r")
 
     assert (request.request_id, request.model, request.prompt) == ("r", "tiny", "x")
@@ -47,7 +47,7 @@ def test_the_model_fills_in_what_is_absent(validation: Validation) -> None:
     assert request.strength is None
 
 
-def test_given_fields_are_kept(validation: Validation) -> None:
+def test_given_fields_are_kept(validation: Validated) -> None:
     fields: dict[str, Any] = {
         "prompt": "a",
         "negative_prompt": "b",
@@ -68,7 +68,7 @@ def test_given_fields_are_kept(validation: Validation) -> None:
 
 @pytest.mark.parametrize("seed", [None, -1])
 def test_a_missing_seed_is_random_and_fits_a_json_number(
-    validation: Validation, seed: int | None
+    validation: Validated, seed: int | None
 ) -> None:
     seeds = {validation.request(txt2img(prompt="x", seed=seed), "r").seed for _ in range(20)}
 
@@ -95,7 +95,7 @@ def test_a_missing_seed_is_random_and_fits_a_json_number(
     ],
 )
 def test_ranges(
-    validation: Validation, field: str, good: tuple[Any, ...], bad: tuple[Any, ...]
+    validation: Validated, field: str, good: tuple[Any, ...], bad: tuple[Any, ...]
 ) -> None:
     for value in good:
         fields = {"prompt": "x", "width": 64, "height": 64, "strength": 1.0, field: value}
@@ -107,21 +107,21 @@ def test_ranges(
         assert error.message.startswith(f"{field} must be ")
 
 
-def test_sides_are_multiples(validation: Validation) -> None:
+def test_sides_are_multiples(validation: Validated) -> None:
     error = refusal(validation, height=100)
 
     assert error.code is ErrorCode.OUT_OF_RANGE
     assert (error.field, error.message) == ("height", "height must be a multiple of 8, got 100")
 
 
-def test_area_limit(validation: Validation) -> None:
+def test_area_limit(validation: Validated) -> None:
     error = refusal(validation, width=2048, height=2048)
 
     assert error.code is ErrorCode.OUT_OF_RANGE
     assert error.message == "width x height must be at most 2400000 pixels, got 2048 x 2048"
 
 
-def test_lcm_has_fewer_steps(validation: Validation) -> None:
+def test_lcm_has_fewer_steps(validation: Validated) -> None:
     validation.request(txt2img(prompt="x", scheduler="lcm", num_inference_steps=50), "r")
     error = refusal(validation, scheduler="lcm", num_inference_steps=51)
 
@@ -133,7 +133,7 @@ def test_a_scheduler_must_be_one_of_the_models_architecture(
 ) -> None:
     defaults = TINY.defaults.model_copy(update={"scheduler": "euler"})
     backend.models = (replace(TINY, defaults=defaults, schedulers=("euler", "heun")),)
-    validation = Validation(settings, ServedModels(backend, settings))
+    validation = Validated(settings, ServedModels(backend, settings))
 
     assert validation.request(txt2img(prompt="x"), "r").scheduler == "euler"
     error = refusal(validation, scheduler="ddim")
@@ -141,21 +141,21 @@ def test_a_scheduler_must_be_one_of_the_models_architecture(
     assert error.message == 'scheduler must be one of euler, heun, got "ddim"'
 
 
-def test_unknown_model(validation: Validation) -> None:
+def test_unknown_model(validation: Validated) -> None:
     error = refusal(validation, model="sd-9")
 
     assert (error.code, error.field) == (ErrorCode.NOT_FOUND, "model")
     assert error.message == 'model must be auto or one of tiny, got "sd-9"'
 
 
-def test_strength_leaves_at_least_one_step(validation: Validation) -> None:
+def test_strength_leaves_at_least_one_step(validation: Validated) -> None:
     error = refusal(validation, strength=0.04)
 
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "strength")
     assert error.message == "num_inference_steps x strength must be at least 1, got 20 x 0.04"
 
 
-def test_every_picture_has_a_valid_seed(validation: Validation) -> None:
+def test_every_picture_has_a_valid_seed(validation: Validated) -> None:
     last = 2**53 - 1
     parameters = txt2img(prompt="x", num_images=8, seed=last - 7)
     assert validation.request(parameters, "r").seed == last - 7
@@ -166,7 +166,7 @@ def test_every_picture_has_a_valid_seed(validation: Validation) -> None:
 
 
 def test_a_random_seed_leaves_room_for_its_followers(
-    validation: Validation, monkeypatch: pytest.MonkeyPatch
+    validation: Validated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("secrets.randbelow", lambda end: end - 1)
 
@@ -175,7 +175,7 @@ def test_a_random_seed_leaves_room_for_its_followers(
 
 @pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint"])
 def test_a_model_does_only_its_tasks(
-    backend: ColourBackend, validation: Validation, task: str
+    backend: ColourBackend, validation: Validated, task: str
 ) -> None:
     others = tuple(other for other in TINY.tasks if other != task)
     backend.models = [replace(TINY, tasks=others)]
@@ -195,7 +195,7 @@ def test_a_model_does_only_its_tasks(
     )
 
 
-def test_guidance_has_an_interval(validation: Validation) -> None:
+def test_guidance_has_an_interval(validation: Validated) -> None:
     whole = validation.request(txt2img(prompt="x"), "r")
     assert (whole.guidance_start, whole.guidance_end) == (0, 1)
 
@@ -213,7 +213,7 @@ def test_guidance_has_an_interval(validation: Validation) -> None:
     ],
 )
 def test_the_guidance_interval_is_not_empty(
-    validation: Validation, fields: dict[str, float], shown: str
+    validation: Validated, fields: dict[str, float], shown: str
 ) -> None:
     error = refusal(validation, **fields)
 
@@ -235,7 +235,7 @@ def test_the_backend_is_looked_at_once(settings: Settings) -> None:
             pass
 
     backend = Counting()
-    validation = Validation(settings, ServedModels(backend, settings))
+    validation = Validated(settings, ServedModels(backend, settings))
     loras = tuple(LoraParameter(f"lora-{index}") for index in range(4))
     validation.request(txt2img(prompt="x", model="auto", loras=loras), "r")
 
@@ -243,7 +243,7 @@ def test_the_backend_is_looked_at_once(settings: Settings) -> None:
 
 
 def test_the_deadline_counts_from_the_arrival(
-    validation: Validation, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    validation: Validated, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert validation.request(txt2img(prompt="x"), "r").deadline == settings.deadline
 

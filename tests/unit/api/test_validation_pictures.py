@@ -1,15 +1,15 @@
-"""Validation of input pictures and masks."""
+"""Validated of input pictures and masks."""
 
 from __future__ import annotations
 
 import PIL.Image
 import pytest
 
-from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
 from tests import uploads
 from tests.unit.api.conftest import TINY
 from tests.unit.api.parameters import img2img, inpaint
+from tests.unit.api.validated import Validated
 
 PICTURE = uploads.encode(uploads.red_and_blue())
 
@@ -24,7 +24,7 @@ PICTURE = uploads.encode(uploads.red_and_blue())
     ],
 )
 def test_img2img_size(
-    validation: Validation, width: int | None, height: int | None, expected: tuple[int, int]
+    validation: Validated, width: int | None, height: int | None, expected: tuple[int, int]
 ) -> None:
     parameters = img2img(PICTURE, prompt="x", width=width, height=height)
     request = validation.request(parameters, "r")
@@ -35,7 +35,7 @@ def test_img2img_size(
     assert request.strength == TINY.defaults.strength
 
 
-def test_inpainting_takes_picture_and_mask_to_the_same_size(validation: Validation) -> None:
+def test_inpainting_takes_picture_and_mask_to_the_same_size(validation: Validated) -> None:
     mask = PIL.Image.new("L", (40, 20), 0)
     mask.paste(255, (20, 0, 40, 20))
     parameters = inpaint(PICTURE, uploads.encode(mask), prompt="x", width=128, height=64)
@@ -50,7 +50,7 @@ def test_inpainting_takes_picture_and_mask_to_the_same_size(validation: Validati
 
 
 @pytest.mark.parametrize("name", uploads.ODD)
-def test_masks_of_every_kind(validation: Validation, name: str) -> None:
+def test_masks_of_every_kind(validation: Validated, name: str) -> None:
     data, size, _ = uploads.ODD[name]
     picture = uploads.encode(PIL.Image.new("RGB", size))
     request = validation.request(inpaint(picture, data, prompt="x", width=64, height=64), "r")
@@ -59,7 +59,7 @@ def test_masks_of_every_kind(validation: Validation, name: str) -> None:
     assert len(request.mask) == 64 * 64
 
 
-def test_a_turned_mask_fits_a_turned_picture(validation: Validation) -> None:
+def test_a_turned_mask_fits_a_turned_picture(validation: Validated) -> None:
     turned, _, _ = uploads.ODD["rotated-jpeg"]
     validation.request(inpaint(turned, turned, prompt="x"), "r")
 
@@ -72,7 +72,7 @@ def test_a_turned_mask_fits_a_turned_picture(validation: Validation) -> None:
 
 
 @pytest.mark.parametrize("name", uploads.BROKEN)
-def test_broken_masks_are_refused(validation: Validation, name: str) -> None:
+def test_broken_masks_are_refused(validation: Validated, name: str) -> None:
     data, code = uploads.BROKEN[name]
 
     with pytest.raises(RequestError) as refused:
@@ -80,6 +80,6 @@ def test_broken_masks_are_refused(validation: Validation, name: str) -> None:
     assert (refused.value.code, refused.value.field) == (code, "mask")
 
 
-def test_the_body_is_checked_before_the_picture_is_decoded(validation: Validation) -> None:
+def test_the_body_is_checked_before_the_picture_is_decoded(validation: Validated) -> None:
     with pytest.raises(RequestError, match="scheduler"):
         validation.request(img2img(b"no picture", prompt="x", scheduler="?"), "r")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ViTForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from api import images
+from api.decoding.pictures import decode, to_bytes
 from assembly.network import ClassifierNetwork
 from models.errors import LoadError
 from models.vit import EMBEDDED, read_vit
@@ -45,8 +45,8 @@ def prepared(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
     vit = read_vit(EMBEDDED)
     file = BytesIO()
     picture.save(file, "PNG")
-    decoded = images.decode(file.getvalue(), 10**6, "img")
-    data = images.to_bytes(decoded, vit.width, vit.height, vit.resample)
+    decoded = decode(file.getvalue(), 10**6, "img")
+    data = to_bytes(decoded, vit.width, vit.height, vit.resample)
     return np.frombuffer(data, np.uint8).reshape(1, vit.height, vit.width, 3)
 
 

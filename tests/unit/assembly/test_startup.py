@@ -33,6 +33,10 @@ GPU = Placement("cuda", "fp16")
             {"SD_MAX_QUEUE": "2", "SD_MAX_IMAGES": "3"},
             "cannot start: max_images (3) must not exceed max_queue (2)",
         ),
+        (
+            {"SD_MAX_BODY_BYTES": "4096", "SD_MAX_BODIES_BYTES": "2048"},
+            "cannot start: max_bodies_bytes (2048) must not be below max_body_bytes (4096)",
+        ),
     ],
 )
 def test_mistakes_in_the_settings_are_one_line(

@@ -25,10 +25,15 @@ class PosterProtocol(Protocol):
 
     name = "poster"
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, max_body: int = 4096) -> None:
         self._pictures = pictures
         response: dict[int | str, dict[str, Any]] = {200: {"description": "A poster"}}
-        common: dict[str, Any] = {"methods": ("POST",), "tags": ("Posters",), "summary": "A poster"}
+        common: dict[str, Any] = {
+            "max_body": max_body,
+            "methods": ("POST",),
+            "tags": ("Posters",),
+            "summary": "A poster",
+        }
         self.schemas = {"Poster": {"type": "object"}}
         self.endpoints = [
             Endpoint(
@@ -70,13 +75,13 @@ class PosterProtocol(Protocol):
 
     async def _make(self, request: Request) -> Response:
         with fields_named(NAMES):
-            wanted = await self._pictures.request(await self._parameters(request))
+            wanted = await self._pictures.request(await self._parameters(request), request)
             (image,) = await self._pictures.run(wanted, request.receive)
         return Response(image.data, media_type=image.media_type)
 
     async def _watch(self, request: Request) -> Response:
         with fields_named(NAMES):
-            wanted = await self._pictures.request(await self._parameters(request))
+            wanted = await self._pictures.request(await self._parameters(request), request)
             wanted = replace(wanted, wants_progress=True)
             first, events = await self._pictures.stream(wanted, request.receive)
         return EventStream(first, events, _write, {})

@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from annotated_types import Le
+from pydantic import ValidationError
 
-from api.protocols.native.schemas import Img2ImgBody, Txt2ImgBody
+from api.protocols.native.schemas import MAX_LORAS, Img2ImgBody, Txt2ImgBody
 from contract.errors import ErrorCode, RequestError
+from settings import Settings
 
 
 def refusal(data: bytes) -> RequestError:
@@ -111,3 +114,32 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     error = refusal(json.dumps({"prompt": "x", "width": "9" * 10_000}).encode())
 
     assert len(error.message) < 200
+
+
+def test_lists_are_as_long_as_any_setting_allows() -> None:
+    (most,) = (one.le for one in Settings.model_fields["max_loras"].metadata if isinstance(one, Le))
+    assert most == MAX_LORAS
+
+    error = refusal(json.dumps({"prompt": "x", "loras": [{"name": "a"}] * 65}).encode())
+    assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "loras")
+    assert error.message == "loras must be at most 64 elements long, got more"
+
+
+@pytest.mark.parametrize("element", ["{}", "1", '{"name": 1}'])
+def test_a_list_is_looked_at_up_to_its_first_mistake(element: str) -> None:
+    data = f'{{"prompt": "x", "loras": [{",".join([element] * 20_000)}]}}'.encode()
+
+    with pytest.raises(ValidationError) as mistakes:
+        Txt2ImgBody.model_validate_json(data)
+    assert mistakes.value.error_count() == 1
+    assert (refusal(data).field or "").startswith("loras.0")
+
+
+def test_countless_mistakes_are_counted_only() -> None:
+    fields = {f"f{index}": 1 for index in range(5000)}
+    error = refusal(json.dumps({"prompt": "x", **fields}).encode())
+
+    assert (error.code, error.message) == (
+        ErrorCode.INVALID_REQUEST,
+        "the body has 5000 mistakes",
+    )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 from typing import Any
 
+import httpx2
 import PIL.Image
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from settings import Settings
 from tests import uploads
-from tests.unit.api.conftest import TINY, ColourBackend, error_of
+from tests.unit.api.conftest import TINY, ColourBackend, error_of, handler_of, native_protocols
 
+SLOW = uploads.progressive(90, side=4000)
 PICTURE = uploads.encode(uploads.red_and_blue())
 
 
@@ -73,3 +78,35 @@ def test_errors_name_the_parts_of_the_form(
     size = "x".join(map(str, uploads.red_and_blue().size)).replace("x", " x ")
     expected = message or f"mask must have the size of img, {size} pixels, got 20 x 40"
     assert error["message"].startswith(expected)
+
+
+def test_that_no_place_is_left_is_said_before_the_body_is_read(backend: ColourBackend) -> None:
+    settings = Settings(max_queue=2, max_images=1)
+    protocols = native_protocols(backend, settings)
+    form = httpx2.Request("POST", "http://host", files={"img": SLOW, "data": '{"prompt": "x"}'})
+    headers = [(b"content-type", form.headers["content-type"].encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+
+    async def run() -> None:
+        bodies = [{"type": "http.request", "body": form.read(), "more_body": False}]
+
+        async def receive() -> Any:
+            if not bodies:
+                await asyncio.Event().wait()
+            return bodies.pop()
+
+        async def unread() -> Any:
+            raise AssertionError("must not be called")
+
+        first = asyncio.ensure_future(handler_of(protocols, "img2img")(Request(scope, receive)))
+        while bodies:
+            await asyncio.sleep(0.01)
+        for name in ("img2img", "inpaint"):
+            response = await handler_of(protocols, name)(Request(scope, unread))
+            assert response.status_code == 429
+            assert response.headers["retry-after"] == "2"
+            assert b"at most 1 requests of one client may wait" in response.body
+        first.cancel()
+        await asyncio.wait([first])
+
+    asyncio.run(run())

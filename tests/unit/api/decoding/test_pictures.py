@@ -3,7 +3,8 @@ from __future__ import annotations
 import PIL.Image
 import pytest
 
-from api import images
+from api.decoding import pictures
+from api.decoding.job import Sizing
 from contract.errors import RequestError
 from tests import uploads
 
@@ -14,7 +15,7 @@ MAX_PIXELS = 16_000_000
 def test_odd_pictures_become_upright_opaque_rgb(name: str) -> None:
     data, size, colour = uploads.ODD[name]
 
-    picture = images.decode(data, MAX_PIXELS, "img")
+    picture = pictures.decode(data, MAX_PIXELS, "img")
 
     assert (picture.mode, picture.size) == ("RGB", size)
     found = picture.getpixel((0, 0))
@@ -27,7 +28,7 @@ def test_broken_files_are_refused(name: str) -> None:
     data, code = uploads.BROKEN[name]
 
     with pytest.raises(RequestError) as refused:
-        images.decode(data, MAX_PIXELS, "img")
+        pictures.decode(data, MAX_PIXELS, "img")
 
     assert refused.value.code is code
     assert refused.value.field == "img"
@@ -37,9 +38,9 @@ def test_broken_files_are_refused(name: str) -> None:
 def test_the_pixel_limit_is_exact() -> None:
     data = uploads.encode(uploads.red_and_blue())
 
-    assert images.decode(data, 800, "img").size == (40, 20)
+    assert pictures.decode(data, 800, "img").size == (40, 20)
     with pytest.raises(RequestError, match=r"at most 799 pixels, got 40 x 20"):
-        images.decode(data, 799, "img")
+        pictures.decode(data, 799, "img")
 
 
 def test_only_our_own_pixel_limit_counts(
@@ -47,7 +48,7 @@ def test_only_our_own_pixel_limit_counts(
 ) -> None:
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 500)  # the picture's 800 make it warn
     with pytest.warns(PIL.Image.DecompressionBombWarning):
-        assert images.decode(uploads.encode(uploads.red_and_blue()), 800, "img").size == (40, 20)
+        assert pictures.decode(uploads.encode(uploads.red_and_blue()), 800, "img").size == (40, 20)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +65,12 @@ def test_only_our_own_pixel_limit_counts(
 def test_fit_keeps_aspect_ratio_and_area(
     picture: tuple[int, int], native: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert images.fit(picture, native, 8, (64, 2048)) == expected
+    sizing = Sizing(None, None, native, multiple=8, sides=(64, 2048), max_pixels=2048**2)
+    assert sizing.of(picture) == expected
 
 
 def test_to_bytes_resizes_to_exactly_the_size() -> None:
-    data = images.to_bytes(uploads.red_and_blue(), 64, 32)
+    data = pictures.to_bytes(uploads.red_and_blue(), 64, 32)
 
     assert len(data) == 64 * 32 * 3
     assert data[:3] == bytes(uploads.RED)
