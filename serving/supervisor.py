@@ -11,9 +11,6 @@ import inspect
 from functools import wraps
 from typing import Any
 
-import bentoml.serving
-from circus.arbiter import Arbiter
-
 from serving.private_folder import private_folder
 
 
@@ -25,6 +22,10 @@ def confine() -> None:
     Raises:
         RuntimeError, AttributeError: BentoML or circus is another one than this was made for.
     """
+    # circus sets up logging when it is imported.
+    import bentoml.serving
+    from circus.arbiter import Arbiter
+
     endpoints = {"watchers", "endpoint", "pubsub_endpoint"}
     original = Arbiter.__init__
     signature = inspect.signature(original)
