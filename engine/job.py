@@ -84,8 +84,17 @@ class Job:
         return f"{self.request.request_id}#{self.index}"
 
     @property
+    def tenant(self) -> str:
+        return self.request.tenant
+
+    @property
     def pixels(self) -> int:
         return self.request.width * self.request.height
+
+    @property
+    def rows_at_most(self) -> int:
+        """Rows that it fills in a pass: two with guidance, which may be in a part of its steps."""
+        return 2 if self.request.guidance_scale > 1 else 1
 
     @property
     def has_picture(self) -> bool:
