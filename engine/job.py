@@ -145,6 +145,19 @@ class Job:
         shares = [segment.end - segment.start for segment in self.segments_ahead]
         return round(sum(shares) * self.request.num_inference_steps)
 
+    @property
+    def work_done(self) -> int:
+        """Row-steps x pixels so far. Safe from any thread, as ``work_left`` is."""
+        return self.row_steps * self.pixels
+
+    @property
+    def work_left(self) -> int:
+        """Row-steps x pixels that are left, about: guidance may be in a part of the steps."""
+        request = self.request
+        share = 1.0 if request.strength is None else request.strength
+        row_steps = self.rows_at_most * max(1, int(request.num_inference_steps * share))
+        return max(0, row_steps - self.row_steps) * self.pixels
+
     def cancel(self) -> None:
         """Abandon the job; it leaves the engine before its next step. Safe from any thread."""
         if not self._cancelled.is_set():
