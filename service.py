@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import bentoml
 
 from assembly import logs, startup
@@ -17,6 +19,8 @@ from settings import Settings
 
 with startup.explained():
     settings = Settings()
+    # BentoML makes uvicorn's configuration after this, and has no option for it.
+    os.environ["FORWARDED_ALLOW_IPS"] = ",".join(settings.trusted_proxies)
     logs.configure(settings)
     composition = compose(settings)
 

@@ -74,7 +74,11 @@ def decode(data: bytes, max_pixels: int, field: str) -> PIL.Image.Image:
 
 
 def fit(
-    picture: tuple[int, int], native: tuple[int, int], multiple: int, sides: tuple[int, int]
+    picture: tuple[int, int],
+    native: tuple[int, int],
+    multiple: int,
+    sides: tuple[int, int],
+    most: int,
 ) -> tuple[int, int]:
     """Choose a size with the picture's aspect ratio and about the native area.
 
@@ -83,10 +87,13 @@ def fit(
         native: width and height that the model prefers.
         multiple: what both sides must divide by.
         sides: the least and the most that a side may have.
+        most: pixels of the result, at least the native area.
     """
     scale = math.sqrt(native[0] * native[1] / (picture[0] * picture[1]))
     width, height = (nearest(side * scale, multiple, sides) for side in picture)
-    return width, height
+    # A very long picture is wider than that, as its short side has a least length.
+    longest = most // min(width, height) // multiple * multiple
+    return min(width, longest), min(height, longest)
 
 
 def nearest(side: float, multiple: int, sides: tuple[int, int]) -> int:

@@ -45,6 +45,7 @@ class Pictures:
 
     async def request(self, parameters: GenerationParameters) -> GenerationRequest:
         """Validate parameters, in a thread where that takes its time. Raises ``RequestError``."""
+        await self.served.learn()
         if parameters.loras or parameters.model not in {None, *self.served.names}:
             # Other requests need not wait for a look at the store.
             await self.served.refresh()

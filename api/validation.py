@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import PIL.Image
 
-from api import arrival, images
+from api import arrival, clients, images
 from api.backend import ServedModel
 from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, constraints
 from api.parameters import GenerationParameters, Names, ParameterError
@@ -95,6 +95,7 @@ class Validation:
             loras=choice.uses,
             alias=None if choice.lora is None else choice.lora.name,
             num_images=num_images,
+            tenant=clients.current(),
             output_format=OutputFormat(parameters.output_format or OutputFormat.PNG),
             deadline=self._remaining(),
             wants_previews=parameters.previews,
@@ -151,7 +152,9 @@ class Validation:
                 side = height * picture.width / picture.height
                 width = images.nearest(side, model.multiple_of, sides)
             case _:
-                width, height = images.fit(picture.size, native, model.multiple_of, sides)
+                width, height = images.fit(
+                    picture.size, native, model.multiple_of, sides, model.max_pixels
+                )
         self._check_size(width, height, model)
         return width, height
 
@@ -159,7 +162,7 @@ class Validation:
         for field, side in (("width", width), ("height", height)):
             if side % model.multiple_of:
                 raise _not_a_multiple(field, side, model.multiple_of)
-        most = self._settings.max_pixels
+        most = model.max_pixels
         if width * height > most:
             raise _out_of_range(
                 "width",

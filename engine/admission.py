@@ -125,4 +125,8 @@ class Admission:
             costs[job] = cost
             spent += cost
         # Before anything is known, all count the same.
-        return {job: cost or 1.0 for job, cost in costs.items()} if known else dict.fromkeys(costs, 1.0)
+        return (
+            {job: cost or 1.0 for job, cost in costs.items()}
+            if known
+            else dict.fromkeys(costs, 1.0)
+        )

@@ -102,7 +102,7 @@ class Scheduler:
             if after_pass and others:
                 # So that neither admission nor what is done waits for the urgent ones.
                 tenant = self._turns.least(list(dict.fromkeys(job.tenant for job in others)))
-                plan = self._turn(tenant, ready, len(tenants), but=Stage.DENOISE)
+                plan = self._turn(tenant, ready, len(tenants), passes=False)
             else:
                 plan = self._denoise(lead, len(tenants))
         else:
@@ -164,18 +164,19 @@ class Scheduler:
         return min(urgent, key=self._estimates.slack, default=None)
 
     def _turn(
-        self, tenant: str, ready: Sequence[Job], tenants: int, but: Stage | None = None
+        self, tenant: str, ready: Sequence[Job], tenants: int, *, passes: bool = True
     ) -> Plan | None:
         """What a tenant's turn is used for: the stages in turn, as far as it has work for them."""
+        running = [job for job in self.running if passes and job.tenant == tenant]
+        denoised = [job for job in self.denoised if job.tenant == tenant]
+        waits = any(job.tenant == tenant for job in ready)
         for stage in self._turns.stages(tenant):
-            if stage is Stage.DENOISE and stage is not but:
-                if running := [job for job in self.running if job.tenant == tenant]:
-                    return self._denoise(self._lead(tenant, running), tenants)
-            elif stage is Stage.ENCODE and any(job.tenant == tenant for job in ready):
+            if stage is Stage.DENOISE and running:
+                return self._denoise(self._lead(tenant, running), tenants)
+            if stage is Stage.ENCODE and waits:
                 return self._encode(tenant, ready, tenants)
-            elif stage is Stage.DECODE:
-                if done := [job for job in self.denoised if job.tenant == tenant]:
-                    return self._decode(done[0], tenants)
+            if stage is Stage.DECODE and denoised:
+                return self._decode(denoised[0], tenants)
         return None
 
     def _lead(self, tenant: str, running: Sequence[Job]) -> Job:

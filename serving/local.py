@@ -88,7 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.getLogger(name).setLevel(settings.log_level)
     # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.run(host, host=options.host, port=options.port, log_config=None)
+    uvicorn.run(
+        host,
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
 
 
 if __name__ == "__main__":

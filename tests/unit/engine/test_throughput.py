@@ -48,7 +48,7 @@ def test_bursts_at_a_steady_rate_give_steady_answers(clock: Clock) -> None:
     """Eight pictures a second, done eight at a time."""
     pictures = Throughput()
     pictures.began()
-    dice = random.Random(1)  # noqa: S311
+    dice = random.Random(1)
     answers = []
     for second in range(120):
         clock.now += 1.0 + dice.uniform(-0.05, 0.05)
