@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         "whatever it is batched with",
     )
     max_pass_seconds: float = Field(
-        1.0,
+        0.5,
         ge=0.05,
         le=60,
         description="What one denoiser pass may take: it cannot be interrupted, so others wait "

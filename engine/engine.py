@@ -38,9 +38,6 @@ class Engine:
 
     A job joins at the next step and leaves as soon as it is done, cancelled or overdue.
 
-    Attributes:
-        max_pixels: see below.
-
     Args:
         models: the models, in memory or not.
         loras: likewise the LoRAs by their tags; None if the models cannot take any.
@@ -55,6 +52,9 @@ class Engine:
         stuck_seconds: after so long in one turn, the device counts as lost; None: never.
         on_device_lost: called when the device is of no more use, after every job has ended. The
             process has to end, as nothing in it can be computed any more.
+
+    Attributes:
+        max_pixels: as it was given.
     """
 
     def __init__(
@@ -105,10 +105,11 @@ class Engine:
 
         Raises:
             RequestError: ``not_found`` for a model or a LoRA that is not served,
-                ``out_of_range`` for pictures that are too large, and as ``invalid_request`` for
-                LoRAs that do not fit into memory together, or into the model, ``invalid_request`` for previews of pictures that
-                screening might hold back, ``busy`` when the queue has no room for all its
-                pictures, ``not_ready`` after ``close``.
+                ``out_of_range`` for pictures that are too large, ``out_of_range`` or
+                ``invalid_request`` for LoRAs that do not fit into memory together, or into the
+                model, ``invalid_request`` for previews of pictures that screening might hold back,
+                ``busy`` when the queue has no room for all its pictures, ``not_ready`` after
+                ``close``.
         """
         self._weights.check(request)
         self._check_size(request)

@@ -21,6 +21,7 @@ FAR = 0.1  # of the bound: up to there it goes in larger steps
 # How the time of a pass grows with the area: convolutions linearly, attention with the square.
 LEAST_EXPONENT, MOST_EXPONENT = 1.0, 2.0
 TRIES = 3
+MOST_DELAY = 4  # how many times as long a pass takes on a busy machine, as far as that is believed
 
 
 def largest_area(
@@ -83,10 +84,10 @@ def pass_seconds(
                 watch.stop()
                 seconds = watch.seconds()
                 if device == "cpu":
-                    # What others take of the cores is not to count, up to a half. (No more, as
-                    # there may be fewer cores than threads.)
+                    # What others take of the cores is not to count; but there may be fewer cores
+                    # than threads.
                     own = (process_time() - before) / torch.get_num_threads()
-                    seconds = min(seconds, max(own, seconds / 2))
+                    seconds = min(seconds, max(own, seconds / MOST_DELAY))
                 best = min(best, seconds)
                 if best > patience:
                     break

@@ -64,7 +64,7 @@ def test_only_our_own_pixel_limit_counts(
 def test_fit_keeps_aspect_ratio_and_area(
     picture: tuple[int, int], native: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert images.fit(picture, native, 8, (64, 2048)) == expected
+    assert images.fit(picture, native, 8, (64, 2048), 2_400_000) == expected
 
 
 def test_to_bytes_resizes_to_exactly_the_size() -> None:
