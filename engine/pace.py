@@ -41,16 +41,19 @@ def largest_area(
     if least >= most:
         return most
     areas, times = [math.prod(native)], [measure(*native)]
+    fitted = True
     while times[-1] < ENOUGH * seconds and areas[-1] * 2 <= most:
         growth = 4 if times[-1] < FAR * seconds and areas[-1] * 4 <= most else 2
         scale = math.sqrt(areas[-1] * growth / areas[0])
         width, height = (max(GRID, round(side * scale / GRID) * GRID) for side in native)
         time = measure(width, height)
         if math.isinf(time):
-            most = min(most, areas[-1])
-            break
+            fitted, most = False, width * height - 1
+            continue
         areas.append(width * height)
         times.append(time)
+    if not fitted:
+        most = areas[-1]
     fits = areas[-1] * (seconds / times[-1]) ** (1 / _exponent(areas, times))
     side = int(math.sqrt(min(fits, most)) / GRID) * GRID
     return min(most, max(least, most if fits >= most else side * side))

@@ -67,6 +67,15 @@ def test_fit_keeps_aspect_ratio_and_area(
     assert images.fit(picture, native, 8, (64, 2048), 2_400_000) == expected
 
 
+@pytest.mark.parametrize("picture", [(640, 40), (40, 640), (100, 100), (300, 200)])
+def test_fit_stays_within_the_largest_picture(picture: tuple[int, int]) -> None:
+    width, height = images.fit(picture, (64, 64), 8, (64, 2048), 5120)
+
+    assert width * height <= 5120
+    assert min(width, height) >= 64
+    assert (width >= height) == (picture[0] >= picture[1])
+
+
 def test_to_bytes_resizes_to_exactly_the_size() -> None:
     data = images.to_bytes(uploads.red_and_blue(), 64, 32)
 
