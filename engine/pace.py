@@ -49,6 +49,8 @@ def largest_area(
         time = measure(width, height)
         if math.isinf(time):
             fitted, most = False, width * height - 1
+            if growth == 2:
+                break
             continue
         areas.append(width * height)
         times.append(time)

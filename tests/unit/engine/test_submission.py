@@ -69,8 +69,8 @@ def test_a_picture_that_is_too_large_for_its_model_is_refused(model: StableDiffu
     engine = Engine(WeightCache.preloaded({"embedded": model}), max_pixels={"embedded": 5000})
     with pytest.raises(
         RequestError,
-        match="width x height must be at most 5000 pixels with embedded, .*SD_MAX_PASS_SECONDS, "
-        "got 128 x 64",
+        match=r"width x height must be at most 5000 pixels with embedded, .*SD_MAX_PASS_SECONDS, "
+        r"got 128 x 64",
     ) as refusal:
         engine.submit(make_request(width=128, height=64), lambda event: None)
     assert refusal.value.code is ErrorCode.OUT_OF_RANGE
