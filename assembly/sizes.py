@@ -15,6 +15,9 @@ from models.catalog import ModelEntry
 from models.placement import Placement
 from settings import Settings
 
+# Bounds that the tries of one size may take together: a slow device need not be asked twice.
+PATIENCE = 8
+
 logger = logging.getLogger(__name__)
 
 
@@ -73,7 +76,7 @@ def _largest(
         # With guidance, whatever the default: that is what a client may ask for.
         request = replace(first_request(entry, width, height), guidance_scale=2.0)
         rows = limits.padded(2, width * height)
-        return pass_seconds(model, request, rows, placement.device, patience=bound / 4)
+        return pass_seconds(model, request, rows, placement.device, patience=PATIENCE * bound)
 
     native = (entry.defaults.width, entry.defaults.height)
     return largest_area(measure, native, bound, settings.most_pixels)

@@ -20,7 +20,8 @@ ENOUGH = 0.4  # of the bound: from there on it is extrapolated
 FAR = 0.1  # of the bound: up to there it goes in larger steps
 # How the time of a pass grows with the area: convolutions linearly, attention with the square.
 LEAST_EXPONENT, MOST_EXPONENT = 1.0, 2.0
-TRIES = 3
+# The first pass of a size pays for kernels, and short ones are often interrupted.
+TRIES, TRIED_SECONDS = 3, 0.1
 MOST_DELAY = 4  # how many times as long a pass takes on a busy machine, as far as that is believed
 
 
@@ -77,25 +78,24 @@ def pass_seconds(
 
     Args:
         rows: of the batch, padding included.
-        patience: seconds of a pass after which it is not tried again.
+        patience: seconds in all after which it is not tried again.
     """
-    best = math.inf
+    best, spent, tries = math.inf, 0.0, 0
     try:
         with torch.inference_mode():
             (state,) = model.prepare([SegmentRequest(request, Segment(request.model))])
-            for _ in range(TRIES):
+            while (tries < TRIES or spent < TRIED_SECONDS) and spent < patience:
                 watch, before = stopwatch(device), process_time()
                 model.forward([state], rows)
                 watch.stop()
                 seconds = watch.seconds()
+                spent, tries = spent + seconds, tries + 1
                 if device == "cpu":
                     # What others take of the cores is not to count; but there may be fewer cores
                     # than threads.
                     own = (process_time() - before) / torch.get_num_threads()
                     seconds = min(seconds, max(own, seconds / MOST_DELAY))
                 best = min(best, seconds)
-                if best > patience:
-                    break
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -39,7 +39,7 @@ async def seen(peer: tuple[str, int] | None, proxies: str, *forwarded: str) -> s
         "client": peer,
         "headers": [(b"x-forwarded-for", each.encode()) for each in forwarded],
     }
-    trusted = list(Settings(trusted_proxies=proxies).trusted_proxies)  # type: ignore[arg-type]
+    trusted = list(Settings(trusted_proxies=proxies).trusted_proxies)
     await ProxyHeadersMiddleware(app, trusted)(scope, None, None)  # type: ignore[arg-type]
     return found[0]
 

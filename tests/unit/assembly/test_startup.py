@@ -33,6 +33,19 @@ GPU = Placement("cuda", "fp16")
             {"SD_MAX_QUEUE": "2", "SD_MAX_IMAGES": "3"},
             "cannot start: max_images (3) must not exceed max_queue (2)",
         ),
+        (
+            {"SD_MAX_QUEUE_PER_CLIENT": "4"},
+            "cannot start: max_queue_per_client (4) must be at least max_images (8) and at most "
+            "max_queue (64)",
+        ),
+        (
+            {"SD_TRUSTED_PROXIES": "10.0.0.1/16"},
+            "cannot start: SD_TRUSTED_PROXIES=10.0.0.1/16: 10.0.0.1/16 has host bits set",
+        ),
+        (
+            {"SD_TRUSTED_PROXIES": "*"},
+            "cannot start: SD_TRUSTED_PROXIES=*: '*' does not appear to be an IPv4 or IPv6 network",
+        ),
     ],
 )
 def test_mistakes_in_the_settings_are_one_line(
