@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from time import process_time
 
 import torch
@@ -16,13 +17,14 @@ from engine.weights.memory import is_out_of_memory, release
 GRID = 64  # pixels of a side: bounds are squares on it, so that a restart gives about the same one
 # Of the native area: sizes of other aspect ratios are rounded up.
 NATIVE_MARGIN = 1.25
+MEASURED = 16  # pixels of a side: sizes that are measured are multiples of it
 ENOUGH = 0.4  # of the bound: from there on it is extrapolated
 FAR = 0.1  # of the bound: up to there it goes in larger steps
 # How the time of a pass grows with the area: convolutions linearly, attention with the square.
 LEAST_EXPONENT, MOST_EXPONENT = 1.0, 2.0
 # The first pass of a size pays for kernels, and short ones are often interrupted.
 TRIES, TRIED_SECONDS = 3, 0.1
-MOST_DELAY = 4  # how many times as long a pass takes on a busy machine, as far as that is believed
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, in cgroup v2
 
 
 def largest_area(
@@ -46,7 +48,7 @@ def largest_area(
     while times[-1] < ENOUGH * seconds and areas[-1] * 2 <= most:
         growth = 4 if times[-1] < FAR * seconds and areas[-1] * 4 <= most else 2
         scale = math.sqrt(areas[-1] * growth / areas[0])
-        width, height = (max(GRID, round(side * scale / GRID) * GRID) for side in native)
+        width, height = (round(side * scale / MEASURED) * MEASURED for side in native)
         time = measure(width, height)
         if math.isinf(time):
             fitted, most = False, width * height - 1
@@ -91,10 +93,9 @@ def pass_seconds(
                 seconds = watch.seconds()
                 spent, tries = spent + seconds, tries + 1
                 if device == "cpu":
-                    # What others take of the cores is not to count; but there may be fewer cores
-                    # than threads.
-                    own = (process_time() - before) / torch.get_num_threads()
-                    seconds = min(seconds, max(own, seconds / MOST_DELAY))
+                    # What others take of the cores is not to count.
+                    cores = min(torch.get_num_threads(), _cores())
+                    seconds = min(seconds, (process_time() - before) / cores)
                 best = min(best, seconds)
     except Exception as error:
         if not is_out_of_memory(error):
@@ -103,3 +104,12 @@ def pass_seconds(
         # Not in the handler: there, the exception holds on to the tensors.
         release()
     return best
+
+
+def _cores() -> float:
+    """Those that a container may use; infinite where there is no bound."""
+    try:
+        most, period = QUOTA.read_text().split()
+        return math.inf if most == "max" else int(most) / int(period)
+    except (OSError, ValueError):
+        return math.inf
