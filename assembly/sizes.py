@@ -16,7 +16,7 @@ from models.placement import Placement
 from settings import Settings
 
 # Bounds that the tries of one size may take together: a slow device need not be asked twice.
-PATIENCE = 8
+PATIENCE = 4
 
 logger = logging.getLogger(__name__)
 
