@@ -96,6 +96,7 @@ class Scheduler:
         if not tenants:
             return None
         after_pass = self._last is Stage.DENOISE
+        plan: Plan | None
         if (after_pass or not self.running) and (first := self._most_urgent(ready)):
             plan = self._encode(first.tenant, ready, len(tenants))
         elif lead := self._most_urgent(self.running):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,7 @@ def seconds_of(plan: Plan) -> float:
     pixels = plan.jobs[0].pixels
     match plan.stage:
         case Stage.DENOISE:
-            return 0.010 + 0.002 * plan.rows * (pixels / NATIVE) ** 1.3
+            return 0.010 + 0.002 * plan.rows * math.pow(pixels / NATIVE, 1.3)
         case Stage.ENCODE:
             return 0.003 * len(plan.jobs) + 0.003 * plan.pixels / NATIVE
         case Stage.DECODE:

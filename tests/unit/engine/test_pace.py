@@ -22,7 +22,7 @@ def device(seconds: float, exponent: float) -> tuple[Measure, list[int]]:
 
     def measure(width: int, height: int) -> float:
         measured.append(width * height)
-        return seconds * (width * height / 512**2) ** exponent
+        return seconds * math.pow(width * height / 512**2, exponent)
 
     return measure, measured
 
