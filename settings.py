@@ -5,6 +5,7 @@ BentoML's own knobs (ports, workers, timeouts) stay in ``configuration.yaml``.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from contract.screening import Action, CheckName, NudityLabel
 from models.catalog import ModelEntry
+
+MOST_PIXELS = 2_400_000  # of a picture, on the fastest device, unless SD_MAX_PIXELS says otherwise
 
 # Without a port: that of the service is known.
 HostPattern = Annotated[
@@ -118,6 +121,13 @@ class Settings(BaseSettings):
         description="Make passes in blocks of one number of rows: a picture is then bit-identical, "
         "whatever it is batched with",
     )
+    max_pass_seconds: float = Field(
+        0.5,
+        ge=0.05,
+        le=60,
+        description="What one denoiser pass may take: it cannot be interrupted, so others wait "
+        "that long. A single picture of a model's own size may take longer",
+    )
     stuck_seconds: float = Field(
         600.0,
         gt=0,
@@ -125,6 +135,18 @@ class Settings(BaseSettings):
         "ends",
     )
     max_queue: int = Field(64, ge=1, le=100_000, description="Jobs accepted and not yet finished")
+    max_queue_per_client: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="The same for one client, which is an address (IPv6: a /64 network); default: "
+        "three quarters of SD_MAX_QUEUE, and at least SD_MAX_IMAGES",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses and networks, comma-separated, of the proxies whose X-Forwarded-For "
+        "says who the client is",
+    )
     classifier: str = Field(
         "embedded",
         min_length=1,
@@ -196,7 +218,12 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(2_000, ge=1, le=100_000)
     min_side: int = Field(64, ge=8, description="Pixels")
     max_side: int = Field(2_048, ge=64, description="Pixels")
-    max_pixels: int = Field(2_400_000, ge=64 * 64, description="width x height of a picture")
+    max_pixels: int | None = Field(
+        None,
+        ge=64 * 64,
+        description="width x height of a picture; default: for each model what it does in "
+        "SD_MAX_PASS_SECONDS, at least about its own size, and at most 2,400,000",
+    )
     max_steps: int = Field(150, ge=1, le=1000)
     max_images: int = Field(8, ge=1, le=64, description="Pictures per request")
     max_body_bytes: int = Field(12 * 1024 * 1024, ge=1024, description="Request body")
@@ -224,13 +251,26 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
-        "models", "pinned_models", "nsfw_labels", "allowed_hosts", "allowed_origins", mode="before"
+        "models",
+        "pinned_models",
+        "nsfw_labels",
+        "allowed_hosts",
+        "allowed_origins",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy)
+        return proxies
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -246,7 +286,25 @@ class Settings(BaseSettings):
                 f"max_bodies_bytes ({self.max_bodies_bytes}) must not be below max_body_bytes "
                 f"({self.max_body_bytes})"
             )
+        own = self.max_queue_per_client
+        if own is not None and not self.max_images <= own <= self.max_queue:
+            raise ValueError(
+                f"max_queue_per_client ({own}) must be at least max_images ({self.max_images}) and "
+                f"at most max_queue ({self.max_queue})"
+            )
         return self
+
+    @property
+    def places_per_client(self) -> int:
+        """Jobs of one client that are accepted and not yet finished."""
+        if self.max_queue_per_client is not None:
+            return self.max_queue_per_client
+        return max(self.max_images, self.max_queue * 3 // 4)
+
+    @property
+    def most_pixels(self) -> int:
+        """Of a picture with any model; a model may do less (``max_pass_seconds``)."""
+        return MOST_PIXELS if self.max_pixels is None else self.max_pixels
 
     def screening(self, entry: ModelEntry) -> dict[CheckName, Action]:
         """What is done with a model's pictures: as its entry says, and else as set here."""

@@ -12,6 +12,7 @@ from contract.screening import Action, CheckName
 from models.architectures import SCHEDULERS
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
+from settings import MOST_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class ServedModel:
     ``defaults`` are for parameters that a request leaves out. A fine-tuned one has a
     ``provenance``, and its ``size`` in bytes on the disk. ``screening`` has the action on a picture
     that a check finds something in; checks that are absent are not made. ``schedulers``
-    are the names that its architecture takes.
+    are the names that its architecture takes. ``max_pixels`` is width x height of its largest
+    picture: as set, or what it does in the time that a pass may take.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ServedModel:
     size: int | None = None
     screening: Mapping[CheckName, Action] = field(default_factory=dict)
     schedulers: tuple[str, ...] = SCHEDULERS
+    max_pixels: int = MOST_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,14 @@ class Backend(Protocol):
         """Look for LoRAs that other processes have added or removed, without blocking the loop.
 
         To be awaited before a request is validated: one may be registered a moment before.
+        """
+        ...
+
+    async def learn(self) -> None:
+        """Learn how large pictures of each model may be, if that is not known since the worker has
+        started; without that, a request that is too large is refused by the worker itself.
+
+        To be awaited before a request is validated.
         """
         ...
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from starlette.requests import Request
 
-from api.clients import address_of
+from api import clients
 from api.decoding.decoders import Decoders
 from api.decoding.job import Job, PictureFault, Sizing
 from api.disconnect import cancel_on_disconnect
@@ -94,7 +94,7 @@ class BoundedClassifier:
 
         To be asked before it is uploaded.
         """
-        self._places.check(address_of(asked.scope))
+        self._places.check(clients.current())
 
     async def classify(self, file: memoryview, top_k: int, asked: Request) -> list[ScoredLabel]:
         """The likeliest labels of a picture, in falling order of their scores.
@@ -110,7 +110,7 @@ class BoundedClassifier:
                 called ``image``; what ``Decoders.decode`` and the classifier raise; CANCELLED if
                 the client has left.
         """
-        client = address_of(asked.scope)
+        client = clients.current()
         with self._places.taken(client):
             decoding = self._decoders.decode(self._job, [file], client)
             try:

@@ -7,13 +7,14 @@ from functools import partial
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import arrival, request_id
+from api import arrival, clients, request_id
 from api.error_boundary import call_guarded
 from api.protocols.base import Protocols
 
 
 class RequestIdentity:
-    """Names each request, echoes the name, notes its arrival, and renders uncaught exceptions.
+    """Names each request, echoes the name, notes its arrival and its client, and renders uncaught
+    exceptions.
 
     A client may choose the name with ``X-Request-Id``.
 
@@ -39,7 +40,7 @@ class RequestIdentity:
 
         token = request_id.current.set(name)
         try:
-            with arrival.noted():
+            with arrival.noted(), clients.noted(scope):
                 render = partial(self._protocols.error_response, scope)
                 await call_guarded(self._app, scope, receive, send_named, render)
         finally:

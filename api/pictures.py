@@ -11,9 +11,8 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.types import Receive
 
-from api import request_id
+from api import clients, request_id
 from api.backend import Backend
-from api.clients import address_of
 from api.decoding.decoders import Decoders
 from api.decoding.job import PictureFault
 from api.disconnect import cancel_on_disconnect
@@ -70,7 +69,7 @@ class Pictures:
 
         To be asked before more are uploaded.
         """
-        self._places.check(address_of(asked.scope))
+        self._places.check(clients.current())
 
     async def request(self, parameters: GenerationParameters, asked: Request) -> GenerationRequest:
         """Validate parameters, and decode the pictures among them.
@@ -84,6 +83,7 @@ class Pictures:
             RequestError: whatever is wrong; BUSY where too many pictures wait; what
                 ``Decoders.decode`` raises; CANCELLED if the client has left.
         """
+        await self.served.learn()
         if parameters.loras or parameters.model not in {None, *self.served.names}:
             # Other requests need not wait for a look at the store.
             await self.served.refresh()
@@ -91,7 +91,7 @@ class Pictures:
         if draft.job is None:
             return draft.request
         files = [file for file in (parameters.init_image, parameters.mask) if file is not None]
-        client = address_of(asked.scope)
+        client = clients.current()
         try:
             with self._places.taken(client):
                 decoding = self.decoders.decode(draft.job, files, client)

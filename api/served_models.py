@@ -83,6 +83,10 @@ class ServedModels:
         """Have the next ``snapshot`` know what has been added or removed until now."""
         await self._backend.refresh()
 
+    async def learn(self) -> None:
+        """Have the next ``snapshot`` know how large pictures may be, as soon as the worker does."""
+        await self._backend.learn()
+
     def snapshot(self) -> ModelSnapshot:
         """Everything that could be named at the last ``refresh``."""
         models = tuple(self._backend.models)

@@ -10,10 +10,9 @@ from typing import Final, TypeVar
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from api import forms
+from api import clients, forms
 from api.bodies import Body
 from api.body_budget import BodyBudget, Reservation
-from api.clients import address_of
 from contract.errors import ErrorCode, RequestError
 from settings import Settings
 
@@ -46,7 +45,7 @@ class Uploads:
         Raises:
             RequestError: BUSY, before anything is read, where it does not fit into memory.
         """
-        with self.budget.reservation(address_of(request.scope)) as reservation:
+        with self.budget.reservation(clients.current()) as reservation:
             announced = request.headers.get("content-length", "")
             body = bytearray()
             if announced.isdecimal():

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from api import arrival
+from api import arrival, clients
 from api.backend import ServedModel
 from api.decoding.job import LANCZOS, Decoded, Job, Sizing
 from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, constraints
@@ -106,6 +106,7 @@ class Validation:
             loras=choice.uses,
             alias=None if choice.lora is None else choice.lora.name,
             num_images=num_images,
+            tenant=clients.current(),
             output_format=OutputFormat(parameters.output_format or OutputFormat.PNG),
             deadline=arrival.remaining(self._settings.deadline),
             wants_previews=parameters.previews,
@@ -147,7 +148,7 @@ class Validation:
                 native=(defaults.width, defaults.height),
                 multiple=model.multiple_of,
                 sides=(settings.min_side, settings.max_side),
-                max_pixels=settings.max_pixels,
+                max_pixels=model.max_pixels,
             ),
             resample=LANCZOS,
         )
@@ -171,7 +172,7 @@ class Validation:
         for field, side in (("width", width), ("height", height)):
             if side % model.multiple_of:
                 raise _not_a_multiple(field, side, model.multiple_of)
-        most = self._settings.max_pixels
+        most = model.max_pixels
         if width * height > most:
             raise _out_of_range(
                 "width",

@@ -15,9 +15,10 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from assembly.first_picture import first_request
+from assembly.sizes import largest_pictures
 from contract.errors import ErrorCode, RequestError
 from contract.observer import Observer, WeightKind
-from contract.request import GenerationRequest
 from engine.blocking import generate
 from engine.cpu.threads import ThreadPlan, ThreadTuner
 from engine.cpu.tuned import CpuTuned
@@ -93,11 +94,14 @@ def build_engine(
             kind=WeightKind.LORA,
             observer=observer,
         )
+    limits = batch_limits(settings, placement, cache, loaded[0])
     engine = Engine(
         cache,
         loras=loras,
-        limits=batch_limits(settings, placement, cache, loaded[0]),
+        limits=limits,
         max_queue=settings.max_queue,
+        max_per_tenant=settings.places_per_client,
+        max_pixels=largest_pictures(settings, entries, placement, cache, limits),
         observer=observer,
         screens=screens(settings, entries, observer),
         device=placement.device,
@@ -183,11 +187,12 @@ def batch_limits(
         rows=settings.max_batch_rows,
         buckets=BUCKETS if pads_rows(settings, placement) else (),
         block=BLOCK_ROWS if settings.invariant else None,
+        seconds=settings.max_pass_seconds,
     )
     pixels = settings.max_batch_pixels
     # The blocks of invariant mode are set before a model is there to be measured.
     if pixels is None and placement.device == "cuda" and not settings.invariant:
-        pixels = affordable_pixels(cache.use(entry.name), warm_up_request(entry))
+        pixels = affordable_pixels(cache.use(entry.name), first_request(entry))
         logger.info("passes hold up to %d rows x pixels", pixels)
     return limits if pixels is None else replace(limits, pixels=pixels)
 
@@ -224,31 +229,10 @@ def pass_shapes(compiler: str, entry: ModelEntry, limits: BatchLimits) -> list[P
     ]
 
 
-def warm_up_request(entry: ModelEntry) -> GenerationRequest:
-    """A picture of the model's default size and guidance in as few steps as possible."""
-    defaults = entry.defaults
-    request = GenerationRequest(
-        request_id=f"warm-up-{entry.name}",
-        model=entry.name,
-        prompt="a red apple",
-        width=defaults.width,
-        height=defaults.height,
-        num_inference_steps=2,
-        guidance_scale=defaults.guidance_scale,
-        scheduler=defaults.scheduler,
-        seed=0,
-    )
-    if "txt2img" in entry.tasks:
-        return request
-    pixels = defaults.width * defaults.height
-    grey = replace(request, init_image=bytes([128]) * 3 * pixels, strength=1.0)
-    return grey if "img2img" in entry.tasks else replace(grey, mask=bytes([255]) * pixels)
-
-
 def warm_up(engine: Engine, entry: ModelEntry) -> None:
     """Make one picture with the model's defaults; raise ``RuntimeError`` if that fails."""
     try:
-        generate(engine, warm_up_request(entry))
+        generate(engine, first_request(entry))
     except RequestError as error:
         # One of so few steps may well look like nothing.
         if error.code is not ErrorCode.CONTENT_POLICY_VIOLATION:

@@ -37,9 +37,13 @@ class LocalBackend(StoreBackend):
     ) -> None:
         self._worker = worker
         super().__init__(models, loras)
+        self._limit(worker.max_pixels)
 
     async def ready(self) -> bool:
         return self._worker.ready
+
+    async def learn(self) -> None:
+        """It is known from the start."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         return self._worker.generate(request)

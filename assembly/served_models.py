@@ -32,6 +32,7 @@ def served_model(entry: ModelEntry, placement: Placement, settings: Settings) ->
         size=None if tuned is None else tuned.size,
         screening=settings.screening(entry),
         schedulers=entry.architecture.schedulers,
+        max_pixels=settings.most_pixels,
     )
 
 

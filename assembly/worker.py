@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from assembly.engine import build_engine
@@ -33,6 +33,11 @@ class Worker:
     def ready(self) -> bool:
         """Whether it takes requests."""
         return self._engine.ready
+
+    @property
+    def max_pixels(self) -> Mapping[str, int]:
+        """See ``Engine.max_pixels``."""
+        return self._engine.max_pixels
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Run one request; ends as ``contract.events`` says. Closing it cancels the jobs."""

@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     loras.add_argument("--rounds", type=int, default=40)
     loras.add_argument("--threads", type=int, default=1)
     loras.set_defaults(run=_loras)
+
+    fairness = commands.add_parser("fairness", help="what a client notices of another one's load")
+    fairness.add_argument("--pictures", type=int, default=15)
+    fairness.set_defaults(run=_fairness)
     return parser
 
 
@@ -165,6 +169,12 @@ def _loras(options: argparse.Namespace) -> int:
 
     compare_loras(options.rounds, options.threads)
     return 0
+
+
+def _fairness(options: argparse.Namespace) -> int:
+    from benchmarks.fairness import compare
+
+    return compare(options.pictures)
 
 
 if __name__ == "__main__":

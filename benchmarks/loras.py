@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from assembly.engine import warm_up_request
+from assembly.first_picture import first_request
 from contract.request import GenerationRequest, LoraUse, Segment
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter, LowRank
@@ -48,7 +48,7 @@ def compare_loras(rounds: int, threads: int) -> None:
     )
     family = StableDiffusion(pipeline)
     adapters = {name: _adapter(pipeline.unet) for name in "abcd"}
-    request = warm_up_request(entry)
+    request = first_request(entry)
     seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in CASES}
     with torch.inference_mode():
         for number in range(rounds + 1):

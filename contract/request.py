@@ -85,7 +85,7 @@ class GenerationRequest:
         loras: applied to the model together; their tags differ, their order does not matter.
         segments: the parts of the schedule in their order, the first with ``model``; empty for the
             whole of it with ``model``. LoRAs apply to the segments with ``model``.
-        tenant: on whose behalf; tenants share the engine fairly. Empty where there are no tenants.
+        tenant: on whose behalf; tenants share the engine fairly. Empty where that is not known.
         alias: name of the LoRA-based fine-tuned model that was asked for, where that is not
             ``model``; ``loras`` has its LoRA.
         output_format: file format of the pictures.

@@ -43,12 +43,18 @@ class Engine:
         loras: likewise the LoRAs by their tags; None if the models cannot take any.
         limits: bounds of one denoiser pass.
         max_queue: jobs accepted and not yet finished, >= 1.
+        max_per_tenant: likewise, of one tenant; None: all.
+        max_pixels: width x height of the largest picture, by the name of a model; others have no
+            bound.
         observer: receives the measurements.
         screens: what the pictures of a model, by its name, go through before they go out.
         device: where the models are: ``cpu`` or ``cuda``.
         stuck_seconds: after so long in one turn, the device counts as lost; None: never.
         on_device_lost: called when the device is of no more use, after every job has ended. The
             process has to end, as nothing in it can be computed any more.
+
+    Attributes:
+        max_pixels: as it was given.
     """
 
     def __init__(
@@ -58,6 +64,8 @@ class Engine:
         loras: WeightCache[Adapter] | None = None,
         limits: BatchLimits | None = None,
         max_queue: int = 64,
+        max_per_tenant: int | None = None,
+        max_pixels: Mapping[str, int] | None = None,
         observer: Observer | None = None,
         screens: Mapping[str, Screen] | None = None,
         device: str = "cpu",
@@ -67,7 +75,8 @@ class Engine:
         observer = observer or NullObserver()
         self._weights = WeightLoader(models, loras)
         self._screens = screens or {}
-        self._ledger = Ledger(max_queue, observer)
+        self._ledger = Ledger(max_queue, observer, max_per_tenant)
+        self.max_pixels: Mapping[str, int] = max_pixels or {}
         self._on_device_lost = on_device_lost
         self._loop = EngineLoop(
             self._weights,
@@ -96,12 +105,14 @@ class Engine:
 
         Raises:
             RequestError: ``not_found`` for a model or a LoRA that is not served,
-                ``out_of_range`` or ``invalid_request`` for LoRAs that do not fit into memory
-                together, or into the model, ``invalid_request`` for previews of pictures that
-                screening might hold back, ``busy`` when the queue has no room for all its
-                pictures, ``not_ready`` after ``close``.
+                ``out_of_range`` for pictures that are too large, ``out_of_range`` or
+                ``invalid_request`` for LoRAs that do not fit into memory together, or into the
+                model, ``invalid_request`` for previews of pictures that screening might hold back,
+                ``busy`` when the queue has no room for all its pictures, ``not_ready`` after
+                ``close``.
         """
         self._weights.check(request)
+        self._check_size(request)
         last = request.segments[-1].model if request.segments else request.model
         screen = self._screens.get(last)
         if request.wants_previews and screen is not None and screen.withholds:
@@ -127,6 +138,18 @@ class Engine:
             "accepted, %d waiting in front", position, extra={"request_id": request.request_id}
         )
         return submission
+
+    def _check_size(self, request: GenerationRequest) -> None:
+        pixels = request.width * request.height
+        for model in {request.model, *(segment.model for segment in request.segments)}:
+            most = self.max_pixels.get(model, pixels)
+            if pixels > most:
+                raise RequestError(
+                    ErrorCode.OUT_OF_RANGE,
+                    f"width x height must be at most {most} pixels with {model}, which is what it "
+                    f"does in SD_MAX_PASS_SECONDS, got {request.width} x {request.height}",
+                    field="width",
+                )
 
     def close(self, timeout: float = 0.0) -> None:
         """Refuse new jobs, let the accepted ones finish for ``timeout`` seconds, fail the rest."""

@@ -59,6 +59,11 @@ class Estimates:
             return self._image.estimate(job.pixels)
         return self._text.estimate(1)
 
+    def rows_within(self, size_class: SizeClass, seconds: float) -> int | None:
+        """Rows of a pass that takes so long; None if that is not known yet."""
+        cost = self._passes.get(size_class)
+        return None if cost is None else cost.row.affordable(seconds)
+
     def longest_pass(self, jobs: Iterable[Job]) -> float:
         """Seconds of the longest pass for any of these jobs."""
         classes = {job.size_class for job in jobs}

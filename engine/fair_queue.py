@@ -12,16 +12,20 @@ class FairQueue(Generic[Key]):
     """Gives every key that has work the same time (fair queueing by virtual time, Demers, Keshav
     and Shenker 1989, https://dl.acm.org/doi/10.1145/75247.75248).
 
-    So large pictures, with their long passes, do not keep small ones waiting, nor a tenant with
-    many jobs one with few.
+    So one with long pieces of work does not keep others waiting, nor one with many pieces one with
+    few.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[Key, float] = {}  # the virtual time of each key that has work
         self._now = 0.0
 
+    def __contains__(self, key: Key) -> bool:
+        """Whether a key had work at the last ``pick``, or owes time."""
+        return key in self._seconds
+
     def pick(self, keys: Collection[Key]) -> Key:
-        """The key, of those that have work, that has had the least time.
+        """The key, of those that have work, that has had the least time; the first of equals.
 
         Raises:
             ValueError: there is none.
@@ -30,9 +34,13 @@ class FairQueue(Generic[Key]):
         # comes back with what it owes.
         owing = {key: time for key, time in self._seconds.items() if time > self._now}
         self._seconds = owing | {key: self._seconds.get(key, self._now) for key in keys}
-        first = min(keys, key=lambda key: self._seconds[key])
+        first = self.least(keys)
         self._now = self._seconds[first]
         return first
+
+    def least(self, keys: Collection[Key]) -> Key:
+        """The same, but that all keep their claims: where a turn goes to some of them only."""
+        return min(keys, key=lambda key: self._seconds.get(key, self._now))
 
     def debt(self, key: Key) -> float:
         """Seconds that a key has had more than its share."""

@@ -84,8 +84,17 @@ class Job:
         return f"{self.request.request_id}#{self.index}"
 
     @property
+    def tenant(self) -> str:
+        return self.request.tenant
+
+    @property
     def pixels(self) -> int:
         return self.request.width * self.request.height
+
+    @property
+    def rows_at_most(self) -> int:
+        """Rows that it fills in a pass: two with guidance, which may be in a part of its steps."""
+        return 2 if self.request.guidance_scale > 1 else 1
 
     @property
     def has_picture(self) -> bool:
@@ -135,6 +144,19 @@ class Job:
         """Denoiser evaluations of the segments after this one, about."""
         shares = [segment.end - segment.start for segment in self.segments_ahead]
         return round(sum(shares) * self.request.num_inference_steps)
+
+    @property
+    def work_done(self) -> int:
+        """Row-steps x pixels so far. Safe from any thread, as ``work_left`` is."""
+        return self.row_steps * self.pixels
+
+    @property
+    def work_left(self) -> int:
+        """Row-steps x pixels that are left, about: guidance may be in a part of the steps."""
+        request = self.request
+        share = 1.0 if request.strength is None else request.strength
+        row_steps = self.rows_at_most * max(1, int(request.num_inference_steps * share))
+        return max(0, row_steps - self.row_steps) * self.pixels
 
     def cancel(self) -> None:
         """Abandon the job; it leaves the engine before its next step. Safe from any thread."""

@@ -27,12 +27,15 @@ class BatchLimits:
         buckets: the numbers of rows that passes are padded to, ascending; empty for no padding.
         block: rows of the blocks that passes are cut into, even; a picture is then bit-identical,
             whatever it is batched with. None for passes in one piece.
+        seconds: that a pass, or a piece of other work, may take, unless it is for a single job;
+            None for no bound.
     """
 
     rows: int = 32
     pixels: int = PIXELS
     buckets: tuple[int, ...] = ()
     block: int | None = None
+    seconds: float | None = None
 
     def capacity(self, pixels: int) -> int:
         """Rows of a pass over pictures of this many pixels, >= 1."""

@@ -24,7 +24,8 @@ class Plan:
     Attributes:
         stage: which stage.
         model: the name of the jobs' model.
-        jobs: at least one; but for ``ENCODE``, of one shape.
+        jobs: at least one; but for ``ENCODE``, of one shape. The tenant of the first has its turn.
+        shares: of each job in the work, in any unit above 0.
         pixels: of the given pictures to encode, or of the pictures to decode.
         job_rows: of a denoiser pass: rows that each job fills.
         rows: of a denoiser pass: rows of the batch, padding included.
@@ -34,6 +35,7 @@ class Plan:
     stage: Stage
     model: str
     jobs: tuple[Job, ...]
+    shares: tuple[float, ...]
     pixels: int = 0
     job_rows: tuple[int, ...] = ()
     rows: int = 0

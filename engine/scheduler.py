@@ -2,70 +2,56 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import Counter
-from collections.abc import Hashable, Iterable
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
 
 from contract.errors import RequestError
+from engine.admission import Admission, Weights
 from engine.estimates import Estimates
-from engine.fair_queue import FairQueue
-from engine.job import Job, SizeClass
+from engine.job import Job
 from engine.limits import BatchLimits, RowBounds
 from engine.plan import Plan, Stage
+from engine.turns import Turns
 
-# Of time that a flow may have before its turn: about what a picture takes.
+# Of time that a tenant or a shape may have before its turn: about what a picture takes.
 CREDIT_PASSES = 50
-
-
-class Weights(Protocol):
-    """What the scheduler asks about weights in memory."""
-
-    def ready(self, job: Job) -> bool:
-        """Whether all that a waiting job needs is in memory."""
-        ...
-
-
-_Flow: TypeAlias = tuple[str, Hashable]  # the jobs of a tenant and a shape
 
 
 class Scheduler:
     """Owns the queue and the jobs in progress, and answers one question: ``next``.
 
-    - A pass is shared by jobs of one shape. Each flow, of a tenant and a shape, gets the same time.
-    - Between two passes there is at most one piece of other work, encoding or decoding, meant to
-      take no longer than a pass: that is all that a running job ever waits for other ones.
-    - A job that would miss its deadline if it waited goes first, within a credit that its flow has
-      to give back; one that cannot make it any more is ended (``expired``).
-
-    Waiting jobs are in the order of ``arrival``: that of submission, but the jobs of different
-    tenants count as if they had come alternately.
+    - Each tenant gets the same time, and in that time each of its shapes. Those whose turn it is
+      not go along where there is room, as far as nobody waits longer for that than its share.
+    - Between two passes of a tenant there is at most one piece of its other work, encoding or
+      decoding, meant to take no longer than a pass.
+    - A job that would miss its deadline if it waited goes first, within a credit that its tenant
+      has to give back; one that cannot make it any more is ended (``expired``).
 
     Args:
-        limits: of a pass.
+        limits: of a pass, and of a piece of other work.
         weights: tells which jobs could run now.
 
     Attributes:
-        waiting: for room, or for weights.
         running: prepared, and not yet denoised.
         denoised: and not yet decoded.
         suspect: the job that was looked at last; if a method raises an exception, the cause.
     """
 
     def __init__(self, limits: BatchLimits, weights: Weights) -> None:
-        self.waiting: list[Job] = []
         self.running: list[Job] = []
         self.denoised: list[Job] = []
         self.suspect: Job | None = None
         self._limits = limits
-        self._weights = weights
         self._bounds = RowBounds(limits)
         self._estimates = Estimates()
-        self._flows: FairQueue[_Flow] = FairQueue()
+        self._admission = Admission(weights, self._estimates, self._places, self._looked)
+        self._turns = Turns()
         self._last: Stage | None = None
-        self._last_other: Stage | None = None
-        self._clock = 0.0  # ``arrival`` of the last job that was admitted
-        self._arrivals: dict[str, float] = {}  # of the last job of each tenant
+
+    @property
+    def waiting(self) -> list[Job]:
+        """The jobs that wait for room, or for weights, in their order."""
+        return self._admission.waiting
 
     @property
     def in_progress(self) -> list[Job]:
@@ -78,27 +64,23 @@ class Scheduler:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Queue new jobs."""
-        for job in jobs:
-            tenant = job.request.tenant
-            job.arrival = max(self._clock, self._arrivals.get(tenant, 0.0)) + 1
-            self._arrivals[tenant] = job.arrival
-            self._queue(job)
-        # A tenant without a claim beyond the clock need not be remembered.
-        self._arrivals = {one: last for one, last in self._arrivals.items() if last > self._clock}
+        if not self.jobs:
+            # Nobody waits: nobody owes anything.
+            self._turns = Turns()
+        self._admission.add(jobs)
 
     def remove(self, jobs: Iterable[Job]) -> None:
         """Forget jobs that have ended, wherever they are."""
         ended = set(jobs)
         if ended:
-            self.waiting = [job for job in self.waiting if job not in ended]
+            self._admission.remove(ended)
             self.running = [job for job in self.running if job not in ended]
             self.denoised = [job for job in self.denoised if job not in ended]
 
     def expired(self) -> list[tuple[Job, RequestError]]:
         """The jobs that are cancelled, overdue, or cannot be done in time any more, and why."""
         ended = []
-        for job in self.jobs:
-            self.suspect = job
+        for job in self._looked(self.jobs):
             reason = job.cancel_reason
             if reason is None and self._estimates.hopeless(job):
                 reason = job.deadline_exceeded
@@ -108,22 +90,34 @@ class Scheduler:
 
     def next(self) -> Plan | None:
         """What to do now; None if every job waits for weights, or there is none."""
-        if self._last is Stage.DENOISE:
-            plan = self._other() or self._denoise()
+        ready = self.admissible()
+        others = [*self.denoised, *ready]
+        tenants = list(dict.fromkeys(job.tenant for job in [*self.running, *others]))
+        if not tenants:
+            return None
+        after_pass = self._last is Stage.DENOISE
+        plan: Plan | None
+        if (after_pass or not self.running) and (first := self._most_urgent(ready)):
+            plan = self._encode(first.tenant, ready, len(tenants))
+        elif lead := self._most_urgent(self.running):
+            if after_pass and others:
+                # So that neither admission nor what is done waits for the urgent ones.
+                tenant = self._turns.least(list(dict.fromkeys(job.tenant for job in others)))
+                plan = self._turn(tenant, ready, len(tenants), passes=False)
+            else:
+                plan = self._denoise(lead, len(tenants))
         else:
-            plan = self._denoise() or self._other()
+            plan = self._turn(self._turns.tenant(tenants), ready, len(tenants))
         if plan is not None:
             self._last = plan.stage
-            if plan.stage is not Stage.DENOISE:
-                self._last_other = plan.stage
+            self._turns.took_turn(plan)
         return plan
 
     def admitted(self, jobs: Iterable[Job]) -> None:
         """Waiting jobs were prepared."""
         chosen = list(jobs)
-        self.remove(chosen)
+        self._admission.admitted(chosen)
         self.running += chosen
-        self._clock = max([self._clock, *(job.arrival for job in chosen)])
 
     def advanced(self, job: Job) -> None:
         """A running job was prepared, or has taken a step: it may have finished its segment."""
@@ -134,7 +128,7 @@ class Scheduler:
             self.denoised.append(job)
         else:
             job.next_segment()
-            self._queue(job)
+            self._admission.queue(job)
 
     def overflowed(self, plan: Plan) -> None:
         """A pass did not fit into memory: make smaller ones of this shape."""
@@ -142,135 +136,131 @@ class Scheduler:
 
     def took(self, plan: Plan, seconds: float) -> None:
         """A plan was carried out; it took so long on the device."""
+        self._turns.charge(plan, seconds)
         if plan.stage is Stage.ENCODE:
             self._estimates.encoded(len(plan.jobs), plan.pixels, seconds)
         elif plan.stage is Stage.DECODE:
             self._estimates.decode.record(plan.pixels, seconds)
         elif plan.size_class is not None:
             self._estimates.denoised(plan.size_class, plan.rows, seconds)
-            rows = sum(plan.job_rows)
-            self._bounds.fitted(plan.shape, rows, plan.jobs[0].pixels)
-            for job, count in zip(plan.jobs, plan.job_rows, strict=True):
-                self._flows.charge((job.request.tenant, plan.shape), seconds * count / rows)
+            self._bounds.fitted(plan.shape, sum(plan.job_rows), plan.jobs[0].pixels)
 
     def admissible(self) -> list[Job]:
-        """The waiting jobs to prepare now: of one model, as many as fit into a pass.
+        """The waiting jobs that could be prepared now, the urgent ones first."""
+        return self._admission.ready(self.running, self._urgent(self.waiting))
 
-        Pictures of a model and size are admitted until they can fill a pass, so that none waits
-        for those of another size.
-        """
-        taken = Counter[SizeClass]()
-        for job in self.running:
+    def _looked(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        for job in jobs:
             self.suspect = job
-            taken[job.size_class] += job.denoising.rows
-        # None where no running job waits for its next step meanwhile.
-        seconds = self._estimates.step.seconds_per_unit if self.running else None
-        urgent = self._urgent(self.waiting)
-        chosen: list[Job] = []
-        # Stable: but for the urgent ones, they keep their order.
-        for job in sorted(self.waiting, key=lambda one: one not in urgent):
-            self.suspect = job
-            if not self._weights.ready(job) or (chosen and job.model != chosen[0].model):
-                continue
-            full = taken[job.size_class] >= self._limits.capacity(job.pixels)
-            if full and job not in urgent:
-                continue
-            if seconds is not None:
-                # Of what is not known yet, one at a time.
-                cost = self._estimates.encoding(job)
-                if chosen and (cost is None or cost > seconds):
-                    break
-                seconds = 0.0 if cost is None else seconds - cost
-            chosen.append(job)
-            taken[job.size_class] += 2 if job.request.guidance_scale > 1 else 1
-        return chosen
-
-    def _queue(self, job: Job) -> None:
-        insort(self.waiting, job, key=lambda each: each.arrival)
+            yield job
 
     def _urgent(self, jobs: Iterable[Job]) -> set[Job]:
         longest_pass = self._estimates.longest_pass([*self.running, *self.waiting])
-        urgent = set()
-        for job in jobs:
-            self.suspect = job
-            if self._estimates.urgent(job, longest_pass):
-                urgent.add(job)
-        return urgent
+        return {job for job in self._looked(jobs) if self._estimates.urgent(job, longest_pass)}
 
-    def _other(self) -> Plan | None:
-        """Encoding or decoding, alternately where both are due."""
-        if self.denoised and self._last_other is Stage.ENCODE:
-            return self._decode()
-        return self._encode() or (self._decode() if self.denoised else None)
+    def _most_urgent(self, jobs: Sequence[Job]) -> Job | None:
+        """The one with the least time to spare, if one has none to spare and its tenant credit."""
+        credit = CREDIT_PASSES * self._estimates.longest_pass(jobs)
+        urgent = [job for job in self._urgent(jobs) if self._turns.debt(job) < credit]
+        return min(urgent, key=self._estimates.slack, default=None)
 
-    def _encode(self) -> Plan | None:
-        chosen = self.admissible()
-        if not chosen:
-            return None
+    def _turn(
+        self, tenant: str, ready: Sequence[Job], tenants: int, *, passes: bool = True
+    ) -> Plan | None:
+        """What a tenant's turn is used for: the stages in turn, as far as it has work for them."""
+        running = [job for job in self.running if passes and job.tenant == tenant]
+        denoised = [job for job in self.denoised if job.tenant == tenant]
+        waits = any(job.tenant == tenant for job in ready)
+        for stage in self._turns.stages(tenant):
+            if stage is Stage.DENOISE and running:
+                return self._denoise(self._lead(tenant, running), tenants)
+            if stage is Stage.ENCODE and waits:
+                return self._encode(tenant, ready, tenants)
+            if stage is Stage.DECODE and denoised:
+                return self._decode(denoised[0], tenants)
+        return None
+
+    def _lead(self, tenant: str, running: Sequence[Job]) -> Job:
+        """Of a tenant's running jobs the one served longest ago, of the shape whose turn it is."""
+        shape = self._turns.shape(tenant, list(dict.fromkeys(job.shape for job in running)))
+        return min((job for job in running if job.shape == shape), key=lambda job: job.served_at)
+
+    def _encode(self, tenant: str, ready: Sequence[Job], tenants: int) -> Plan:
+        costs = self._admission.batch(tenant, ready, tenants, self._piece())
+        chosen = tuple(costs)
         pixels = sum(job.pixels for job in chosen if job.has_picture)
-        return Plan(Stage.ENCODE, chosen[0].model, tuple(chosen), pixels)
+        return Plan(Stage.ENCODE, chosen[0].model, chosen, tuple(costs.values()), pixels)
 
-    def _denoise(self) -> Plan | None:
+    def _denoise(self, lead: Job, tenants: int) -> Plan:
         """A pass for the job whose turn it is, with those of its shape that fit."""
-        if not self.running:
-            return None
-        lead = self._lead()
         batch, job_rows = [lead], [lead.denoising.rows]
-        room = self._bounds.capacity(lead.shape, lead.pixels) - job_rows[0]
-        for job in _interleaved(lead, [one for one in self.running if one.shape == lead.shape]):
-            self.suspect = job
+        room = self._rows(lead) - job_rows[0]
+        own = total = job_rows[0]
+        for job in self._looked(_interleaved(lead, self.running)):
             rows = job.denoising.rows
-            if rows <= room:
+            is_own = job.tenant == lead.tenant
+            # A pass of n times the rows takes at most n times as long, which is what the tenant
+            # would wait for if the n tenants took turns.
+            if rows <= room and (is_own or total + rows <= tenants * own):
                 batch.append(job)
                 job_rows.append(rows)
                 room -= rows
+                total += rows
+                own += rows if is_own else 0
         return Plan(
             Stage.DENOISE,
             lead.model,
             tuple(batch),
+            tuple(job_rows),
             job_rows=tuple(job_rows),
-            rows=self._limits.padded(sum(job_rows), lead.pixels),
+            rows=self._limits.padded(total, lead.pixels),
             shape=lead.shape,
             size_class=lead.size_class,
         )
 
-    def _lead(self) -> Job:
-        """The running job with the least time to spare, if one has none to spare; else the one of
-        the next flow that was served longest ago."""
-        credit = CREDIT_PASSES * self._estimates.longest_pass(self.running)
-        urgent = [
-            job for job in self._urgent(self.running) if self._flows.debt(_flow(job)) < credit
-        ]
-        if urgent:
-            return min(urgent, key=self._estimates.slack)
-        flow = self._flows.pick({_flow(job) for job in self.running})
-        candidates = [job for job in self.running if _flow(job) == flow]
-        return min(candidates, key=lambda job: job.served_at)
-
-    def _decode(self) -> Plan:
+    def _decode(self, lead: Job, tenants: int) -> Plan:
         """The denoised jobs to decode now: of one shape, as many as take no longer than a pass."""
-        lead = self.denoised[0]
         self.suspect = lead
-        batch = [job for job in self.denoised if job.shape == lead.shape]
-        batch = batch[: self._limits.capacity(lead.pixels)]
-        step = self._estimates.step.seconds_per_unit if self.running else None
-        if step is not None:
-            affordable = self._estimates.decode.affordable(step)
-            batch = batch[: max(1, affordable // lead.pixels)]
-        return Plan(Stage.DECODE, lead.model, tuple(batch), len(batch) * lead.pixels)
+        alike = [job for job in self.denoised if job.shape == lead.shape]
+        own = [job for job in alike if job.tenant == lead.tenant]
+        others = [job for job in alike if job.tenant != lead.tenant]
+        most = self._limits.capacity(lead.pixels)
+        if (seconds := self._piece()) is not None:
+            most = min(most, max(1, self._estimates.decode.affordable(seconds) // lead.pixels))
+        own = own[:most]
+        batch = [*own, *others][: min(most, tenants * len(own))]
+        shares = (1.0,) * len(batch)
+        return Plan(Stage.DECODE, lead.model, tuple(batch), shares, len(batch) * lead.pixels)
+
+    def _piece(self) -> float | None:
+        """Seconds that a piece of encoding or decoding of several jobs may take; None for any."""
+        bounds = [self._limits.seconds or 0.0, self._estimates.longest_pass(self.running)]
+        return min((seconds for seconds in bounds if seconds), default=None)
+
+    def _rows(self, lead: Job) -> int:
+        """Rows that fit into a pass led by a job, in memory and in time."""
+        rows = self._bounds.capacity(lead.shape, lead.pixels)
+        if self._limits.seconds is None:
+            return rows
+        # The first pass of a size says what it takes.
+        return min(rows, self._estimates.rows_within(lead.size_class, self._limits.seconds) or 1)
+
+    def _places(self, job: Job) -> int:
+        """Rows of a pass for pictures like that of a job, as far as is known."""
+        rows = self._limits.capacity(job.pixels)
+        if self._limits.seconds is None:
+            return rows
+        within = self._estimates.rows_within(job.size_class, self._limits.seconds)
+        return rows if within is None else max(1, min(rows, within))
 
 
-def _flow(job: Job) -> _Flow:
-    return job.request.tenant, job.shape
-
-
-def _interleaved(lead: Job, jobs: Iterable[Job]) -> list[Job]:
-    """Beside ``lead``, each tenant's job that was served longest ago, then each one's second, and
-    so on."""
-    places = Counter({lead.request.tenant: 1})
+def _interleaved(lead: Job, running: Iterable[Job]) -> list[Job]:
+    """Of the shape of ``lead`` beside it, each tenant's job that was served longest ago, then each
+    one's second, and so on."""
+    places = Counter({lead.tenant: 1})
     ordered = []
-    for job in sorted(jobs, key=lambda each: each.served_at):
-        if job is not lead:
-            places[job.request.tenant] += 1
-            ordered.append((places[job.request.tenant], job.served_at, job))
+    for job in sorted(running, key=lambda each: each.served_at):
+        if job is not lead and job.shape == lead.shape:
+            places[job.tenant] += 1
+            ordered.append((places[job.tenant], job.served_at, job))
     return [job for *_, job in sorted(ordered, key=lambda each: each[:2])]

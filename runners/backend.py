@@ -23,6 +23,7 @@ from runners.wire import from_line
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 20.0  # what a runner needs to come back, as measured on two cores
+LEARN_SECONDS = 1.0  # a runner that is there answers at once
 GRACE_SECONDS = 5.0  # the engine notices a missed deadline itself, if it is there at all
 
 
@@ -42,10 +43,24 @@ class RunnerBackend(StoreBackend):
         loras: Snapshot[Sequence[ServedLora]],
     ) -> None:
         self._runner = runner
+        self._learned = False
+        self._asking = asyncio.Lock()
         super().__init__(models, loras)
 
     async def ready(self) -> bool:
         return bool(await self._runner.runner_handle_is_ready())
+
+    async def learn(self) -> None:
+        if self._learned or self._asking.locked():
+            return
+        async with self._asking:
+            try:
+                async with asyncio.timeout(LEARN_SECONDS):
+                    self._limit(await self._runner.max_pixels.async_run())
+            except (BentoMLException, aiohttp.ClientError, TimeoutError):
+                # It is not there yet: ``generate`` says so, and the next request asks again.
+                return
+            self._learned = True
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Run one request in the runner process; a lost or silent runner is a ``Failed`` too."""
@@ -59,6 +74,8 @@ class RunnerBackend(StoreBackend):
                         return
         except (BentoMLException, aiohttp.ClientError) as error:
             logger.error("lost the runner: %s", error, extra={"request_id": request.request_id})
+            # The one that is started in its place measures anew.
+            self._learned = False
         except TimeoutError:
             # A request waits in the socket's backlog while the runner starts again.
             yield Failed(

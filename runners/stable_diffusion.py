@@ -42,6 +42,11 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
         Shutdown(self._worker.close, settings.drain).install()
 
     @bentoml.legacy.Runnable.method(batchable=False)
+    def max_pixels(self) -> dict[str, int]:
+        """See ``Engine.max_pixels``."""
+        return dict(self._worker.max_pixels)
+
+    @bentoml.legacy.Runnable.method(batchable=False)
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:
         """Run one request; yields its events as lines (see ``runners.wire``).
 

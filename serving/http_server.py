@@ -34,7 +34,13 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         connections=Connections(within_file_limit(settings.max_connections)),
         render=errors.response,
     )
-    return {"http": connection, "loop": "asyncio", "ws": "none", "backlog": _BACKLOG}
+    return {
+        "http": connection,
+        "loop": "asyncio",
+        "ws": "none",
+        "backlog": _BACKLOG,
+        "forwarded_allow_ips": list(settings.trusted_proxies),
+    }
 
 
 def install(settings: Settings) -> Callable[[], None]:

@@ -42,7 +42,7 @@ class Sizing:
         native: width and height that the model prefers.
         multiple: what both sides must divide by.
         sides: the least and the most that a side may have.
-        max_pixels: width x height, above which nothing is resized.
+        max_pixels: width x height, at least the native area; above it nothing is resized.
     """
 
     width: int | None
@@ -68,7 +68,9 @@ class Sizing:
         """The picture's aspect ratio, at about the native area."""
         scale = math.sqrt(self.native[0] * self.native[1] / (picture[0] * picture[1]))
         width, height = (self._nearest(side * scale) for side in picture)
-        return width, height
+        # A very long picture is wider than that, as its short side has a least length.
+        longest = self.max_pixels // min(width, height) // self.multiple * self.multiple
+        return min(width, longest), min(height, longest)
 
     def _nearest(self, side: float) -> int:
         """The nearest allowed multiple."""

@@ -25,7 +25,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with room for two jobs."""
     folder = tmp_path_factory.mktemp("small")
     with serving(
-        folder, SD_MAX_QUEUE=str(QUEUE), SD_MAX_IMAGES="1", SD_LOG_FORMAT="json"
+        folder,
+        SD_MAX_QUEUE=str(QUEUE),
+        SD_MAX_QUEUE_PER_CLIENT=str(QUEUE),
+        SD_MAX_IMAGES="1",
+        SD_LOG_FORMAT="json",
     ) as server:
         yield server
 

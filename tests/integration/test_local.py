@@ -23,7 +23,8 @@ QUEUE = 2
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with room for two jobs."""
     folder = tmp_path_factory.mktemp("small")
-    with serving(folder, host="local", SD_MAX_QUEUE=str(QUEUE), SD_MAX_IMAGES="1") as server:
+    places = {"SD_MAX_QUEUE": str(QUEUE), "SD_MAX_QUEUE_PER_CLIENT": str(QUEUE)}
+    with serving(folder, host="local", SD_MAX_IMAGES="1", **places) as server:
         yield server
 
 

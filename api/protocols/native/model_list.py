@@ -45,6 +45,7 @@ class ModelInfo(BaseModel):
     licence: str
     tasks: list[Task] = Field(description="The tasks that it can do")
     multiple_of: int = Field(description="Width and height must be multiples of it")
+    max_pixels: int = Field(description="width x height of a picture with it")
     defaults: Defaults = Field(
         description="For fields that a request leaves out; `strength` is that of img2img"
     )
@@ -59,7 +60,7 @@ class ModelLimits(BaseModel):
 
     min_side: int
     max_side: int
-    max_pixels: int = Field(description="width x height")
+    max_pixels: int = Field(description="width x height; a model may do less")
     max_steps: int
     max_images: int = Field(description="Pictures per request")
     max_loras: int = Field(description="Elements of `loras`")
@@ -94,7 +95,7 @@ def model_list(served: ModelSnapshot, vit: ViT | None, settings: Settings) -> Mo
     limits = ModelLimits(
         min_side=settings.min_side,
         max_side=settings.max_side,
-        max_pixels=settings.max_pixels,
+        max_pixels=settings.most_pixels,
         max_steps=settings.max_steps,
         max_images=settings.max_images,
         max_loras=settings.max_loras,
@@ -129,6 +130,7 @@ def _model_info(served: ModelSnapshot, choice: ModelChoice) -> ModelInfo:
         licence=model.licence if provenance is None else provenance.licence,
         tasks=list(model.tasks),
         multiple_of=model.multiple_of,
+        max_pixels=model.max_pixels,
         defaults=model.defaults,
         screening=dict(model.screening),
         fine_tuning=None

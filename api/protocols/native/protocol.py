@@ -131,6 +131,7 @@ class NativeProtocol(Protocol):
 
     async def _list_models(self, request: Request) -> Response:
         await self._pictures.served.refresh()
+        await self._pictures.served.learn()
         served = self._pictures.served.snapshot()
         body = model_list(served, self._vit, self._settings)
         return Response(body.model_dump_json(), media_type=JSON)

@@ -11,6 +11,12 @@ data "aws_ec2_instance_type_offerings" "this" {
   }
 }
 
+data "aws_vpc" "given" {
+  count = local.own_vpc ? 0 : 1
+
+  id = var.vpc_id
+}
+
 locals {
   own_vpc = var.vpc_id == null
   nat     = local.own_vpc && var.egress == "nat"
@@ -20,7 +26,9 @@ locals {
   offered = try(sort(distinct(data.aws_ec2_instance_type_offerings.this[0].locations)), [])
   zones   = slice(local.offered, 0, min(2, length(local.offered)))
 
-  vpc_id                   = local.own_vpc ? aws_vpc.this[0].id : var.vpc_id
+  vpc_id = local.own_vpc ? aws_vpc.this[0].id : var.vpc_id
+  # Where the load balancer's own addresses are: what it says of clients is believed.
+  vpc_cidrs                = local.own_vpc ? [var.vpc_cidr] : data.aws_vpc.given[0].cidr_block_associations[*].cidr_block
   load_balancer_subnet_ids = local.own_vpc ? aws_subnet.public[*].id : var.load_balancer_subnet_ids
   instance_subnet_ids      = local.own_vpc ? aws_subnet.private[*].id : var.instance_subnet_ids
 

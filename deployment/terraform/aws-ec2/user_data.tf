@@ -21,7 +21,7 @@ locals {
   }
 
   container_environment = merge(
-    { SD_LOG_FORMAT = "json" },
+    { SD_LOG_FORMAT = "json", SD_TRUSTED_PROXIES = join(",", local.vpc_cidrs) },
     var.model_source == null ? {} : { SD_MODEL_SOURCE = "/models" },
     var.environment,
     {

@@ -159,6 +159,7 @@ def test_settings_of_the_service(instance: Instance) -> None:
         "SD_MODELS=sd-1.5",
         "SD_MODEL_SOURCE=/models",
         "SD_PRECISION=fp16",
+        "SD_TRUSTED_PROXIES=10.60.0.0/16",
     ]
 
 

@@ -82,6 +82,9 @@ class ColourBackend:
         self.arriving: Sequence[ServedLora] = ()
         self.refreshes = 0
 
+    async def learn(self) -> None:
+        pass
+
     async def refresh(self) -> None:
         self.refreshes += 1
         self.loras = (*self.loras, *self.arriving)

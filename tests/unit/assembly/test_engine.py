@@ -9,14 +9,19 @@ from diffusers.models.autoencoders.vae import Decoder
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from assembly.engine import model_source, screens, warm_up
+from assembly.sizes import largest_pictures
 from contract.observer import NullObserver
+from contract.request import GenerationRequest
 from engine.engine import Engine
+from engine.limits import BatchLimits
+from engine.pipelines.base import DiffusionModel
 from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
 from models.placement import Placement
 from settings import Settings
 from tests.conftest import make_request
 from tests.unit.engine.reference import prepare
+from tests.unit.engine.toy import Toy
 
 
 @pytest.mark.parametrize(("vae_pixels", "calls"), [(256 * 256, [1] * 17), (17 * 64 * 64, [17])])
@@ -39,6 +44,32 @@ def test_the_decoder_takes_as_many_pixels_as_are_set(vae_pixels: int, calls: lis
         hook.remove()
     assert len(pictures) == 17
     assert seen == calls
+
+
+def test_a_model_that_is_not_in_memory_counts_like_the_slowest_of_its_family(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seconds(model: object, request: GenerationRequest, *_: object, **__: object) -> float:
+        slow = request.model == "slow"
+        return (0.05 if slow else 0.01) * request.width * request.height / 64**2
+
+    monkeypatch.setattr("assembly.sizes.pass_seconds", seconds)
+    entry = load_catalog().get("embedded")
+    fast, slow, absent, alien = (
+        entry.model_copy(update={"name": name, "family": family})
+        for name, family in [("fast", "sd1"), ("slow", "sd1"), ("gone", "sd1"), ("alien", "sd2")]
+    )
+    cache: WeightCache[DiffusionModel] = WeightCache.preloaded({"fast": Toy(), "slow": Toy()})
+    entries = (fast, slow, absent, alien)
+    cpu = Placement("cpu", "fp32")
+    assert largest_pictures(Settings(), entries, cpu, cache, BatchLimits()) == {
+        "fast": 448**2,
+        "slow": 192**2,
+        "gone": 192**2,
+        "alien": 5120,
+    }
+    chosen = Settings(max_pixels=10_000)
+    assert largest_pictures(chosen, entries, cpu, cache, BatchLimits()) == {}
 
 
 def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:

@@ -37,6 +37,19 @@ GPU = Placement("cuda", "fp16")
             {"SD_MAX_BODY_BYTES": "4096", "SD_MAX_BODIES_BYTES": "2048"},
             "cannot start: max_bodies_bytes (2048) must not be below max_body_bytes (4096)",
         ),
+        (
+            {"SD_MAX_QUEUE_PER_CLIENT": "4"},
+            "cannot start: max_queue_per_client (4) must be at least max_images (8) and at most "
+            "max_queue (64)",
+        ),
+        (
+            {"SD_TRUSTED_PROXIES": "10.0.0.1/16"},
+            "cannot start: SD_TRUSTED_PROXIES=10.0.0.1/16: 10.0.0.1/16 has host bits set",
+        ),
+        (
+            {"SD_TRUSTED_PROXIES": "*"},
+            "cannot start: SD_TRUSTED_PROXIES=*: '*' does not appear to be an IPv4 or IPv6 network",
+        ),
     ],
 )
 def test_mistakes_in_the_settings_are_one_line(

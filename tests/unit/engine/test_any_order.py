@@ -67,7 +67,12 @@ class Interleaving(RuleBasedStateMachine):
 
     @initialize(
         limits=st.sampled_from(
-            [BatchLimits(rows=5), BatchLimits(rows=8, buckets=BUCKETS), BatchLimits(8, block=4)]
+            [
+                BatchLimits(rows=5),
+                BatchLimits(rows=8, buckets=BUCKETS),
+                BatchLimits(8, block=4),
+                BatchLimits(rows=8, seconds=0.001),
+            ]
         )
     )
     def start(self, limits: BatchLimits) -> None:
@@ -83,7 +88,7 @@ class Interleaving(RuleBasedStateMachine):
             kind=WeightKind.LORA,
         )
         self.weights = Faulty(self.cache, self.loras)
-        self.ledger = Ledger(24, self.recorder)
+        self.ledger = Ledger(24, self.recorder, max_per_tenant=18)
         self.loop = EngineLoop(
             self.weights,
             limits,

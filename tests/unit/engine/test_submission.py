@@ -46,6 +46,39 @@ def test_a_full_queue_refuses_with_an_estimate(gate: Gate, gated: Engine) -> Non
     Client(gated, make_request(num_inference_steps=1)).image()
 
 
+def test_one_client_does_not_fill_the_queue(model: StableDiffusion) -> None:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), max_queue=4, max_per_tenant=3)
+    ours = {"tenant": "192.0.2.7", "num_inference_steps": 1}
+    clients = [Client(engine, make_request(**ours, num_images=3))]
+    with pytest.raises(
+        RequestError,
+        match=r"3 pictures of this client .* the limit for one client is 3 "
+        r"\(SD_MAX_QUEUE_PER_CLIENT\)",
+    ) as refusal:
+        engine.submit(make_request(**ours), lambda event: None)
+    assert refusal.value.code is ErrorCode.BUSY
+    assert refusal.value.retry_after is not None
+    clients.append(Client(engine, make_request(tenant="192.0.2.8", num_inference_steps=1)))
+    for client in clients:
+        client.image()
+    Client(engine, make_request(**ours, num_images=3)).image()
+    engine.close()
+
+
+def test_a_picture_that_is_too_large_for_its_model_is_refused(model: StableDiffusion) -> None:
+    engine = Engine(WeightCache.preloaded({"embedded": model}), max_pixels={"embedded": 5000})
+    with pytest.raises(
+        RequestError,
+        match=r"width x height must be at most 5000 pixels with embedded, .*SD_MAX_PASS_SECONDS, "
+        r"got 128 x 64",
+    ) as refusal:
+        engine.submit(make_request(width=128, height=64), lambda event: None)
+    assert refusal.value.code is ErrorCode.OUT_OF_RANGE
+    assert refusal.value.field == "width"
+    Client(engine, make_request(width=72, height=64, num_inference_steps=1)).image()
+    engine.close()
+
+
 def test_a_cancelled_job_leaves_and_hurts_nobody(
     gate: Gate, gated: Engine, recorder: Recorder
 ) -> None:

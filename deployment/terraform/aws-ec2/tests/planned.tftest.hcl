@@ -16,6 +16,10 @@ mock_provider "aws" {
   mock_data "aws_ssm_parameter" {
     defaults = { value = "ami-0123456789abcdef0" }
   }
+
+  mock_data "aws_vpc" {
+    defaults = { cidr_block_associations = [{ cidr_block = "10.7.0.0/16" }, { cidr_block = "100.64.0.0/16" }] }
+  }
 }
 
 variables {
@@ -228,6 +232,11 @@ run "in_a_given_vpc_without_gpus" {
   assert {
     condition     = length(aws_vpc.this) + length(aws_subnet.public) + length(aws_nat_gateway.this) + length(aws_vpc_endpoint.s3) == 0
     error_message = "the network is used as it is"
+  }
+
+  assert {
+    condition     = local.container_environment.SD_TRUSTED_PROXIES == "10.7.0.0/16,100.64.0.0/16"
+    error_message = "the load balancer is believed, whatever its address in that network"
   }
 
   assert {

@@ -69,6 +69,16 @@ def test_fit_keeps_aspect_ratio_and_area(
     assert sizing.of(picture) == expected
 
 
+@pytest.mark.parametrize("picture", [(640, 40), (40, 640), (100, 100), (300, 200)])
+def test_fit_stays_within_the_largest_picture(picture: tuple[int, int]) -> None:
+    sizing = Sizing(None, None, (64, 64), multiple=8, sides=(64, 2048), max_pixels=5120)
+    width, height = sizing.of(picture)
+
+    assert width * height <= 5120
+    assert min(width, height) >= 64
+    assert (width >= height) == (picture[0] >= picture[1])
+
+
 def test_to_bytes_resizes_to_exactly_the_size() -> None:
     data = pictures.to_bytes(uploads.red_and_blue(), 64, 32)
 

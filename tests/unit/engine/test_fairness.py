@@ -1,0 +1,234 @@
+"""What a client with small pictures notices of another one's load, on a device of known speed."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.job import Job
+from engine.limits import BatchLimits
+from engine.plan import Plan, Stage
+from engine.scheduler import Scheduler
+from tests.unit.engine.jobs import Weights, prepare, waiting
+
+BOUND = 0.5
+SMALL: dict[str, Any] = {"tenant": "small", "num_inference_steps": 10}
+NATIVE = 64 * 64
+
+
+def seconds_of(plan: Plan) -> float:
+    """What a plan takes: rows of small pictures are cheaper together, those of large ones not."""
+    pixels = plan.jobs[0].pixels
+    match plan.stage:
+        case Stage.DENOISE:
+            return 0.010 + 0.002 * plan.rows * math.pow(pixels / NATIVE, 1.3)
+        case Stage.ENCODE:
+            return 0.003 * len(plan.jobs) + 0.003 * plan.pixels / NATIVE
+        case Stage.DECODE:
+            return 0.002 + 0.006 * plan.pixels / NATIVE
+
+
+@dataclass
+class Device:
+    """Carries out what a scheduler wants, in a time of its own."""
+
+    scheduler: Scheduler
+    now: float = 0.0
+    longest: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.plans: list[Plan] = []
+        self.done: dict[Job, float] = {}
+
+    def turn(self) -> bool:
+        plan = self.scheduler.next()
+        if plan is None:
+            return False
+        seconds = seconds_of(plan)
+        self.now += seconds
+        self.longest = max(self.longest, seconds)
+        self.plans.append(plan)
+        if plan.stage is Stage.ENCODE:
+            self.scheduler.admitted([prepare(job) for job in plan.jobs])
+        elif plan.stage is Stage.DENOISE:
+            for job in plan.jobs:
+                job.denoising.index += 1
+                job.served_at = self.now
+                self.scheduler.advanced(job)
+        else:
+            self.scheduler.remove(plan.jobs)
+            self.done |= dict.fromkeys(plan.jobs, self.now)
+        self.scheduler.took(plan, seconds)
+        return True
+
+    def run(self, arrivals: list[tuple[float, list[Job]]], until: Callable[[], bool]) -> None:
+        """Until a condition holds; jobs come at their times."""
+        coming = [(time, number, jobs) for number, (time, jobs) in enumerate(arrivals)]
+        heapq.heapify(coming)
+        while not until():
+            while coming and coming[0][0] <= self.now:
+                self.scheduler.add(heapq.heappop(coming)[2])
+            if not self.turn():
+                # Time passes.
+                self.now = coming[0][0] if coming else self.now + 0.1
+
+
+def device() -> Device:
+    return Device(Scheduler(BatchLimits(seconds=BOUND), Weights()))
+
+
+def alone() -> float:
+    """Seconds of a small picture that has the device to itself."""
+    quiet = device()
+    job = waiting(**SMALL)
+    quiet.run([(0.0, [job])], lambda: job in quiet.done)
+    return quiet.now
+
+
+def job_of_another(draw: st.DrawFn) -> dict[str, Any]:
+    # The largest take about as long as a pass may.
+    width, height = (8 * draw(st.integers(8, 34)) for _ in range(2))
+    changes: dict[str, Any] = {
+        "tenant": "other",
+        "width": width,
+        "height": height,
+        "num_inference_steps": draw(st.sampled_from([1, 2, 10, 60])),
+        "guidance_scale": draw(st.sampled_from([1.0, 3.0])),
+        "deadline": 3600.0,
+    }
+    if draw(st.booleans()):
+        changes |= {"init_image": b"", "strength": 1.0}
+    return changes
+
+
+@st.composite
+def loads(draw: st.DrawFn) -> list[tuple[float, list[Job]]]:
+    """Up to 48 pictures, some of them in batches of the same size, and when they come."""
+    load: list[tuple[float, list[Job]]] = []
+    for _ in range(draw(st.integers(1, 12))):
+        changes = job_of_another(draw)
+        jobs = [waiting(seed=seed, **changes) for seed in range(draw(st.integers(1, 4)))]
+        load.append((draw(st.floats(0, 3)), jobs))
+    return load
+
+
+@given(loads(), st.floats(0, 5))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_small_picture_waits_for_one_piece_of_work_and_gets_half_of_the_time(
+    load: list[tuple[float, list[Job]]], comes: float
+) -> None:
+    busy = device()
+    job = waiting(**SMALL)
+    busy.run([*load, (comes, [job])], lambda: job in busy.done)
+    own = alone()
+    # A turn of each: what was begun when it came, and as much for the other as for itself.
+    assert busy.done[job] - comes <= own + busy.longest + 1.5 * own + 0.05
+
+
+@given(loads())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_so_does_one_after_the_other(load: list[tuple[float, list[Job]]]) -> None:
+    busy = device()
+    own = alone()
+    small = [waiting(seed=seed, **SMALL) for seed in range(8)]
+    busy.run(load, lambda: busy.now > 3.0)
+    for job in small:
+        begun = busy.now
+        # Something else is begun before it comes.
+        busy.run([(begun + 0.005, [job])], partial(busy.done.__contains__, job))
+        assert busy.now - begun <= 2.5 * own + busy.longest + 0.05
+
+
+@given(loads())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_piece_of_work_is_longer_than_the_bound(load: list[tuple[float, list[Job]]]) -> None:
+    busy = device()
+    # What pictures of the usual size take is known.
+    first = [waiting(**SMALL), waiting(init_image=b"", strength=1.0)]
+    jobs = [*first, *(job for _, some in load for job in some)]
+    busy.run([(0.0, first), *load], lambda: len(busy.done) == len(jobs))
+    assert busy.longest <= 2 * BOUND
+    single = max(seconds_of(plan) for plan in busy.plans if len(plan.jobs) == 1)
+    assert busy.longest <= max(single, 1.2 * BOUND)
+
+
+def test_the_other_one_gets_its_half_too() -> None:
+    busy = device()
+    small = [waiting(seed=seed, **SMALL) for seed in range(200)]
+    large = [waiting(tenant="other", width=256, height=256, num_inference_steps=30)]
+    busy.run([(0.0, small), (0.0, large)], lambda: large[0] in busy.done)
+    quiet = device()
+    again = [waiting(tenant="other", width=256, height=256, num_inference_steps=30)]
+    quiet.run([(0.0, again)], lambda: again[0] in quiet.done)
+    assert busy.now <= 2.2 * quiet.now
+
+
+def test_decodes_of_one_tenant_do_not_come_between_the_passes_of_another() -> None:
+    busy = device()
+    many = [
+        waiting(tenant="other", width=200 + 8 * seed, num_inference_steps=1) for seed in range(40)
+    ]
+    busy.run([(0.0, many)], lambda: len(busy.plans) == 10)
+    small = waiting(**SMALL)
+    busy.scheduler.add([small])
+    begun = len(busy.plans)
+    busy.run([], lambda: small in busy.done)
+    own = [index for index, plan in enumerate(busy.plans[begun:]) if small in plan.jobs]
+    between = [second - first - 1 for first, second in pairwise(own)]
+    assert sum(between) <= len(own) / 2, "it has most of the turns, as they are short"
+
+
+def test_a_pass_led_by_one_tenant_has_room_for_as_much_of_each_other() -> None:
+    scheduler = Scheduler(BatchLimits(rows=32), Weights())
+    jobs = [waiting(tenant="many", seed=seed) for seed in range(16)]
+    jobs.append(waiting(tenant="few"))
+    for moment, job in enumerate(jobs):
+        scheduler.add([job])
+        job.served_at = moment
+        scheduler.admitted([prepare(job)])
+    rows = {}
+    for _ in range(2):
+        plan = scheduler.next()
+        assert plan is not None
+        rows[plan.jobs[0].tenant] = plan.rows
+        scheduler.took(plan, 0.1)
+    assert rows == {"many": 32, "few": 4}
+
+
+def test_the_rows_of_a_pass_are_bounded_by_what_they_take() -> None:
+    busy = device()
+    large = [waiting(width=128, height=128, seed=seed) for seed in range(40)]
+    busy.run([(0.0, large)], lambda: len(busy.done) == len(large))
+    rows = [plan.rows for plan in busy.plans if plan.stage is Stage.DENOISE]
+    assert max(rows) > 16
+    assert busy.longest <= 1.1 * BOUND
+
+
+@pytest.mark.parametrize("tenants", [2, 8])
+def test_tenants_with_a_picture_each_share_their_passes(tenants: int) -> None:
+    """Fairness costs no throughput where all want the same."""
+    busy = device()
+    jobs = [waiting(tenant=str(number), num_inference_steps=20) for number in range(tenants)]
+    busy.run([(0.0, jobs)], lambda: len(busy.done) == tenants)
+    passes = [len(plan.jobs) for plan in busy.plans if plan.stage is Stage.DENOISE]
+    assert len(passes) <= 20 + tenants
+    stages = [plan.stage for plan in busy.plans]
+    assert stages.count(Stage.DECODE) <= tenants
+
+
+def test_a_new_start_owes_nothing() -> None:
+    busy = device()
+    busy.run([(0.0, [waiting(tenant="other", num_inference_steps=50)])], lambda: bool(busy.done))
+    busy.scheduler.add([waiting(tenant="other"), waiting(**SMALL)])
+    plan = busy.scheduler.next()
+    assert plan is not None
+    assert {job.tenant for job in plan.jobs} == {"other", "small"}
