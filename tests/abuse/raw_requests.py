@@ -241,7 +241,7 @@ CASES: Final[dict[str, tuple[bytes, frozenset[int]]]] = {
     },
 }
 
-# Requests whose end is in doubt, each with a second one behind it or in it, which must not be served.
+# Requests whose end is in doubt, each with a second one behind or in it that is not to be served.
 SMUGGLED: Final[dict[str, bytes]] = {
     "cl-te": (
         b"POST /txt2img HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

@@ -19,6 +19,11 @@ from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
 
 QUEUE: Final = 16
 MAX_SIDE: Final = 256
+# Limits of time, short enough to wait for.
+HEAD_SECONDS: Final = 3
+BODY_IDLE: Final = 3
+KEEP_ALIVE_SECONDS: Final = 8
+DECODE_SECONDS: Final = 2
 # Another client than the one at 127.0.0.1: all of 127.0.0.0/8 are this machine.
 OTHER: Final = "127.0.0.2"
 
@@ -39,6 +44,10 @@ SETTINGS: Final[dict[str, str]] = {
     "SD_MAX_STEPS": "60",
     "SD_MAX_SIDE": str(MAX_SIDE),
     "SD_DEADLINE": "60",
+    "SD_HEAD_SECONDS": str(HEAD_SECONDS),
+    "SD_BODY_IDLE": str(BODY_IDLE),
+    "SD_KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
+    "SD_DECODE_SECONDS": str(DECODE_SECONDS),
 }
 
 
