@@ -18,7 +18,7 @@ from tests import uploads
 from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
 
 QUEUE: Final = 16
-MAX_SIDE: Final = 256
+MAX_SIDE: Final = 128
 # Limits of time, short enough to wait for.
 HEAD_SECONDS: Final = 3
 BODY_IDLE: Final = 3
