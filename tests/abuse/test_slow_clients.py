@@ -1,10 +1,10 @@
-"""Clients that take their time: they cost a connection until its limit, and nobody else anything."""
+"""Clients that take their time: each costs a connection until its limit, and others nothing."""
 
 from __future__ import annotations
 
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -182,7 +182,5 @@ def test_uploads_that_do_not_fit_are_refused_with_a_time_to_come_again(victim: T
 
 def _send_some(upload: socket.socket, data: bytes) -> None:
     """As much as goes; whoever was refused is not interested in more."""
-    try:
+    with suppress(BlockingIOError, ConnectionError):
         upload.send(data)
-    except (BlockingIOError, ConnectionError):
-        pass
