@@ -120,6 +120,17 @@ def test_300_slow_heads(victim: Target) -> None:
         assert victim.post(SHORT).status_code == 200
 
 
+def test_one_client_s_busy_connections_leave_room_for_others(victim: Target) -> None:
+    """As many as there may be at once and more, each of them with a request under way."""
+    with ExitStack() as stack:
+        for _ in range(1050):
+            connection = stack.enter_context(Connection(victim.port, OTHER))
+            connection.send(post_head(100) + b"{")
+        with victim.client() as client:
+            assert client.get("/livez").status_code == 200
+        assert victim.post(SHORT).status_code == 200
+
+
 @pytest.mark.parametrize("source", ["one-client", "many-clients"])
 def test_500_unfinished_uploads_cost_little_memory(victim: Target, source: str) -> None:
     """Of 12 MB each, were they let in; 500 MB are sent."""
