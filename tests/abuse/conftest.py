@@ -19,6 +19,7 @@ _ORDER = (
     "test_slow_clients",
     "test_overload",
     "test_faults",
+    "test_local_host",
     "test_memory",
 )
 

@@ -43,6 +43,7 @@ SETTINGS: Final[dict[str, str]] = {
     "SD_MAX_IMAGES": "2",
     "SD_MAX_STEPS": "60",
     "SD_MAX_SIDE": str(MAX_SIDE),
+    "SD_MAX_PIXELS": str(MAX_SIDE**2),
     "SD_DEADLINE": "60",
     "SD_HEAD_SECONDS": str(HEAD_SECONDS),
     "SD_BODY_IDLE": str(BODY_IDLE),

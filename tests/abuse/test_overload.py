@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import threading
 import time
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -151,6 +153,20 @@ def test_one_client_leaves_places_to_others(victim: Target) -> None:
 
     assert [response.status_code for response in responses] == [200] * 3
     _check(greedy.responses)
+
+
+def test_a_client_does_not_get_the_places_of_others_by_their_names(victim: Target) -> None:
+    """Headers that say who it is count from trusted proxies only, and its address is none."""
+    request = post(json.dumps(LONG).encode())
+    with ExitStack() as stack:
+        for number in range(2 * QUEUE):
+            name = f"10.0.0.{number}"
+            lines = f"\r\nX-Forwarded-For: {name}\r\nForwarded: for={name}\r\nX-Real-Ip: {name}\r\n"
+            greedy = stack.enter_context(Connection(victim.port, OTHER))
+            greedy.send(request.replace(b"\r\n", lines.encode(), 1))
+        wait_until(victim.jobs, "jobs in the queue")
+        assert victim.post(SHORT).status_code == 200
+    victim.assert_idle()
 
 
 @pytest.mark.parametrize(
