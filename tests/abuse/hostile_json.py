@@ -107,7 +107,7 @@ BODIES: Final[dict[str, bytes]] = {
     **{f"cut-at-{end}": _GOOD[:end] for end in range(1, len(_GOOD), 3)},
 }
 
-# Prompts that are nothing but text: what comes back is what was sent.
+# Prompts are nothing but text: what comes back is what was sent.
 PROMPTS: Final[dict[str, str]] = {
     "empty": "",
     "crlf": "a\r\nX-Evil: 1\r\n\r\n<html>",
@@ -139,11 +139,7 @@ PROMPTS: Final[dict[str, str]] = {
     "token-of-the-encoder": "<|startoftext|><|endoftext|><|endoftext|>",
     "path": "../../../../etc/passwd",
     "url": "file:///etc/passwd http://169.254.169.254/",
-}
-
-# Prompts that imitate lines of the parameters in the file (docs/api.md), and what the PNG
-# specification does not allow in a text. The file's form of them may differ.
-IMITATIONS: Final[dict[str, str]] = {
+    # Like lines of the parameters in the file, and what the PNG specification does not allow there.
     "negative-prompt": "a\nNegative prompt: evil",
     "steps": "a\nSteps: 999, Sampler: evil, Seed: 13",
     "both": "a\nNegative prompt: evil\nSteps: 999, Sampler: evil",
