@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import PIL.Image
@@ -181,9 +182,7 @@ HOSTILE: Final[dict[str, Callable[[], bytes]]] = {
     "png-8-mb-of-text": lambda: _with_chunk(b"tEXt", b"k\0" + bytes(8 * _MEGA)),
     "png-8-mb-of-exif": lambda: _with_chunk(b"eXIf", b"MM\0*" + bytes(8 * _MEGA)),
     **{
-        f"png-{kind.lower()}-announces-{length}": lambda kind=kind, length=length: _announced(
-            kind.encode(), length
-        )
+        f"png-{kind.lower()}-announces-{length}": partial(_announced, kind.encode(), length)
         for kind in ("IDAT", "iCCP", "zTXt", "tEXt", "fdAT")
         for length in (2**30, 2**31 - 1, 2**32 - 1)
     },
@@ -249,7 +248,7 @@ HOSTILE: Final[dict[str, Callable[[], bytes]]] = {
     "png-1-pixel": lambda: encode(PIL.Image.new("RGB", (1, 1))),
     "png-2-to-1000": lambda: encode(PIL.Image.new("RGB", (2, 1000))),
     # Turned and turned again.
-    **{f"exif-{value}": lambda value=value: _exif(value) for value in (0, 6, 9, 65535)},
+    **{f"exif-{value}": partial(_exif, value) for value in (0, 6, 9, 65535)},
     "exif-loop": _looping_exif,
     "exif-4-gb": _huge_exif,
     # Other formats, and what looks like one of ours.

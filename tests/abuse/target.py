@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -142,7 +142,7 @@ def decoded(data: bytes) -> PIL.Image.Image:
     return picture
 
 
-def at_once(calls: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+def at_once(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Response]:
     """Make all these calls side by side."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(lambda call: call(), calls))
@@ -173,7 +173,7 @@ def warm_up(target: Target) -> None:
         *[partial(target.post, SHORT, OTHER, Accept="text/event-stream")] * 4,
     ]
     for _ in range(2):
-        at_once(list(allowed))
+        at_once(allowed)
         for path in ("/docs.json", "/models", "/metrics", "/"):
             target.server.client.get(path)
     target.assert_idle()

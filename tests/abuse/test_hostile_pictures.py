@@ -133,7 +133,7 @@ def test_the_others_upload_meanwhile(victim: Target, bomb: Callable[[], bytes]) 
     ]
     for attacker in attackers:
         attacker.start()
-    waited = []
+    waited: list[float] = []
     while not waited or any(attacker.is_alive() for attacker in attackers):
         started = time.monotonic()
         response = victim.post_picture(PICTURE)
