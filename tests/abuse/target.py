@@ -20,7 +20,7 @@ from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
 QUEUE: Final = 16
 MAX_SIDE: Final = 128
 # Limits of time, short enough to wait for.
-HEAD_SECONDS: Final = 3
+HEAD_SECONDS: Final = 5
 BODY_IDLE: Final = 3
 KEEP_ALIVE_SECONDS: Final = 8
 DECODE_SECONDS: Final = 2
@@ -44,7 +44,7 @@ SETTINGS: Final[dict[str, str]] = {
     "SD_MAX_STEPS": "60",
     "SD_MAX_SIDE": str(MAX_SIDE),
     "SD_MAX_PIXELS": str(MAX_SIDE**2),
-    "SD_DEADLINE": "60",
+    "SD_DEADLINE": "240",
     "SD_HEAD_SECONDS": str(HEAD_SECONDS),
     "SD_BODY_IDLE": str(BODY_IDLE),
     "SD_KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),

@@ -102,7 +102,7 @@ def test_overload_of_classifications(victim: Target) -> None:
     assert picture.size == (64, 64)
     data = victim.post(SHORT).content
     calls = [
-        partial(victim.post_picture, data, "/classify", OTHER) for _ in range(effort(300, 900))
+        partial(victim.post_picture, data, "/classify", OTHER) for _ in range(effort(160, 900))
     ]
     statuses = {response.status_code for response in at_once(calls)}
 

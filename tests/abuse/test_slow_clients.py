@@ -90,15 +90,15 @@ def test_a_head_that_comes_a_byte_at_a_time_is_given_up(victim: Target) -> None:
             assert time.monotonic() - started < HEAD_SECONDS + LATE
 
 
-@pytest.mark.skipif(not FULL, reason="takes a minute: make abuse")
+@pytest.mark.skipif(not FULL, reason="takes a while: make abuse")
 def test_a_body_that_comes_a_byte_at_a_time_is_given_up(victim: Target) -> None:
-    """It is never idle; the request's deadline (SD_DEADLINE, 60 s here) holds for it too."""
+    """It is never idle; it is far slower than any network."""
     with Connection(victim.port) as connection:
         started = time.monotonic()
         connection.send(post_head(MEGA, "/img2img", FORM))
         while connection.send(b"-") and not connection.closed:
             connection.replies(0.5)
-            assert time.monotonic() - started < 60 + LATE
+            assert time.monotonic() - started < 20 + LATE
 
 
 def test_a_client_that_does_not_read_its_pictures(victim: Target) -> None:
