@@ -163,13 +163,20 @@ def warm_up(target: Target) -> None:
     large = uploads.encode(PIL.Image.new("RGB", (4000, 4000), uploads.RED))
     # As long as a body may be.
     heavy = large + bytes(11 * 1024 * 1024)
-    batch = LONG | {"num_inference_steps": 1}
+    batch = LONG | {"num_inference_steps": 2}
+    sizes = [
+        batch | {"width": width, "height": height}
+        for width in range(64, MAX_SIDE + 1, 16)
+        for height in (64, 96, MAX_SIDE)
+    ]
     allowed = [
+        *[partial(target.post, size) for size in sizes],
+        *[partial(target.post, SHORT | {"num_images": 2})] * QUEUE,
         *[partial(target.post, batch)] * (QUEUE // 2),
         *[partial(target.post, batch, OTHER)] * (QUEUE // 2),
         *[partial(target.post_picture, heavy, "/img2img")] * 4,
         *[partial(target.post_picture, heavy, "/classify", OTHER)] * 4,
-        *[partial(target.post_picture, PICTURE, "/classify")] * 8,
+        *[partial(target.post_picture, PICTURE, "/classify")] * 32,
         *[partial(target.post, SHORT, OTHER, Accept="text/event-stream")] * 4,
     ]
     for _ in range(2):

@@ -36,7 +36,7 @@ def test_schemathesis(victim: Target, tmp_path: Path) -> None:
             *("--max-examples", str(effort(6, 300)), "--no-shrink", "--continue-on-failure"),
             *(("--generation-database", "none") if FULL else ("--generation-deterministic",)),
             # Pictures of the largest size take their time; this is for what hangs.
-            *("--request-timeout", "120", "--workers", "4"),
+            *("--request-timeout", "120", "--max-response-time", "120", "--workers", "4"),
             *("--suppress-health-check", "all", "--warnings", "off", "--no-color"),
         ],
         cwd=tmp_path,
