@@ -6,8 +6,9 @@ from pathlib import PurePosixPath
 
 from xdist.scheduler import LoadScopeScheduling
 
-# They share a mock of AWS and the plans of a Terraform module, and mostly wait.
-TOGETHER = PurePosixPath("tests/e2e/deployment")
+# The ones share a mock of AWS and the plans of a Terraform module, and mostly wait; the others a
+# server, whose memory is looked at in the end.
+TOGETHER = (PurePosixPath("tests/e2e/deployment"), PurePosixPath("tests/abuse"))
 
 
 class ByFile(LoadScopeScheduling):
@@ -15,4 +16,5 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = PurePosixPath(nodeid.partition("::")[0])
-        return str(TOGETHER if file.is_relative_to(TOGETHER) else file)
+        folders = [folder for folder in TOGETHER if file.is_relative_to(folder)]
+        return str(folders[0] if folders else file)

@@ -1,0 +1,64 @@
+"""The server that the suite abuses: one for all of it, so that what is left behind adds up."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.abuse.target import Target, target, warm_up
+
+# The memory at the end is that after all the rest.
+_ORDER = (
+    "test_raw_sockets",
+    "test_hostile_json",
+    "test_hostile_pictures",
+    "test_schema",
+    "test_slow_clients",
+    "test_overload",
+    "test_faults",
+    "test_local_host",
+    "test_memory",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the files of this folder into their order, wherever they are among the others."""
+    folder = Path(__file__).parent
+    places = [place for place, item in enumerate(items) if item.path.parent == folder]
+    ours = sorted((items[place] for place in places), key=lambda item: _ORDER.index(item.path.stem))
+    for place, item in zip(places, ours, strict=True):
+        items[place] = item
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _many_sockets() -> None:
+    """Clients in their hundreds need descriptors too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session")
+def abused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A warmed-up BentoML host with limits that are soon reached."""
+    with target(tmp_path_factory.mktemp("abused")) as abused:
+        warm_up(abused)
+        yield abused
+
+
+@pytest.fixture(scope="module")
+def pictures_afterwards(abused: Target) -> Iterator[None]:
+    """For a file of tests: the server makes pictures after all of them."""
+    yield
+    abused.assert_idle()
+    abused.assert_makes_pictures()
+
+
+@pytest.fixture
+def victim(abused: Target, pictures_afterwards: None) -> Iterator[Target]:
+    """The server, for one test: it lives afterwards, in the same processes."""
+    yield abused
+    abused.assert_alive()

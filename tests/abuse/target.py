@@ -1,0 +1,192 @@
+"""A server to be abused: small limits, its processes' memory, and whether it is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import PIL.Image
+import psutil
+
+from tests import uploads
+from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
+
+QUEUE: Final = 16
+MAX_SIDE: Final = 128
+# Limits of time, short enough to wait for.
+HEAD_SECONDS: Final = 5
+BODY_IDLE: Final = 3
+KEEP_ALIVE_SECONDS: Final = 8
+DECODE_SECONDS: Final = 2
+# Another client than the one at 127.0.0.1: all of 127.0.0.0/8 are this machine.
+OTHER: Final = "127.0.0.2"
+
+SHORT: Final[dict[str, Any]] = {"prompt": "x", "num_inference_steps": 1, "seed": 1}
+# Some seconds of work for a client that waits, or leaves.
+LONG: Final[dict[str, Any]] = {
+    "prompt": "x",
+    "num_inference_steps": 60,
+    "seed": 1,
+    "width": MAX_SIDE,
+    "height": MAX_SIDE,
+}
+PICTURE: Final = uploads.encode(uploads.red_and_blue())
+
+SETTINGS: Final[dict[str, str]] = {
+    "SD_MAX_QUEUE": str(QUEUE),
+    "SD_MAX_IMAGES": "2",
+    "SD_MAX_STEPS": "60",
+    "SD_MAX_SIDE": str(MAX_SIDE),
+    "SD_MAX_PIXELS": str(MAX_SIDE**2),
+    "SD_DEADLINE": "240",
+    "SD_HEAD_SECONDS": str(HEAD_SECONDS),
+    "SD_BODY_IDLE": str(BODY_IDLE),
+    "SD_KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
+    "SD_DECODE_SECONDS": str(DECODE_SECONDS),
+}
+
+
+class Target:
+    """A running server.
+
+    Args:
+        server: that is ready.
+
+    Attributes:
+        settled: resident bytes of its processes after the warm-up, by name.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.port = server.port
+        self.processes = {"API": self._api(), "runner": server.runner()}
+        self.settled: dict[str, int] = {}
+
+    def _api(self) -> psutil.Process:
+        (api,) = [
+            child
+            for child in psutil.Process(self.server.process.pid).children(recursive=True)
+            if any("http_api_server" in part for part in child.cmdline())
+        ]
+        return api
+
+    def resident(self) -> dict[str, int]:
+        """Bytes in memory of the API, with its decoders, and of the runner."""
+        return {name: _resident(process) for name, process in self.processes.items()}
+
+    def client(self, source: str = "127.0.0.1") -> httpx.Client:
+        """A client with connections of its own, from that address."""
+        transport = httpx.HTTPTransport(local_address=source)
+        return httpx.Client(base_url=self.server.url, transport=transport, timeout=WAIT_SECONDS)
+
+    def post(
+        self, fields: dict[str, Any], source: str = "127.0.0.1", **headers: str
+    ) -> httpx.Response:
+        """Ask for a picture on a connection of its own."""
+        with self.client(source) as client:
+            return client.post("/txt2img", json=fields, headers=headers)
+
+    def post_picture(
+        self,
+        picture: bytes,
+        path: str = "/img2img",
+        source: str = "127.0.0.1",
+    ) -> httpx.Response:
+        """Upload a picture to any endpoint that takes one."""
+        files: dict[str, Any] = {"img": ("p", picture)}
+        if path != "/classify":
+            # One step that ignores the picture: what is tried is its way in.
+            files["data"] = (None, b'{"prompt":"x","num_inference_steps":1,"strength":1,"seed":1}')
+        if path == "/inpaint":
+            files |= {"img": ("p", PICTURE), "mask": ("m", picture)}
+        with self.client(source) as client:
+            return client.post(path, files=files)
+
+    def jobs(self) -> float:
+        """Jobs that wait or run."""
+        return self.server.metric("sd_queue_depth")
+
+    def assert_idle(self) -> None:
+        """Wait until nobody is served, by every gauge that says so."""
+        wait_until(lambda: not self.jobs(), "an empty queue")
+        # The request for the metrics is in progress itself.
+        wait_until(
+            lambda: (
+                self.server.metric("bentoml_api_server_request_in_progress") <= 1
+                and not self.server.metric("bentoml_runner_request_in_progress")
+            ),
+            "no request in progress",
+        )
+
+    def assert_alive(self) -> None:
+        """It answers, and its processes are those of the start."""
+        assert self.server.client.get("/livez").status_code == 200
+        assert all(process.is_running() for process in self.processes.values())
+
+    def assert_makes_pictures(self) -> None:
+        response = self.post(SHORT)
+        assert response.status_code == 200, response.text
+        assert decoded(response.content).size == (64, 64)
+
+
+def decoded(data: bytes) -> PIL.Image.Image:
+    """A picture that the server made, whole."""
+    picture = PIL.Image.open(BytesIO(data))
+    picture.load()
+    return picture
+
+
+def at_once(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+    """Make all these calls side by side."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda call: call(), calls))
+
+
+@contextmanager
+def target(folder: Path, **settings: str) -> Iterator[Target]:
+    """Start a server with the suite's limits, changed by ``settings``, and warm it up."""
+    with serving(folder, **{**SETTINGS, **settings}) as server:
+        yield Target(server)
+
+
+def warm_up(target: Target) -> None:
+    """Make the memory as large as what is allowed makes it, and note that.
+
+    Twice: the second time it no longer grows by what libraries keep from their first use.
+    """
+    large = uploads.encode(PIL.Image.new("RGB", (4000, 4000), uploads.RED))
+    # As long as a body may be.
+    heavy = large + bytes(11 * 1024 * 1024)
+    batch = LONG | {"num_inference_steps": 2}
+    sizes = [
+        batch | {"width": width, "height": height}
+        for width in range(64, MAX_SIDE + 1, 16)
+        for height in (64, 96, MAX_SIDE)
+    ]
+    allowed = [
+        *[partial(target.post, size) for size in sizes],
+        *[partial(target.post, SHORT | {"num_images": 2})] * QUEUE,
+        *[partial(target.post, batch)] * (QUEUE // 2),
+        *[partial(target.post, batch, OTHER)] * (QUEUE // 2),
+        *[partial(target.post_picture, heavy, "/img2img")] * 4,
+        *[partial(target.post_picture, heavy, "/classify", OTHER)] * 4,
+        *[partial(target.post_picture, PICTURE, "/classify")] * 32,
+        *[partial(target.post, SHORT, OTHER, Accept="text/event-stream")] * 4,
+    ]
+    for _ in range(2):
+        at_once(allowed)
+        for path in ("/docs.json", "/models", "/metrics", "/"):
+            target.server.client.get(path)
+    target.assert_idle()
+    target.settled = target.resident()
+
+
+def _resident(process: psutil.Process) -> int:
+    tree = [process, *process.children(recursive=True)]
+    return sum(one.memory_info().rss for one in tree)
