@@ -18,7 +18,7 @@ class Displaceable(Protocol):
     """A connection as this module sees it.
 
     Attributes:
-        address: the client's, without the port; empty where there is none.
+        address: what ``api.clients.identity`` makes of the client's; empty where there is none.
     """
 
     address: str
@@ -32,7 +32,8 @@ class Connections:
 
     Those without a request in flight are waiting. A new connection displaces the one that has been
     waiting longest, of the address that has most connections and a waiting one: idle connections of
-    one client cannot keep others out, however many they are.
+    one client cannot keep others out, however many they are. One address has three quarters of the
+    places at most, so neither can busy ones.
 
     Args:
         limit: connections at once.
@@ -40,6 +41,7 @@ class Connections:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._share = max(1, limit * 3 // 4)
         self._addresses: dict[Displaceable, str] = {}
         self._of_address: Counter[str] = Counter()
         # Of each address in the order in which they began to wait.
@@ -50,11 +52,11 @@ class Connections:
 
     def add(self, connection: Displaceable) -> bool:
         """Count a connection in. False: the others are all busy, and it should be refused."""
-        if len(self) >= self._limit:
-            self._displace()
-        has_place = len(self) < self._limit
-        self._addresses[connection] = connection.address
-        self._of_address[connection.address] += 1
+        address = connection.address
+        self._make_place(address)
+        has_place = self._of_address[address] < self._share and len(self) < self._limit
+        self._addresses[connection] = address
+        self._of_address[address] += 1
         return has_place
 
     def remove(self, connection: Displaceable) -> None:
@@ -85,14 +87,24 @@ class Connections:
         if not waiting:
             self._waiting.pop(address, None)
 
-    def _displace(self) -> None:
-        logger.warning("all places for connections are taken: %d", self._limit)
-        if not self._waiting:
+    def _make_place(self, address: str) -> None:
+        """Close the connection that gives way to a new one of this address, if one has to."""
+        own = self._of_address[address] >= self._share
+        if not own and len(self) < self._limit:
             return
-        address = max(self._waiting, key=self._of_address.__getitem__)
-        oldest = next(iter(self._waiting[address]))
-        self.remove(oldest)
-        oldest.displace()
+        logger.warning(
+            "all places for connections are taken: %d%s",
+            self._share if own else self._limit,
+            " of one address" if own else "",
+        )
+        if own:
+            candidate = address
+        else:
+            candidate = max(self._waiting, key=self._of_address.__getitem__, default=address)
+        if candidate in self._waiting:
+            oldest = next(iter(self._waiting[candidate]))
+            self.remove(oldest)
+            oldest.displace()
 
 
 def within_file_limit(connections: int) -> int:

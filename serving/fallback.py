@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -42,4 +43,15 @@ class FallbackRouter:
 
 
 def _any_matches(routes: Iterable[BaseRoute], scope: Scope) -> bool:
-    return any(route.matches(scope)[0] is not Match.NONE for route in routes)
+    return any(_serves(route, scope) for route in routes)
+
+
+def _serves(route: BaseRoute, scope: Scope) -> bool:
+    if route.matches(scope)[0] is Match.NONE:
+        return False
+    files = getattr(route, "app", None)
+    if not isinstance(files, StaticFiles):
+        return True
+    # A mount matches whatever is below it, with files or without.
+    prefix = getattr(route, "path", "")
+    return files.lookup_path(scope["path"].removeprefix(prefix).lstrip("/"))[1] is not None

@@ -51,3 +51,6 @@ class Parser(h11.Connection):
             raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
         if request.http_version not in _VERSIONS:
             raise h11.RemoteProtocolError("unsupported version", error_status_hint=505)
+        if {b"transfer-encoding", b"content-length"} <= {name for name, _ in request.headers}:
+            # A proxy that goes by the other one sees another request (RFC 9112, 6.1).
+            raise h11.RemoteProtocolError("two lengths of a body")

@@ -22,7 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.server import ServerState
 
-from api import request_id
+from api import clients, request_id
 from api.drain import ALWAYS_OPEN
 from contract.errors import ErrorCode, RequestError
 from serving.connections import Connections
@@ -112,7 +112,7 @@ class Connection(H11Protocol):
         self._socket = transport
         stand_in = HalfClosing(transport, self._close, self._is_closing)
         super().connection_made(stand_in)  # type: ignore[arg-type]
-        self.address = self.client[0] if self.client else ""
+        self.address = clients.identity(self.client[0]) if self.client else ""
         if not self._others.add(self):
             self.app = partial(self._no_place, self.app)
         self._enter(Phase.HEAD)

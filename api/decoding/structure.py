@@ -17,8 +17,9 @@ MAX_CHUNKS: Final = 10_000
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # Markers that no length follows: TEM, RST0 to RST7, SOI.
 _LONELY: Final = frozenset({0x01, *range(0xD0, 0xD9)})
-# In the data of a scan, stuffed bytes (FF 00) and restart markers are none.
-_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+# In the data of a scan, stuffed bytes (FF 00) and restart markers are none. Any number of FF may
+# stand before one, which needs no part in the pattern: it would take quadratic time.
+_NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
 def excess(data: bytes, file_format: str) -> str | None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,5 +152,10 @@ def serving(folder: Path, **options: Any) -> Iterator[Server]:
     finally:
         server.client.close()
         if server.process.poll() is None:
-            os.killpg(server.process.pid, signal.SIGKILL)
+            # The supervisor's processes are in groups of their own.
+            workers = psutil.Process(server.process.pid).children(recursive=True)
+            server.process.kill()
             server.process.wait()
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()

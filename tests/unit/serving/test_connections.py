@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 from tests.unit.serving.host import HELLO, WAIT, Host, answer, closed, error, running, until
 
 LIMIT = 16
+SHARE = 12  # of one address
 
 
 class Stub:
@@ -63,6 +64,18 @@ def test_of_an_address_that_is_all_busy_none_gives_way() -> None:
     assert not busy.displaced
 
 
+def test_one_address_has_three_quarters_of_the_places() -> None:
+    connections = Connections(4)
+    for one in opened(connections, "a", "a", "a"):
+        connections.work(one)
+    refused = Stub("a")
+    assert not connections.add(refused)
+    connections.wait(refused)
+
+    idle, _ = opened(connections, "b", "b")
+    assert [refused.displaced, idle.displaced] == [True, True]
+
+
 def test_a_new_one_has_no_place_where_all_are_busy() -> None:
     connections = Connections(1)
     (busy,) = opened(connections, "a")
@@ -97,11 +110,11 @@ def test_idle_connections_never_make_the_server_unreachable() -> None:
 
 
 def all_busy(host: Host, stack: ExitStack) -> list[socket.socket]:
-    """As many requests in flight as there are places."""
-    clients = [stack.enter_context(host.connect()) for _ in range(LIMIT)]
+    """As many requests in flight as there are places for one address."""
+    clients = [stack.enter_context(host.connect()) for _ in range(SHARE)]
     for client in clients:
         client.sendall(WAIT)
-    until(lambda: host.waiting == LIMIT, "the requests")
+    until(lambda: host.waiting == SHARE, "the requests")
     return clients
 
 
@@ -118,7 +131,7 @@ def test_a_new_connection_is_refused_where_all_are_busy() -> None:
         assert host.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
 
         host.release()
-        assert [answer(client)[0] for client in clients] == [200] * LIMIT
+        assert [answer(client)[0] for client in clients] == [200] * SHARE
         assert host.ask()[0] == 200
 
 
@@ -128,7 +141,7 @@ def test_connections_without_a_place_give_way_to_each_other() -> None:
         for _ in range(2 * LIMIT):
             stack.enter_context(host.connect())
         assert host.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
-        assert host.connections <= LIMIT + 1
+        assert host.connections <= SHARE + 1
         host.release()
 
 

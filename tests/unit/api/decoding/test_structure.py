@@ -53,3 +53,8 @@ def test_files_that_end_early_have_nothing_too_much(length: int) -> None:
     for file_format in ("PNG", "JPEG"):
         data = uploads.encode(uploads.noise(), file_format)
         assert structure.excess(data[: 2 + length], file_format) is None
+
+
+def test_any_number_of_fill_bytes_takes_linear_time() -> None:
+    """What they would take otherwise: hours."""
+    assert structure.excess(b"\xff\xd8" + b"\xff" * 10_000_000, "JPEG") is None
