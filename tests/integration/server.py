@@ -42,7 +42,7 @@ class Server:
         home: the BentoML home, if it exists already.
         code: the folder whose ``configuration.yaml`` counts.
         wrapper: a command that makes a place for the server and becomes it.
-        environment: its settings.
+        environment: its settings; one that is empty is not set.
 
     Attributes:
         url: where it listens, without a trailing slash.
@@ -73,6 +73,8 @@ class Server:
             home.mkdir()
         self.home = home
         inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
+        # By default not what it measures, which is less on a busy machine.
+        settings = {"SD_MAX_PIXELS": "2400000"} | environment
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
@@ -87,7 +89,7 @@ class Server:
                     "BENTOML_CONFIG": str(code / "configuration.yaml"),
                     "BENTOML_HOME": str(home),
                     "BENTOML_DO_NOT_TRACK": "True",
-                    **environment,
+                    **{name: value for name, value in settings.items() if value},
                 },
                 stdout=output,
                 stderr=subprocess.STDOUT,

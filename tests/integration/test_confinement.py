@@ -5,6 +5,7 @@ The tests share that server and run in order: the last one stops it.
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -89,9 +90,22 @@ def test_what_is_no_request_is_refused_in_our_words(small: Server) -> None:
 
 
 @pytest.mark.slow
+def check_largest_picture(server: Server) -> None:
+    """It was measured in another process than the one that knows it now."""
+    (model, *_) = server.client.get("/models").json()["models"]
+    most = model["max_pixels"]
+    assert 64 * 64 * 1.25 <= most < 2_400_000
+    side = math.isqrt(most) // 8 * 8
+    assert post(server, {**SHORT, "width": side, "height": side}).status_code == 200
+    response = post(server, {**SHORT, "width": side + 8, "height": side + 8})
+    assert response.status_code == 422
+    assert f"at most {most} pixels" in response.json()["error"]["message"]
+
+
 def test_two_services_of_one_home_have_metrics_of_their_own(tmp_path: Path) -> None:
-    with serving(tmp_path) as first:
+    with serving(tmp_path, SD_MAX_PIXELS="") as first:
         assert post(first, SHORT).status_code == 200
+        check_largest_picture(first)
         drawn = first.metric("sd_jobs_total", outcome="ok")
         another = tmp_path / "another"
         another.mkdir()
@@ -121,11 +135,5 @@ def test_pictures_need_no_disk(small: Server) -> None:
         assert wrong.status_code == 422
         assert small.client.get("/metrics").status_code == 200
         assert small.client.get("/livez").status_code == 200
-    # Enough new series for files to grow.
-    for number in range(100):
-        small.client.get(f"/static_content/{number:0200}")
-    assert small.client.get("/metrics").status_code == 200
-    assert post(small, SHORT).status_code == 200
     assert tree(small) == processes
-    assert "a measurement is left out" in small.log.read_text()
     assert small.stop() == 0
