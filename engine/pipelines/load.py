@@ -6,7 +6,8 @@ import torch
 
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
-from engine.pipelines.stable_diffusion import Compiler, StableDiffusion, eager
+from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.unet import Compiler, eager
 from engine.weights.memory import release
 from models.catalog import ModelEntry, check_served
 from models.errors import LoadError

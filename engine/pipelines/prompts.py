@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -49,10 +49,13 @@ class EncodedPrompt:
 
     Attributes:
         embeds: ``[1, tokens, dim]``: 77 tokens a chunk.
+        pooled: ``[1, dim]``: the projected summary of the first chunk, without weights; None of
+            text encoders that have no projection.
         warnings: what was not done as written: sentences that lack their subject, the prompt.
     """
 
     embeds: torch.Tensor
+    pooled: torch.Tensor | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -75,18 +78,31 @@ class PromptEncoder:
 
     Args:
         tokenizer: CLIP's, as in a Stable Diffusion pipeline.
-        text_encoder: likewise.
+        text_encoder: likewise; with a projection or without.
+        component: its name in the pipeline.
+        penultimate: embed with the hidden states before the last layer, not normalised, in place of
+            the last layer's.
         batch_invariant: encode chunk by chunk, so that an embedding cannot depend to the last bit
             on what else is encoded.
     """
 
-    def __init__(self, tokenizer: Any, text_encoder: Any, *, batch_invariant: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        text_encoder: Any,
+        *,
+        component: str = "text_encoder",
+        penultimate: bool = False,
+        batch_invariant: bool = False,
+    ) -> None:
         # That a prompt is longer than the encoder takes is nothing to log: it is dealt with here.
         tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = (
             True
         )
         self._tokenizer = tokenizer
         self._text_encoder = text_encoder
+        self._component = component
+        self._penultimate = penultimate
         self._rows = 1 if batch_invariant else ENCODER_ROWS
         self._chunker = EmbeddingsProvider(
             tokenizer,
@@ -103,19 +119,41 @@ class PromptEncoder:
         """Each text's embedding, and that of the empty text; the new ones are made in one batch,
         with these LoRAs."""
         # Weights are measured against the empty text, and it fills up what is too short.
-        wanted = {text: (text, loras.text_encoder_key) for text in ["", *texts]}
+        wanted = {text: (text, loras.key(self._component)) for text in ["", *texts]}
         prompts = {text: self._cache[key] for text, key in wanted.items() if key in self._cache}
         chunks = {text: self._cut(text) for text in wanted if text not in prompts}
-        for text, embeds in self._run(chunks, loras.text_encoder).items():
+        encoded = self._run(chunks, loras.layers(self._component))
+        for text, (embeds, pooled) in encoded.items():
             empty = prompts[""].embeds if text else embeds
             weighted = _weigh(embeds, chunks[text].weights, empty)
-            prompts[text] = EncodedPrompt(weighted, chunks[text].warnings)
+            prompts[text] = EncodedPrompt(weighted, pooled, chunks[text].warnings)
         for text, key in wanted.items():
             self._cache[key] = prompts[text]
             self._cache.move_to_end(key)
         while sum(prompt.embeds.shape[1] for prompt in self._cache.values()) > CACHED_TOKENS:
             self._cache.popitem(last=False)
         return prompts
+
+    def encode_each(
+        self, wanted: Sequence[tuple[Collection[str], LoraSet]]
+    ) -> list[dict[str, EncodedPrompt]]:
+        """``encode`` for several requests: in one batch, but for those whose LoRAs change the text
+        encoder otherwise."""
+        keys = [loras.key(self._component) for _, loras in wanted]
+        sets = dict(zip(keys, (loras for _, loras in wanted), strict=True))
+        encoded = {
+            key: self.encode(
+                (
+                    text
+                    for other, (texts, _) in zip(keys, wanted, strict=True)
+                    if other == key
+                    for text in texts
+                ),
+                loras,
+            )
+            for key, loras in sets.items()
+        }
+        return [encoded[key] for key in keys]
 
     def _cut(self, text: str) -> _Chunks:
         fragments, clamped = parse(text)
@@ -146,31 +184,54 @@ class PromptEncoder:
             )
         return _Chunks(ids[:MAX_CHUNKS], weights[:MAX_CHUNKS], mask[:MAX_CHUNKS], tuple(warnings))
 
-    def _run(self, chunks: Mapping[str, _Chunks], layers: Layers) -> dict[str, torch.Tensor]:
-        """The text encoder's last hidden states, ``[1, tokens, dim]`` for each text."""
+    def _run(
+        self, chunks: Mapping[str, _Chunks], layers: Layers
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor | None]]:
+        """The text encoder's hidden states, ``[1, tokens, dim]``, and the pooled text, for each
+        text."""
         if not chunks:
             return {}
-        device = self._text_encoder.device
         ids = torch.cat([each.ids for each in chunks.values()])
         mask = torch.cat([each.mask for each in chunks.values()])
-        # As in the stock pipeline: CLIP was trained without a mask over the padding.
-        masked = getattr(self._text_encoder.config, "use_attention_mask", False)
         self._lora_hooks.cover(layers)
         with self._lora_hooks.applied([(slice(None), layers)]):
-            hidden = torch.cat(
-                [
-                    self._text_encoder(rows.to(device), seen.to(device) if masked else None)[0]
-                    for rows, seen in zip(
-                        torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
-                    )
-                ]
-            )
-        parts = torch.split(hidden, [len(each.ids) for each in chunks.values()])
+            outputs = [
+                self._call(*rows)
+                for rows in zip(
+                    torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
+                )
+            ]
+        counts = [len(each.ids) for each in chunks.values()]
+        hidden = torch.cat([each for each, _ in outputs]).split(counts)
+        pooled: Sequence[torch.Tensor | None] = [None] * len(counts)
+        if outputs[0][1] is not None:
+            pooled = [
+                rows[:1].clone()
+                for rows in torch.cat([each for _, each in outputs if each is not None]).split(
+                    counts
+                )
+            ]
         # Copies, as a part would keep the whole batch in memory.
         return {
-            text: part.reshape(1, -1, part.shape[2]).clone()
-            for text, part in zip(chunks, parts, strict=True)
+            text: (part.reshape(1, -1, part.shape[2]).clone(), summary)
+            for text, part, summary in zip(chunks, hidden, pooled, strict=True)
         }
+
+    def _call(
+        self, ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``[rows, 77, dim]``, and where there is a projection ``[rows, dim]``."""
+        device = self._text_encoder.device
+        # As in the stock pipeline: CLIP was trained without a mask over the padding.
+        masked = getattr(self._text_encoder.config, "use_attention_mask", False)
+        output = self._text_encoder(
+            ids.to(device),
+            mask.to(device) if masked else None,
+            output_hidden_states=self._penultimate,
+        )
+        first: torch.Tensor = output[0]
+        hidden = output.hidden_states[-2] if self._penultimate else first
+        return hidden, first if first.ndim == 2 else None
 
 
 def pad_to_longest(prompts: Sequence[torch.Tensor], empty: torch.Tensor) -> torch.Tensor:

@@ -43,8 +43,9 @@ def model() -> StableDiffusion:
 
 def layers(adapter: Adapter) -> dict[str, Any]:
     return {
-        **{f"unet.{path}": layer for path, layer in adapter.unet.items()},
-        **{f"text_encoder.{path}": layer for path, layer in adapter.text_encoder.items()},
+        f"{name}.{path}": layer
+        for name, part in adapter.components.items()
+        for path, layer in part.items()
     }
 
 
@@ -129,14 +130,14 @@ def test_its_memory_is_that_of_its_weights(model: StableDiffusion, tmp_path: Pat
 
 
 def test_the_model_is_not_touched(model: StableDiffusion, tmp_path: Path) -> None:
-    before = {name: weight.data_ptr() for name, weight in model._unet.named_parameters()}
+    before = {name: weight.data_ptr() for name, weight in model._components["unet"].named_parameters()}
     default = torch.get_default_dtype()
-    config = model._text_encoder.config.to_dict()
+    config = model._components["text_encoder"].config.to_dict()
     model.load_adapter(write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT))
-    assert {name: weight.data_ptr() for name, weight in model._unet.named_parameters()} == before
-    assert model._text_encoder.config.to_dict() == config
+    assert {name: weight.data_ptr() for name, weight in model._components["unet"].named_parameters()} == before
+    assert model._components["text_encoder"].config.to_dict() == config
     assert torch.get_default_dtype() == default
-    assert not any(isinstance(layer, LoraLayer) for layer in model._unet.modules())
+    assert not any(isinstance(layer, LoraLayer) for layer in model._components["unet"].modules())
 
 
 def described(file: Path, **settings: Any) -> None:
@@ -173,7 +174,7 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a second text encoder": (
         lambda file: changed(file, lambda key, value: {f"text_encoder_2.{key[5:]}": value}),
-        "neither UNet nor text encoder",
+        "for other components than unet, text_encoder: ",
     ),
     "half of it missing": (
         lambda file: changed(file, lambda key, value: {} if key == HALF else {key: value}),
