@@ -50,6 +50,8 @@ class Architecture:
         vae_scale: pixels, along one side, for each latent.
         patch: latents, along one side, that the denoiser takes for one token.
         latent_channels: of the VAE.
+        upcasts_vae: whether its VAE stays in fp32 in every precision where its config says
+            ``force_upcast``, as it overflows in fp16.
         lora_components: the components that LoRAs may change, as diffusers names them.
         text_layer: regular expression for the end of the name of a layer that takes text as wide
             as the text encoders give it, in the naming of diffusers or of kohya's scripts.
@@ -63,6 +65,7 @@ class Architecture:
     vae_scale: int = 8
     patch: int = 1
     latent_channels: int = 4
+    upcasts_vae: bool = False
     lora_components: frozenset[str]
     text_layer: str
 
@@ -108,9 +111,10 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sdxl",
-                served=False,
+                served=True,
                 pipelines=_of("StableDiffusionXL"),
                 refiner=True,
+                upcasts_vae=True,
                 lora_components=frozenset({"unet", "text_encoder", "text_encoder_2"}),
                 text_layer=_UNET_TEXT_LAYER,
             ),

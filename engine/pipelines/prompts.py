@@ -234,12 +234,15 @@ class PromptEncoder:
         return hidden, first if first.ndim == 2 else None
 
 
-def pad_to_longest(prompts: Sequence[torch.Tensor], empty: torch.Tensor) -> torch.Tensor:
-    """Stack embeddings ``[1, tokens, dim]`` as rows, the shorter ones filled up with ``empty``."""
-    longest = max(prompt.shape[1] for prompt in prompts)
+def pad_to_longest(
+    prompts: Sequence[torch.Tensor], empty: torch.Tensor, longest: int = 0
+) -> torch.Tensor:
+    """Stack embeddings ``[1, tokens, dim]`` as rows, the shorter ones filled up with ``empty``: to
+    the tokens of the longest, or to ``longest`` if that is more."""
+    tokens = max(longest, *(prompt.shape[1] for prompt in prompts))
     return torch.cat(
         [
-            torch.cat([prompt, *[empty] * ((longest - prompt.shape[1]) // empty.shape[1])], dim=1)
+            torch.cat([prompt, *[empty] * ((tokens - prompt.shape[1]) // empty.shape[1])], dim=1)
             for prompt in prompts
         ]
     )

@@ -130,11 +130,15 @@ def test_its_memory_is_that_of_its_weights(model: StableDiffusion, tmp_path: Pat
 
 
 def test_the_model_is_not_touched(model: StableDiffusion, tmp_path: Path) -> None:
-    before = {name: weight.data_ptr() for name, weight in model._components["unet"].named_parameters()}
+    before = {
+        name: weight.data_ptr() for name, weight in model._components["unet"].named_parameters()
+    }
     default = torch.get_default_dtype()
     config = model._components["text_encoder"].config.to_dict()
     model.load_adapter(write_diffusers(tmp_path, tiny.stable_diffusion(), text=TEXT))
-    assert {name: weight.data_ptr() for name, weight in model._components["unet"].named_parameters()} == before
+    assert {
+        name: weight.data_ptr() for name, weight in model._components["unet"].named_parameters()
+    } == before
     assert model._components["text_encoder"].config.to_dict() == config
     assert torch.get_default_dtype() == default
     assert not any(isinstance(layer, LoraLayer) for layer in model._components["unet"].modules())
