@@ -34,7 +34,7 @@ def write_diffusers(
 ) -> Path:
     """As training writes it, into ``folder``; with peft's description of it, or without."""
     modules = {}
-    targeted = {"unet": unet, **{name: text for name in _text_encoders(pipeline)}}
+    targeted = {"unet": unet, **dict.fromkeys(_text_encoders(pipeline), text)}
     for name, targets in targeted.items():
         if targets:
             module = modules[name] = _like(getattr(pipeline, name))
