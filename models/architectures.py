@@ -16,6 +16,7 @@ Prediction: TypeAlias = Literal["diffusion", "flow"]
 SchedulerName: TypeAlias = Literal[
     "ddim",
     "euler",
+    "euler_trailing",
     "euler_a",
     "dpmpp_2m",
     "dpmpp_2m_karras",
