@@ -35,10 +35,9 @@ from engine.screening.nudity import Nudity
 from engine.screening.screen import Check, Screen
 from engine.weights.cache import Source, WeightCache
 from engine.weights.probe import affordable_pixels
+from models.budget import model_bytes
 from models.catalog import ModelEntry
 from models.placement import Placement
-from models.store import resolve
-from models.weights import weight_bytes
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -145,7 +144,7 @@ def model_source(
     """How to load a model, and the memory that it takes."""
     return Source(
         partial(_load, settings, entry, placement),
-        memory=weight_bytes(resolve(entry, placement.precision), placement.precision),
+        memory=model_bytes(entry, placement.precision),
         pinned=entry.name in settings.pinned_models,
     )
 

@@ -11,14 +11,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from models.bucket import fetch
-from models.budget import check_budget
+from models.budget import check_budget, model_bytes
 from models.catalog import Catalog, ModelEntry, check_served, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
 from models.placement import Placement, UnsupportedPrecision, place
 from models.registry import with_pipelines
 from models.store import resolve, use
 from models.vit import ViT, find_vit
-from models.weights import weight_bytes
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
 
@@ -135,7 +134,7 @@ def check_memory(
     if budget is None:
         return
     precision = placement.precision
-    sizes = {entry.name: weight_bytes(resolve(entry, precision), precision) for entry in entries}
+    sizes = {entry.name: model_bytes(entry, precision) for entry in entries}
     try:
         check_budget(sizes, pinned, budget)
     except NotEnoughMemory as error:

@@ -64,7 +64,9 @@ class GenerationRequest:
         model: catalog name of a served model.
         prompt: what the picture shows, at most 2,000 characters.
         prompts: where the pictures' prompts differ: one for each, the first of them ``prompt``.
-        negative_prompt: what to avoid; empty for nothing.
+        prompt_2: of models with two text encoders: what the second one is told; None for the same.
+        negative_prompt: what to avoid; None for nothing: some models tell that from an empty text.
+        negative_prompt_2: like ``prompt_2``; None where ``negative_prompt`` is.
         width: pixels, a multiple of the model's ``multiple_of``.
         height: pixels, likewise.
         num_inference_steps: length of the full noise schedule, >= 1.
@@ -74,6 +76,12 @@ class GenerationRequest:
             ``guidance_end``, above it, at which it ends. Outside of this interval the job has one
             row in a pass instead of two (Kynkäänniemi et al. 2024,
             https://arxiv.org/abs/2404.07724).
+        guidance_rescale: share, 0 to 1, of the contrast that guidance adds and that is taken back.
+        original_size: of models that take it: height and width, in pixels, of the picture that this
+            one is said to be made from; None for its own.
+        crop: likewise: the top and left edge, in pixels, of what is said to be cut out of it.
+        aesthetic_score: of refiners: 0 to 10, how well rated the picture is said to be; likewise
+            ``negative_aesthetic_score`` the one to avoid.
         scheduler: short name out of ``models.architectures.SCHEDULERS``.
         seed: 0 to 2**53 - 1 (so that it survives a JSON number); always resolved.
             Picture ``i`` of ``num_images`` is the one that ``seed + i`` gives alone.
@@ -98,13 +106,20 @@ class GenerationRequest:
     model: str
     prompt: str
     prompts: tuple[str, ...] = ()
-    negative_prompt: str = ""
+    prompt_2: str | None = None
+    negative_prompt: str | None = None
+    negative_prompt_2: str | None = None
     width: int
     height: int
     num_inference_steps: int
     guidance_scale: float
     guidance_start: float = 0.0
     guidance_end: float = 1.0
+    guidance_rescale: float = 0.0
+    original_size: tuple[int, int] | None = None
+    crop: tuple[int, int] = (0, 0)
+    aesthetic_score: float = 6.0
+    negative_aesthetic_score: float = 2.5
     scheduler: str
     seed: int
     num_images: int = 1

@@ -141,9 +141,8 @@ class Job:
 
     @property
     def steps_ahead(self) -> int:
-        """Denoiser evaluations of the segments after this one, about."""
-        shares = [segment.end - segment.start for segment in self.segments_ahead]
-        return round(sum(shares) * self.request.num_inference_steps)
+        """Denoiser evaluations of the segments after the current one, as its schedule has them."""
+        return 0 if self.last_segment else self.denoising.schedule.left
 
     @property
     def work_done(self) -> int:

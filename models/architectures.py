@@ -16,6 +16,7 @@ Prediction: TypeAlias = Literal["diffusion", "flow"]
 SchedulerName: TypeAlias = Literal[
     "ddim",
     "euler",
+    "euler_trailing",
     "euler_a",
     "dpmpp_2m",
     "dpmpp_2m_karras",
@@ -24,10 +25,26 @@ SchedulerName: TypeAlias = Literal[
     "lcm",
     "heun",
 ]
+# The optional fields of a request that not every model takes.
+RequestField: TypeAlias = Literal[
+    "prompt_2",
+    "negative_prompt_2",
+    "guidance_rescale",
+    "original_size",
+    "crop",
+    "aesthetic_score",
+    "negative_aesthetic_score",
+    "refiner",
+]
 
 SCHEDULERS: Final[tuple[SchedulerName, ...]] = get_args(SchedulerName)
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
 SCHEDULER_MAX_STEPS: Final[Mapping[str, int]] = MappingProxyType({"lcm": 50})
+# Those that two models can divide among themselves. Heun does the step at the switch twice, and
+# PNDM begins to count again.
+ENSEMBLE_SCHEDULERS: Final[tuple[SchedulerName, ...]] = tuple(
+    name for name in SCHEDULERS if name not in ("heun", "pndm")
+)
 # The same name is another class for each: diffusers has flow-matching forms of Euler and Heun.
 _SCHEDULERS_OF: Final[Mapping[Prediction, tuple[SchedulerName, ...]]] = MappingProxyType(
     {"diffusion": SCHEDULERS, "flow": ("euler", "heun")}
@@ -50,7 +67,11 @@ class Architecture:
         vae_scale: pixels, along one side, for each latent.
         patch: latents, along one side, that the denoiser takes for one token.
         latent_channels: of the VAE.
+        upcasts_vae: whether its VAE stays in fp32 in every precision where its config says
+            ``force_upcast``, as it overflows in fp16.
         lora_components: the components that LoRAs may change, as diffusers names them.
+        request_fields: the optional fields of requests for its models; and ``refiner_fields`` of
+            those for its refiners.
         text_layer: regular expression for the end of the name of a layer that takes text as wide
             as the text encoders give it, in the naming of diffusers or of kohya's scripts.
     """
@@ -63,7 +84,10 @@ class Architecture:
     vae_scale: int = 8
     patch: int = 1
     latent_channels: int = 4
+    upcasts_vae: bool = False
     lora_components: frozenset[str]
+    request_fields: frozenset[RequestField] = frozenset()
+    refiner_fields: frozenset[RequestField] = frozenset()
     text_layer: str
 
     @property
@@ -81,6 +105,17 @@ class Architecture:
         txt2img, img2img, _ = self.pipelines
         return img2img if self.refiner and "txt2img" not in tasks else txt2img
 
+    def is_refiner(self, tasks: Collection[str]) -> bool:
+        """Whether a model with these tasks is a refiner, and not an inpainter."""
+        return self.refiner and "txt2img" not in tasks and "img2img" in tasks
+
+    def fields(self, tasks: Collection[str]) -> frozenset[RequestField]:
+        """The optional fields of requests for a model with these tasks."""
+        if self.is_refiner(tasks):
+            return self.refiner_fields
+        # A denoiser that sees the mask can hand over to none that does not.
+        return self.request_fields if "txt2img" in tasks else self.request_fields - {"refiner"}
+
 
 def _of(prefix: str) -> tuple[str, str, str]:
     return (f"{prefix}Pipeline", f"{prefix}Img2ImgPipeline", f"{prefix}InpaintPipeline")
@@ -95,6 +130,7 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             Architecture(
                 name="sd1",
                 served=True,
+                request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
                 text_layer=_UNET_TEXT_LAYER,
@@ -102,15 +138,36 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             Architecture(
                 name="sd2",
                 served=True,
+                request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
                 text_layer=_UNET_TEXT_LAYER,
             ),
             Architecture(
                 name="sdxl",
-                served=False,
+                served=True,
                 pipelines=_of("StableDiffusionXL"),
                 refiner=True,
+                upcasts_vae=True,
+                request_fields=frozenset(
+                    {
+                        "prompt_2",
+                        "negative_prompt_2",
+                        "guidance_rescale",
+                        "original_size",
+                        "crop",
+                        "refiner",
+                    }
+                ),
+                refiner_fields=frozenset(
+                    {
+                        "guidance_rescale",
+                        "original_size",
+                        "crop",
+                        "aesthetic_score",
+                        "negative_aesthetic_score",
+                    }
+                ),
                 lora_components=frozenset({"unet", "text_encoder", "text_encoder_2"}),
                 text_layer=_UNET_TEXT_LAYER,
             ),

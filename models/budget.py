@@ -1,11 +1,23 @@
-"""The memory budget: whether models could ever fit into it."""
+"""The memory budget: what models take, and whether they could ever fit into it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from models.catalog import FileSource, ModelEntry
 from models.errors import NotEnoughMemory
-from models.store import readable
+from models.store import readable, resolve
+from models.weights import weight_bytes
+
+
+def model_bytes(entry: ModelEntry, precision: str) -> int:
+    """Bytes that a model's weights take in memory in a precision.
+
+    Raises:
+        ModelError: it is not on this machine, or broken.
+    """
+    config = entry.source.config if isinstance(entry.source, FileSource) else None
+    return weight_bytes(resolve(entry, precision), precision, config)
 
 
 def check_budget(sizes: Mapping[str, int], pinned: Collection[str], budget: int) -> None:

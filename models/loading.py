@@ -4,6 +4,7 @@ foreign code."""
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,10 @@ from models.weights import (
     components,
     folder_variant,
     read_index,
+    upcast_components,
 )
+
+logger = logging.getLogger(__name__)
 
 # Libraries that load in another precision make it torch's default for that long, and in the whole
 # process: under jobs in progress, tensors made without a dtype would have another one. So weights
@@ -48,7 +52,8 @@ def load_pipeline(
         entry: its family chooses the pipeline class; a single-file source also gives the config.
         location: what ``models.store.resolve`` returned: a pipeline folder, or one
             ``.safetensors`` file.
-        dtype: of all weights, whatever they are stored in.
+        dtype: of all weights, whatever they are stored in; but a VAE that would overflow in fp16
+            stays in fp32.
         device: where the weights end up.
 
     Returns:
@@ -65,10 +70,12 @@ def load_pipeline(
             pipeline = _from_folder(entry, location, half=dtype == torch.float16)
         else:
             pipeline = _from_file(entry, location)
-        for component in pipeline.components.values():
+        upcast = _upcast(entry, location)
+        for name, component in pipeline.components.items():
             if isinstance(component, torch.nn.Module):
+                own = _LOADED if name in upcast else dtype
                 # Not diffusers' own method, which warns of every conversion.
-                torch.nn.Module.to(component, device=device, dtype=dtype)
+                torch.nn.Module.to(component, device=device, dtype=own)
                 component.eval().requires_grad_(False)
     except ModelError:
         raise
@@ -76,6 +83,17 @@ def load_pipeline(
         # The files come from anywhere, and the libraries raise whatever a bad one trips over.
         raise LoadError(f"{entry.name} cannot be loaded from {location}: {error}") from error
     return pipeline
+
+
+def _upcast(entry: ModelEntry, location: Path) -> frozenset[str]:
+    """The components that stay in fp32; says so, as it decides about memory and speed."""
+    folder = entry.source.config if isinstance(entry.source, FileSource) else location
+    upcast = upcast_components(folder)
+    if upcast:
+        logger.info("%s: its VAE is in fp32, as it would overflow in fp16", entry.name)
+    elif entry.architecture.upcasts_vae:
+        logger.info("%s: its VAE is in the model's precision: it has no force_upcast", entry.name)
+    return upcast
 
 
 def _from_folder(entry: ModelEntry, folder: Path, *, half: bool) -> DiffusionPipeline:

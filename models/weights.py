@@ -15,6 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from models.architectures import ARCHITECTURES
 from models.catalog import Variant
 from models.errors import LoadError, UnsafeWeights
 
@@ -105,25 +106,45 @@ def folder_variant(folder: Path, names: tuple[str, ...], *, half: bool) -> Varia
     return "fp16" if only_fp16 or (has_fp16 and half) else "fp32"
 
 
-def weight_bytes(location: Path, precision: str) -> int:
+def upcast_components(folder: Path) -> frozenset[str]:
+    """The components of a pipeline folder that stay in fp32 in every precision.
+
+    Raises:
+        LoadError: a config cannot be read.
+    """
+    found = read_index(folder).get("_class_name")
+    upcasts = any(each.upcasts_vae for each in ARCHITECTURES.values() if found in each.pipelines)
+    config = folder / "vae" / "config.json"
+    # What the config leaves out is diffusers' default.
+    if upcasts and config.is_file() and _read_json(config).get("force_upcast", True):
+        return frozenset({"vae"})
+    return frozenset()
+
+
+def weight_bytes(location: Path, precision: str, config: Path | None = None) -> int:
     """Bytes that a model's weights take in memory, by the headers of its files alone.
 
     Args:
         location: a pipeline folder, or one checkpoint file.
         precision: fp32, fp16 or bf16, whatever the files are stored in.
+        config: of a checkpoint file: the pipeline folder with its configs.
 
     Raises:
         LoadError: a file is missing or broken.
         UnsafeWeights: a component comes from a foreign library.
     """
+    item = 4 if precision == "fp32" else 2
     if location.is_dir():
         names = components(read_index(location))
         variant = folder_variant(location, names, half=precision == "fp16")
-        files = [file for name in names for file in _weight_files(location / name, variant)]
-    else:
-        files = [location]
-    item = 4 if precision == "fp32" else 2
-    return sum(_size(file, item) for file in files)
+        upcast = upcast_components(location)
+        return sum(
+            _size(file, 4 if name in upcast else item)
+            for name in names
+            for file in _weight_files(location / name, variant)
+        )
+    upcast = frozenset() if config is None else upcast_components(config)
+    return _size(location, item, 4 if "vae" in upcast else item)
 
 
 def _weight_files(folder: Path, variant: Variant) -> list[Path]:
@@ -133,8 +154,9 @@ def _weight_files(folder: Path, variant: Variant) -> list[Path]:
     return wanted or [file for file in files if variant_of(file.name) is not None]
 
 
-def _size(file: Path, item: int) -> int:
-    """Bytes of the tensors of a safetensors file with ``item`` bytes for each real number."""
+def _size(file: Path, item: int, vae_item: int | None = None) -> int:
+    """Bytes of the tensors of a safetensors file with ``item`` bytes for each real number, or
+    ``vae_item`` for those of the VAE in a file with the whole pipeline."""
     size = 0
     for name, tensor in read_header(file).items():
         # Training's moving averages, a second copy in some single files, are never loaded.
@@ -143,7 +165,8 @@ def _size(file: Path, item: int) -> int:
         begin, end = tensor["data_offsets"]
         # Rounding of indices and the like would be wrong, and is never done.
         real = str(tensor["dtype"]).startswith(("F", "BF"))
-        size += math.prod(tensor["shape"]) * item if real else end - begin
+        width = vae_item if vae_item and name.startswith("first_stage_model.") else item
+        size += math.prod(tensor["shape"]) * width if real else end - begin
     return size
 
 

@@ -20,11 +20,14 @@ class Guidance:
         start: fraction of the noise schedule at which guidance begins, 0 to 1.
         end: fraction at which it ends, likewise. A step has guidance if the whole of it lies
             within, as with diffusers' ``control_guidance_start`` and ``control_guidance_end``.
+        rescale: 0 to 1: how much of the standard deviation that guidance adds is taken back (Lin et
+            al. 2023, https://arxiv.org/abs/2305.08891, section 3.4).
     """
 
     scale: float
     start: float = 0.0
     end: float = 1.0
+    rescale: float = 0.0
 
     @property
     def enabled(self) -> bool:
@@ -42,4 +45,8 @@ class Guidance:
         if len(predictions) == 1:
             return predictions
         negative, positive = predictions.chunk(2)
-        return negative + self.scale * (positive - negative)
+        guided = negative + self.scale * (positive - negative)
+        if self.rescale == 0:
+            return guided
+        rescaled = guided * (positive.std() / guided.std())
+        return self.rescale * rescaled + (1 - self.rescale) * guided

@@ -55,15 +55,19 @@ Rows: TypeAlias = slice | torch.Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
-    """A loaded LoRA: what it adds to the denoiser's and to the text encoder's layers, by path."""
+    """A loaded LoRA.
 
-    unet: Mapping[str, LowRank]
-    text_encoder: Mapping[str, LowRank]
+    Attributes:
+        components: what it adds to the layers of the pipeline's components, by their names
+            (``unet``, ``text_encoder``, ...) and the layers' paths; nothing empty.
+    """
+
+    components: Mapping[str, Mapping[str, LowRank]]
 
     @property
     def memory(self) -> int:
         """Bytes of the weights."""
-        layers = chain(self.unet.values(), self.text_encoder.values())
+        layers = chain.from_iterable(part.values() for part in self.components.values())
         return sum(layer.down.nbytes + layer.up.nbytes for layer in layers)
 
 
@@ -73,24 +77,35 @@ class LoraSet:
 
     Attributes:
         uses: the LoRAs; sets with equal ones are the same.
-        text_encoder_key: those of them that change the text encoder.
-        unet: what the set adds to the denoiser, scaled as asked for; likewise ``text_encoder``.
+        components: what the set adds to each component, scaled as asked for.
+        keys: those of the LoRAs that change a component.
     """
 
     uses: tuple[LoraUse, ...]
-    text_encoder_key: tuple[LoraUse, ...]
-    unet: Layers
-    text_encoder: Layers
+    components: Mapping[str, Layers]
+    keys: Mapping[str, tuple[LoraUse, ...]]
 
     @classmethod
     def of(cls, uses: tuple[LoraUse, ...], adapters: Mapping[str, Adapter]) -> LoraSet:
         """The set of some uses, which are in order, with their adapters by tag."""
+        parts = [(use, adapters[use.tag].components) for use in uses]
+        names = sorted({name for _, components in parts for name in components})
         return cls(
             uses=uses,
-            text_encoder_key=tuple(use for use in uses if adapters[use.tag].text_encoder),
-            unet=_stack([(adapters[use.tag].unet, use.scale) for use in uses]),
-            text_encoder=_stack([(adapters[use.tag].text_encoder, use.scale) for use in uses]),
+            components={
+                name: _stack([(part[name], use.scale) for use, part in parts if name in part])
+                for name in names
+            },
+            keys={name: tuple(use for use, part in parts if name in part) for name in names},
         )
+
+    def layers(self, component: str) -> Layers:
+        """What the set adds to a component."""
+        return self.components.get(component, {})
+
+    def key(self, component: str) -> tuple[LoraUse, ...]:
+        """Sets with equal keys change a component alike."""
+        return self.keys.get(component, ())
 
 
 def _stack(parts: Sequence[tuple[Mapping[str, LowRank], float]]) -> Layers:

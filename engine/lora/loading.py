@@ -3,8 +3,8 @@
 diffusers knows the formats: its own, peft's, and that of kohya's trainer, in which most files found
 elsewhere are. peft says what it would make of them: it is given a model without weights, and the
 factors are read off. Two things are not left to them. What does not fit is refused, where they
-warn. And a file of kohya's has an alpha for each layer, of which diffusers 0.42 loses some where
-they differ.
+warn, or leave it out. And a file of kohya's has an alpha for each layer, of which diffusers 0.42
+loses some where they differ.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from peft.tuners.lora import Conv2d, Linear, LoraLayer
 from engine.lora.adapter import Adapter, LowRank
 from models.errors import LoadError
 from models.lora import check_lora
+from models.weights import read_header
 
 # What the description in a file may set; all else has to be as peft has it by default.
 _KNOWN_SETTINGS = frozenset(
@@ -59,14 +60,14 @@ _SHOWN = 3
 
 
 def load_adapter(
-    file: Path, unet: Any, text_encoder: Any, *, device: torch.device, dtype: torch.dtype
+    file: Path, modules: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype
 ) -> Adapter:
     """Read a LoRA. Safe while passes run: of the model, only the configs are looked at.
 
     Args:
         file: safetensors, in the format of diffusers, peft or kohya.
-        unet: the model's ``diffusers.UNet2DConditionModel``.
-        text_encoder: and its ``transformers.CLIPTextModel``.
+        modules: the components that it may change, by their names in the pipeline: of diffusers or
+            of transformers.
         device: where the weights end up; likewise ``dtype``.
 
     Raises:
@@ -81,12 +82,19 @@ def load_adapter(
             use_safetensors=True,
             local_files_only=True,
             return_lora_metadata=True,
+            # kohya's trainer counts the blocks of a UNet of SDXL in another way.
+            unet_config=modules["unet"].config,
         )
+        matrices = _matrices(file)
+        if len(state) != matrices:
+            raise LoadError(f"only {len(state)} of its {matrices} matrices can be read.")
         # The names of peft's parameters have the adapter's name in them; those of its files do not.
         state = {_NAMED_WEIGHT.sub(".weight", key): weight for key, weight in state.items()}
-        foreign = [key for key in state if not key.startswith(("unet.", "text_encoder."))]
+        foreign = [key for key in state if key.split(".")[0] not in modules]
         if foreign:
-            raise LoadError(f"it has weights of neither UNet nor text encoder: {_some(foreign)}.")
+            raise LoadError(
+                f"it has weights for other components than {', '.join(modules)}: {_some(foreign)}."
+            )
         parts = {
             name: _read(
                 module,
@@ -94,7 +102,7 @@ def load_adapter(
                 _converted(name, module, _alphas_by_key(name, state, alphas or {})),
                 _below(name, metadata or {}),
             )
-            for name, module in {"unet": unet, "text_encoder": text_encoder}.items()
+            for name, module in modules.items()
         }
     except LoadError as error:
         raise LoadError(f"{file.name} cannot be used as a LoRA: {error}") from error
@@ -102,17 +110,24 @@ def load_adapter(
         # The file comes from anywhere, and the libraries raise whatever a bad one trips over.
         raise LoadError(f"{file.name} cannot be read as a LoRA: {error}") from error
     adapter = Adapter(
-        **{
+        {
             name: {path: _placed(layer, device, dtype) for path, layer in part.items()}
             for name, part in parts.items()
+            if part
         }
     )
-    for path, layer in [*adapter.unet.items(), *adapter.text_encoder.items()]:
-        if not (layer.down.isfinite().all() and layer.up.isfinite().all()):
-            raise LoadError(
-                f"{file.name} cannot be used as a LoRA: the weights for {path} are not finite."
-            )
+    for part in adapter.components.values():
+        for path, layer in part.items():
+            if not (layer.down.isfinite().all() and layer.up.isfinite().all()):
+                raise LoadError(
+                    f"{file.name} cannot be used as a LoRA: the weights for {path} are not finite."
+                )
     return adapter
+
+
+def _matrices(file: Path) -> int:
+    header = read_header(file)
+    return sum(key != "__metadata__" and not key.endswith(".alpha") for key in header)
 
 
 def _below(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:

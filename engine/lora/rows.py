@@ -11,7 +11,7 @@ import torch
 
 from contract.request import LoraUse
 from engine.denoising.state import DenoisingState
-from engine.lora.adapter import NO_LORAS, Adapter, LoraHooks, LoraSet, Rows
+from engine.lora.adapter import NO_LORAS, Adapter, Layers, LoraHooks, LoraSet, Rows
 
 
 class LoraPasses:
@@ -20,14 +20,16 @@ class LoraPasses:
     Layers have hooks as long as a job that wants them is in progress.
 
     Args:
-        unet: its layers are hooked; nothing is done to it before there is a LoRA.
+        denoiser: its layers are hooked; nothing is done to it before there is a LoRA.
+        component: its name in the pipeline.
         batch_invariant: compute what is added job by job, so that it cannot depend to the last bit
             on who else has the same LoRAs.
     """
 
-    def __init__(self, unet: Any, *, batch_invariant: bool) -> None:
-        self._unet = unet
-        self._hooks = LoraHooks(unet)
+    def __init__(self, denoiser: Any, component: str, *, batch_invariant: bool) -> None:
+        self._denoiser = denoiser
+        self._component = component
+        self._hooks = LoraHooks(denoiser)
         self._batch_invariant = batch_invariant
         self._sets: WeakValueDictionary[tuple[LoraUse, ...], LoraSet] = WeakValueDictionary()
 
@@ -39,7 +41,7 @@ class LoraPasses:
         Not during a pass.
         """
         found = [self._set(uses, adapters) for uses in wanted]
-        self._hooks.cover({path for each in self._sets.values() for path in each.unet})
+        self._hooks.cover({path for each in self._sets.values() for path in self._layers(each)})
         return found
 
     def applied(self, states: Sequence[DenoisingState]) -> AbstractContextManager[None]:
@@ -50,18 +52,21 @@ class LoraPasses:
         for state in states:
             rows = range(start, start + state.rows)
             start = rows.stop
-            if not state.loras.unet:
+            if not self._layers(state.loras):
                 continue
             if self._batch_invariant or state.loras not in shared:
                 shared[state.loras] = []
                 parts.append((state.loras, shared[state.loras]))
             shared[state.loras].extend(rows)
-        return self._hooks.applied([(self._rows(rows), each.unet) for each, rows in parts])
+        return self._hooks.applied([(self._rows(rows), self._layers(each)) for each, rows in parts])
+
+    def _layers(self, loras: LoraSet) -> Layers:
+        return loras.layers(self._component)
 
     def _rows(self, rows: Sequence[int]) -> Rows:
         if rows[-1] - rows[0] == len(rows) - 1:
             return slice(rows[0], rows[-1] + 1)
-        return torch.tensor(rows).to(self._unet.device, non_blocking=True)
+        return torch.tensor(rows).to(self._denoiser.device, non_blocking=True)
 
     def _set(self, uses: Sequence[LoraUse], adapters: Mapping[str, Adapter]) -> LoraSet:
         if not uses:

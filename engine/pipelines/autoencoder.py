@@ -49,6 +49,9 @@ class Autoencoder:
         self._dtype: torch.dtype = vae.dtype
         self._most_pixels = most_pixels
         self.channels: int = vae.config.latent_channels
+        self._scaling: float = vae.config.scaling_factor
+        self._mean = _by_channel(vae, "latents_mean")
+        self._std = _by_channel(vae, "latents_std")
         self.scale: int = 2 ** (len(vae.config.block_out_channels) - 1)
         self._pictures = VaeImageProcessor(vae_scale_factor=self.scale)
         self._masks = VaeImageProcessor(
@@ -82,8 +85,7 @@ class Autoencoder:
         self, posterior: DiagonalGaussianDistribution, generator: torch.Generator
     ) -> torch.Tensor:
         """Sample latents ``[1, channels, height, width]``, in fp32."""
-        latents: torch.Tensor = self._vae.config.scaling_factor * posterior.sample(generator)
-        return latents
+        return self._scaled(posterior.sample(generator))
 
     def mask(self, size: tuple[int, int], mask: bytes) -> torch.Tensor:
         """A mask (raw bytes, ``height * width``) in latent pixels, ``[1, 1, height, width]``:
@@ -100,8 +102,10 @@ class Autoencoder:
         error in the place of such a picture.
         """
         self._bound(len(latents), latents.shape[2] * latents.shape[3] * self.scale**2)
-        scaled = (latents / self._vae.config.scaling_factor).to(self._dtype)
-        pixels = self._vae.decode(scaled, return_dict=False)[0]
+        unscaled = latents / self._scaling
+        if self._mean is not None and self._std is not None:
+            unscaled = unscaled * self._std + self._mean
+        pixels = self._vae.decode(unscaled.to(self._dtype), return_dict=False)[0]
         sound = torch.isfinite(pixels).flatten(1).all(dim=1).tolist()
         if not all(sound):
             pixels = torch.nan_to_num(pixels)
@@ -149,12 +153,18 @@ class Autoencoder:
         pixels = pixels.clamp(-1, 1)
         self._bound(1, side * side)
         encoded = self._vae.encode(pixels.to(self._device, self._dtype)).latent_dist
-        latents = self._vae.config.scaling_factor * encoded.mode()
+        latents = self._scaled(encoded.mode().float())
         inputs = latents[0].flatten(1).T.float().cpu()
         inputs = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=torch.float32)], dim=1)
         means = torch.nn.functional.avg_pool2d(pixels, self.scale)[0].flatten(1).T
         solution: torch.Tensor = torch.linalg.lstsq(inputs, means).solution
         return solution.to(self._device)
+
+    def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
+        """What the VAE gives, as the denoiser knows it."""
+        if self._mean is not None and self._std is not None:
+            latents = (latents - self._mean) / self._std
+        return self._scaling * latents
 
     def _bound(self, pictures: int, pixels: int) -> None:
         """Set the VAE up for so many pictures of so many pixels each."""
@@ -166,3 +176,11 @@ class Autoencoder:
             self._vae.enable_tiling()
         else:
             self._vae.disable_tiling()
+
+
+def _by_channel(vae: Any, name: str) -> torch.Tensor | None:
+    """``[1, channels, 1, 1]``, where the VAE's config has it."""
+    values = getattr(vae.config, name, None)
+    if values is None:
+        return None
+    return torch.tensor(values, dtype=torch.float32, device=vae.device).view(1, -1, 1, 1)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 import torch
 
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
-from engine.pipelines.stable_diffusion import Compiler, StableDiffusion, eager
+from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
+from engine.pipelines.unet import Compiler, eager
 from engine.weights.memory import release
+from models.architectures import Family
 from models.catalog import ModelEntry, check_served
 from models.errors import LoadError
 from models.loading import load_pipeline
 from models.placement import Placement
 from models.store import resolve
 
+# The classes for the families of ``models.architectures`` that are served.
+MODELS: Final[Mapping[Family, type[StableDiffusion | StableDiffusionXL]]] = MappingProxyType(
+    {"sd1": StableDiffusion, "sd2": StableDiffusion, "sdxl": StableDiffusionXL}
+)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -45,7 +56,7 @@ def load_model(
         device=placement.device,
     )
     try:
-        model = StableDiffusion(
+        model = MODELS[entry.family](
             pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler
         )
     except ValueError as error:

@@ -1,46 +1,30 @@
-r"""Prompts of any length, with weights, as embeddings for the denoiser.
+"""Prompts of any length, with weights, as embeddings for the denoiser.
 
-``(some words:1.3)`` gives words a weight: 1 is none, 0 leaves them out, 2 is the most. Groups nest,
-and their weights multiply. A bracket that is to be nothing but a bracket there is written ``\(`` or
-``\)``. Everything else means what it says, plain brackets and other programs' weights (``word++``)
-included: a prompt without weights that fits the text encoder's 75 tokens has the very embedding
-of the stock pipeline.
-
-Longer prompts are cut into chunks of up to 75 tokens, at punctuation where there is some, that are
-encoded side by side and put behind each other. Only what is beyond ``MAX_CHUNKS`` is dropped.
+A prompt without weights (``prompt_syntax``) that fits the text encoder's 75 tokens has the very
+embedding of the stock pipeline. Longer prompts are cut into chunks of up to 75 tokens, at
+punctuation where there is some, that are encoded side by side and put behind each other. Only what
+is beyond ``MAX_CHUNKS`` is dropped.
 """
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from compel import EmbeddingsProvider, SplitLongTextMode  # type: ignore[import-untyped]
 
 from engine.lora.adapter import NO_LORAS, Layers, LoraHooks, LoraSet
+from engine.pipelines.prompt_syntax import MAX_WEIGHT, parse
 
 MAX_CHUNKS = 8
-MAX_WEIGHT = 2.0
 # Negative prompts repeat across requests, prompts across seeds. 77 x 1024 numbers take 315 kB.
 CACHED_TOKENS = 256 * 77
 # Chunks that the text encoder sees at once.
 ENCODER_ROWS = 64
 QUOTED_TOKENS = 8
-
-_PIECE = re.compile(r"\\[()]|[()]|[^\\()]+|\\")
-_WEIGHT = re.compile(r"\s*(?P<weight>[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?)\s*")
-
-
-class Fragment(NamedTuple):
-    """A stretch of a prompt with one weight, 0 to ``MAX_WEIGHT``."""
-
-    text: str
-    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +33,13 @@ class EncodedPrompt:
 
     Attributes:
         embeds: ``[1, tokens, dim]``: 77 tokens a chunk.
+        pooled: ``[1, dim]``: the projected summary of the first chunk, without weights; None of
+            text encoders that have no projection.
         warnings: what was not done as written: sentences that lack their subject, the prompt.
     """
 
     embeds: torch.Tensor
+    pooled: torch.Tensor | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -75,18 +62,31 @@ class PromptEncoder:
 
     Args:
         tokenizer: CLIP's, as in a Stable Diffusion pipeline.
-        text_encoder: likewise.
+        text_encoder: likewise; with a projection or without.
+        component: its name in the pipeline.
+        penultimate: embed with the hidden states before the last layer, not normalised, in place of
+            the last layer's.
         batch_invariant: encode chunk by chunk, so that an embedding cannot depend to the last bit
             on what else is encoded.
     """
 
-    def __init__(self, tokenizer: Any, text_encoder: Any, *, batch_invariant: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        text_encoder: Any,
+        *,
+        component: str = "text_encoder",
+        penultimate: bool = False,
+        batch_invariant: bool = False,
+    ) -> None:
         # That a prompt is longer than the encoder takes is nothing to log: it is dealt with here.
         tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = (
             True
         )
         self._tokenizer = tokenizer
         self._text_encoder = text_encoder
+        self._component = component
+        self._penultimate = penultimate
         self._rows = 1 if batch_invariant else ENCODER_ROWS
         self._chunker = EmbeddingsProvider(
             tokenizer,
@@ -103,19 +103,41 @@ class PromptEncoder:
         """Each text's embedding, and that of the empty text; the new ones are made in one batch,
         with these LoRAs."""
         # Weights are measured against the empty text, and it fills up what is too short.
-        wanted = {text: (text, loras.text_encoder_key) for text in ["", *texts]}
+        wanted = {text: (text, loras.key(self._component)) for text in ["", *texts]}
         prompts = {text: self._cache[key] for text, key in wanted.items() if key in self._cache}
         chunks = {text: self._cut(text) for text in wanted if text not in prompts}
-        for text, embeds in self._run(chunks, loras.text_encoder).items():
+        encoded = self._run(chunks, loras.layers(self._component))
+        for text, (embeds, pooled) in encoded.items():
             empty = prompts[""].embeds if text else embeds
             weighted = _weigh(embeds, chunks[text].weights, empty)
-            prompts[text] = EncodedPrompt(weighted, chunks[text].warnings)
+            prompts[text] = EncodedPrompt(weighted, pooled, chunks[text].warnings)
         for text, key in wanted.items():
             self._cache[key] = prompts[text]
             self._cache.move_to_end(key)
         while sum(prompt.embeds.shape[1] for prompt in self._cache.values()) > CACHED_TOKENS:
             self._cache.popitem(last=False)
         return prompts
+
+    def encode_each(
+        self, wanted: Sequence[tuple[Collection[str], LoraSet]]
+    ) -> list[dict[str, EncodedPrompt]]:
+        """``encode`` for several requests: in one batch, but for those whose LoRAs change the text
+        encoder otherwise."""
+        keys = [loras.key(self._component) for _, loras in wanted]
+        sets = dict(zip(keys, (loras for _, loras in wanted), strict=True))
+        encoded = {
+            key: self.encode(
+                (
+                    text
+                    for other, (texts, _) in zip(keys, wanted, strict=True)
+                    if other == key
+                    for text in texts
+                ),
+                loras,
+            )
+            for key, loras in sets.items()
+        }
+        return [encoded[key] for key in keys]
 
     def _cut(self, text: str) -> _Chunks:
         fragments, clamped = parse(text)
@@ -146,39 +168,61 @@ class PromptEncoder:
             )
         return _Chunks(ids[:MAX_CHUNKS], weights[:MAX_CHUNKS], mask[:MAX_CHUNKS], tuple(warnings))
 
-    def _run(self, chunks: Mapping[str, _Chunks], layers: Layers) -> dict[str, torch.Tensor]:
-        """The text encoder's last hidden states, ``[1, tokens, dim]`` for each text."""
+    def _run(
+        self, chunks: Mapping[str, _Chunks], layers: Layers
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor | None]]:
+        """The text encoder's hidden states, ``[1, tokens, dim]``, and the pooled text, for each
+        text."""
         if not chunks:
             return {}
-        device = self._text_encoder.device
         ids = torch.cat([each.ids for each in chunks.values()])
         mask = torch.cat([each.mask for each in chunks.values()])
-        # As in the stock pipeline: CLIP was trained without a mask over the padding.
-        masked = getattr(self._text_encoder.config, "use_attention_mask", False)
         self._lora_hooks.cover(layers)
         with self._lora_hooks.applied([(slice(None), layers)]):
-            hidden = torch.cat(
-                [
-                    self._text_encoder(rows.to(device), seen.to(device) if masked else None)[0]
-                    for rows, seen in zip(
-                        torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
-                    )
-                ]
-            )
-        parts = torch.split(hidden, [len(each.ids) for each in chunks.values()])
+            outputs = [
+                self._call(*rows)
+                for rows in zip(
+                    torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
+                )
+            ]
+        counts = [len(each.ids) for each in chunks.values()]
+        hidden = torch.split(torch.cat([each for each, _ in outputs]), counts)
+        pooled: Sequence[torch.Tensor | None] = [None] * len(counts)
+        if outputs[0][1] is not None:
+            summaries = torch.cat([each for _, each in outputs if each is not None])
+            pooled = [rows[:1].clone() for rows in torch.split(summaries, counts)]
         # Copies, as a part would keep the whole batch in memory.
         return {
-            text: part.reshape(1, -1, part.shape[2]).clone()
-            for text, part in zip(chunks, parts, strict=True)
+            text: (part.reshape(1, -1, part.shape[2]).clone(), summary)
+            for text, part, summary in zip(chunks, hidden, pooled, strict=True)
         }
 
+    def _call(
+        self, ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``[rows, 77, dim]``, and where there is a projection ``[rows, dim]``."""
+        device = self._text_encoder.device
+        # As in the stock pipeline: CLIP was trained without a mask over the padding.
+        masked = getattr(self._text_encoder.config, "use_attention_mask", False)
+        output = self._text_encoder(
+            ids.to(device),
+            mask.to(device) if masked else None,
+            output_hidden_states=self._penultimate,
+        )
+        first: torch.Tensor = output[0]
+        hidden = output.hidden_states[-2] if self._penultimate else first
+        return hidden, first if first.ndim == 2 else None
 
-def pad_to_longest(prompts: Sequence[torch.Tensor], empty: torch.Tensor) -> torch.Tensor:
-    """Stack embeddings ``[1, tokens, dim]`` as rows, the shorter ones filled up with ``empty``."""
-    longest = max(prompt.shape[1] for prompt in prompts)
+
+def pad_to_longest(
+    prompts: Sequence[torch.Tensor], empty: torch.Tensor, longest: int = 0
+) -> torch.Tensor:
+    """Stack embeddings ``[1, tokens, dim]`` as rows, the shorter ones filled up with ``empty``: to
+    the tokens of the longest, or to ``longest`` if that is more."""
+    tokens = max(longest, *(prompt.shape[1] for prompt in prompts))
     return torch.cat(
         [
-            torch.cat([prompt, *[empty] * ((longest - prompt.shape[1]) // empty.shape[1])], dim=1)
+            torch.cat([prompt, *[empty] * ((tokens - prompt.shape[1]) // empty.shape[1])], dim=1)
             for prompt in prompts
         ]
     )
@@ -192,52 +236,3 @@ def _weigh(embeds: torch.Tensor, weights: torch.Tensor, empty: torch.Tensor) -> 
     base = empty.repeat(1, len(weights), 1)
     moved = base + (embeds - base) * factors
     return torch.where(factors == 1, embeds, moved.to(embeds.dtype))
-
-
-def parse(prompt: str) -> tuple[list[Fragment], list[str]]:
-    """Split a prompt at its weights; neighbours of equal weight are one fragment.
-
-    Returns:
-        The fragments, none of them empty, and the weights, as written, that were out of range
-        and so taken for 0 or ``MAX_WEIGHT``.
-    """
-    clamped: list[str] = []
-    found: list[Fragment] = []
-    opened: list[int] = []  # where in ``found`` the brackets are that wait for their end
-    previous = ""
-    for match in _PIECE.finditer(prompt):
-        piece = match[0]
-        if piece == "(":
-            opened.append(len(found))
-        start = opened.pop() if piece == ")" and opened else None
-        if start is None or not _weighted(found, start, previous, clamped):
-            found.append(Fragment(piece[-1] if piece in (r"\(", r"\)") else piece, 1.0))
-        previous = piece
-    return [
-        Fragment("".join(text for text, _ in equal), weight)
-        for weight, equal in groupby(found, key=lambda fragment: fragment.weight)
-    ], clamped
-
-
-def _weighted(found: list[Fragment], start: int, last: str, clamped: list[str]) -> bool:
-    """Weight what follows the bracket at ``start``, if ``last``, the last piece, ends in a weight.
-
-    That piece alone is looked at, so that nests, however deep, cost no more than other prompts.
-
-    Returns:
-        Whether it did; if not, it is a pair of plain brackets, and ``found`` is as it was.
-    """
-    text, colon, tail = last.rpartition(":")
-    match = _WEIGHT.fullmatch(tail) if colon else None
-    if match is None:
-        return False
-    # In ((one:1.2) two:1.1) the inner group comes first, and the last text may be empty.
-    inner = [each for each in [*found[start + 1 : -1], Fragment(text, 1.0)] if each.text]
-    if not any(text.strip() for text, _ in inner):
-        return False
-    written = float(match["weight"])
-    factor = min(max(written, 0.0), MAX_WEIGHT)
-    if written != factor or any(weight * factor > MAX_WEIGHT for _, weight in inner):
-        clamped.append(match["weight"])
-    found[start:] = [Fragment(text, min(weight * factor, MAX_WEIGHT)) for text, weight in inner]
-    return True

@@ -6,13 +6,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from engine.pipelines.load import DTYPES
-from models.catalog import ModelEntry, check_served, load_catalog
+from models.catalog import ModelEntry, load_catalog
 from models.loading import load_pipeline
 from models.placement import obstacle
 from models.store import resolve
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.options import MixedPrecision, Options
 
+FAMILIES = ("sd1", "sd2")
 _PRECISIONS: dict[MixedPrecision, str] = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
@@ -20,11 +21,15 @@ def find_base(options: Options) -> ModelEntry:
     """The catalog entry of the base.
 
     Raises:
-        ModelError: there is none, or its family is not served.
-        TrainingError: it cannot draw from a text alone.
+        ModelError: there is none.
+        TrainingError: it is of another family, or cannot draw from a text alone.
     """
     entry = load_catalog(options.catalog).get(options.base)
-    check_served(entry)
+    if entry.family not in FAMILIES:
+        raise TrainingError(
+            f"{entry.name} is of the family {entry.family}; only {', '.join(FAMILIES)} can be "
+            "tuned yet."
+        )
     if "txt2img" not in entry.tasks:
         raise TrainingError(
             f"{entry.name} only does {', '.join(entry.tasks)}: take a model that does txt2img."

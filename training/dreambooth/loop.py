@@ -46,7 +46,7 @@ def train(options: Options) -> None:
 
     Raises:
         TrainingError: it cannot start or go on.
-        ModelError: the base is not here, or not of a family that is served.
+        ModelError: the base is not here.
     """
     entry = find_base(options)
     accelerator = Accelerator(

@@ -15,13 +15,22 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import (
     StableDiffusionInpaintPipeline,
 )
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+    StableDiffusionXLPipeline,
+)
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import (
+    StableDiffusionXLImg2ImgPipeline,
+)
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint import (
+    StableDiffusionXLInpaintPipeline,
+)
 
 from contract.request import GenerationRequest, Segment
 from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter
 from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
-from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.latent_diffusion import LatentDiffusion
 from tests.conftest import make_request
 
 # Two thirds are inpainted; the edge does not fall on a latent pixel.
@@ -45,8 +54,8 @@ def request_for(scheduler: str, task: str, photo: bytes, **changes: Any) -> Gene
     return make_request(scheduler=scheduler, **changes)
 
 
-def stock(pipeline: Any, request: GenerationRequest, output_type: str) -> Any:
-    """What diffusers itself makes of the request, alone."""
+def stock(pipeline: Any, request: GenerationRequest, output_type: str, **more: Any) -> Any:
+    """What diffusers itself makes of the request, alone; ``more`` goes to the pipeline's call."""
     scheduler = SAMPLERS[request.scheduler].create(pipeline.scheduler.config)
     size = (request.width, request.height)
     arguments: dict[str, Any] = {
@@ -57,24 +66,62 @@ def stock(pipeline: Any, request: GenerationRequest, output_type: str) -> Any:
         "generator": torch.Generator("cpu").manual_seed(request.seed),
         "output_type": output_type,
     }
-    kind: type[Any] = StableDiffusionPipeline
+    xl = "text_encoder_2" in pipeline.components
+    kinds: tuple[Any, Any, Any] = _XL_KINDS if xl else _KINDS
+    kind = kinds[0]
     if request.init_image is None:
         arguments |= {"width": request.width, "height": request.height}
     else:
-        kind = StableDiffusionImg2ImgPipeline
+        kind = kinds[1]
         image = PIL.Image.frombytes("RGB", size, request.init_image)
         arguments |= {"image": image, "strength": request.strength}
     if request.mask is not None:
-        kind = StableDiffusionInpaintPipeline
+        kind = kinds[2]
         arguments |= {
             "mask_image": PIL.Image.frombytes("L", size, request.mask),
             "width": request.width,
             "height": request.height,
         }
-    components = {**pipeline.components, "scheduler": scheduler}
-    pipe = kind(**components, requires_safety_checker=False)
+    if "image" in more:
+        kind = kinds[1]
+        arguments = {name: arguments[name] for name in arguments if name not in ("width", "height")}
+    options: dict[str, Any] = {"requires_safety_checker": False}
+    if xl:
+        arguments |= _xl_arguments(request)
+        options = {
+            "add_watermarker": False,
+            "force_zeros_for_empty_prompt": pipeline.config.force_zeros_for_empty_prompt,
+        }
+        if kind is not kinds[0]:
+            scored = getattr(pipeline.config, "requires_aesthetics_score", False)
+            options["requires_aesthetics_score"] = scored
+            arguments["aesthetic_score"] = request.aesthetic_score
+            arguments["negative_aesthetic_score"] = request.negative_aesthetic_score
+    pipe = kind(**{**pipeline.components, "scheduler": scheduler}, **options)
     pipe.set_progress_bar_config(disable=True)
-    return pipe(**arguments).images
+    return pipe(**{**arguments, **more}).images
+
+
+_KINDS = (
+    StableDiffusionPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+)
+_XL_KINDS = (
+    StableDiffusionXLPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+)
+
+
+def _xl_arguments(request: GenerationRequest) -> dict[str, Any]:
+    return {
+        "prompt_2": request.prompt_2,
+        "negative_prompt_2": request.negative_prompt_2,
+        "guidance_rescale": request.guidance_rescale,
+        "original_size": request.original_size,
+        "crops_coords_top_left": request.crop,
+    }
 
 
 def prepare(
@@ -103,7 +150,7 @@ def advance(model: DiffusionModel, state: DenoisingState, leave: int = 0) -> Non
 
 
 def denoise(
-    model: StableDiffusion,
+    model: DiffusionModel,
     requests: Sequence[GenerationRequest],
     adapters: Mapping[str, Adapter] = NO_ADAPTERS,
 ) -> list[DenoisingState]:
@@ -118,7 +165,7 @@ def denoise(
 
 
 def assert_same_latents(
-    model: StableDiffusion,
+    model: LatentDiffusion,
     request: GenerationRequest,
     pipeline: Any,
     adapters: Mapping[str, Adapter] = NO_ADAPTERS,
@@ -129,7 +176,7 @@ def assert_same_latents(
     assert difference <= 1e-5
 
 
-def assert_same_picture(model: StableDiffusion, state: DenoisingState, expected: Any) -> None:
+def assert_same_picture(model: LatentDiffusion, state: DenoisingState, expected: Any) -> None:
     with torch.inference_mode():
         (picture,) = decode(model, [state])
     difference = np.asarray(picture).astype(int) - np.asarray(expected).astype(int)

@@ -29,7 +29,7 @@ class Toy:
         self.fault: Exception | None = None
 
     def load_adapter(self, folder: Path) -> Adapter:
-        return Adapter({}, {})
+        return Adapter({})
 
     def prepare(
         self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS

@@ -166,7 +166,24 @@ def test_sdxl(tmp_path: Path, refiner: bool) -> None:
     expected = "StableDiffusionXLImg2ImgPipeline" if refiner else "StableDiffusionXLPipeline"
     assert type(pipeline).__name__ == expected
     assert bool(pipeline.config.get("requires_aesthetics_score")) is refiner
-    assert pipeline.unet.dtype == torch.float16
+    assert pipeline.unet.dtype == pipeline.text_encoder_2.dtype == torch.float16
+
+
+@pytest.mark.parametrize("force_upcast", [True, False])
+def test_a_vae_of_sdxl_that_overflows_in_fp16_stays_in_fp32(
+    tmp_path: Path, force_upcast: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless it is the one that was mended, whose config says so."""
+    expected = tiny.sdxl(refiner=False)
+    expected.vae.register_to_config(force_upcast=force_upcast)
+    expected.save_pretrained(tmp_path)
+    with caplog.at_level("INFO", logger="models.loading"):
+        pipeline = load(tmp_path, torch.float16, family="sdxl")
+    assert pipeline.vae.dtype == (torch.float32 if force_upcast else torch.float16)
+    assert f"its VAE is in {'fp32' if force_upcast else 'the model'}" in caplog.text
+    if force_upcast:
+        state = pipeline.vae.state_dict()
+        assert all(torch.equal(state[name], w) for name, w in expected.vae.state_dict().items())
 
 
 def test_sd3(tmp_path: Path) -> None:

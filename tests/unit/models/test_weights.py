@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import weights
+from models.budget import model_bytes
 from models.catalog import load_catalog
 from models.errors import LoadError, UnsafeWeights
 from models.loading import load_pipeline
@@ -47,6 +48,29 @@ def test_files_in_another_precision_than_wanted(
         file.unlink()
     pipeline = load_pipeline(make_entry(), location=path, dtype=PRECISIONS[precision], device="cpu")
     assert weight_bytes(path, precision) == loaded_bytes(pipeline)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("force_upcast", [True, False])
+def test_a_vae_that_stays_in_fp32_counts_so(
+    tmp_path: Path, precision: str, force_upcast: bool
+) -> None:
+    pipeline = tiny.sdxl(refiner=False)
+    pipeline.vae.register_to_config(force_upcast=force_upcast)
+    pipeline.save_pretrained(tmp_path)
+    entry = make_entry(family="sdxl", source={"type": "directory", "path": str(tmp_path)})
+    loaded = load_pipeline(entry, location=tmp_path, dtype=PRECISIONS[precision], device="cpu")
+    assert model_bytes(entry, precision) == loaded_bytes(loaded)
+
+
+def test_the_vae_in_a_single_file_of_sdxl_counts_too(folder: Path, tmp_path: Path) -> None:
+    """Its config is elsewhere."""
+    file, config = tmp_path / "model.safetensors", tmp_path / "config"
+    vae, unet = torch.zeros(10, dtype=torch.float16), torch.zeros(100, dtype=torch.float16)
+    save_file({"first_stage_model.a": vae, "model.diffusion_model.a": unet}, file)
+    tiny.sdxl(refiner=False).save_pretrained(config)
+    assert weight_bytes(file, "fp16", config) == 10 * 4 + 100 * 2
+    assert weight_bytes(file, "fp16", folder) == 10 * 2 + 100 * 2
 
 
 def test_shards(folder: Path, tmp_path: Path) -> None:

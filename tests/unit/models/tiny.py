@@ -17,6 +17,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -100,27 +101,64 @@ def _stable_diffusion(pipeline: type[DiffusionPipeline], unet_channels: int) -> 
 
 
 def sdxl(*, refiner: bool) -> DiffusionPipeline:
-    torch.manual_seed(0)
+    if refiner:
+        return _sdxl(
+            StableDiffusionXLImg2ImgPipeline,
+            refiner=True,
+            requires_aesthetics_score=True,
+            force_zeros_for_empty_prompt=False,
+        )
+    return _sdxl(StableDiffusionXLPipeline)
+
+
+def sdxl_inpainting() -> DiffusionPipeline:
+    """Its UNet sees the mask and the masked picture beside the latents."""
+    return _sdxl(StableDiffusionXLInpaintPipeline, unet_channels=9)
+
+
+def _sdxl(
+    pipeline: type[DiffusionPipeline],
+    *,
+    refiner: bool = False,
+    unet_channels: int = 4,
+    **options: object,
+) -> DiffusionPipeline:
+    torch.manual_seed(1 if refiner else 0)
     # Six (or, with the aesthetic score, five) numbers of eight channels, and the pooled text.
     numbers = 5 if refiner else 6
     unet = _unet(
+        in_channels=unet_channels,
+        out_channels=4,
         cross_attention_dim=WIDTH if refiner else 2 * WIDTH,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=numbers * 8 + WIDTH,
     )
-    parts = {
-        "vae": _vae(),
-        "text_encoder": None if refiner else CLIPTextModel(_clip_config()),
-        "text_encoder_2": CLIPTextModelWithProjection(_clip_config()),
-        "tokenizer": None if refiner else tokenizer(),
-        "tokenizer_2": tokenizer(),
-        "unet": unet,
-        "scheduler": EulerDiscreteScheduler(),
-    }
-    if refiner:
-        return StableDiffusionXLImg2ImgPipeline(**parts, requires_aesthetics_score=True)
-    return StableDiffusionXLPipeline(**parts)
+    second = tokenizer()
+    # Its end of text is no padding, as of the released models.
+    second.pad_token = "!</w>"
+    return pipeline(
+        vae=_vae(),
+        text_encoder=None if refiner else CLIPTextModel(_clip_config()),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config()),
+        tokenizer=None if refiner else tokenizer(),
+        tokenizer_2=second,
+        unet=unet,
+        # As the released models have it, for other schedulers too.
+        scheduler=EulerDiscreteScheduler.from_config(
+            {
+                "beta_schedule": "scaled_linear",
+                "beta_start": 0.00085,
+                "beta_end": 0.012,
+                "steps_offset": 1,
+                "timestep_spacing": "leading",
+                "clip_sample": False,
+                "set_alpha_to_one": False,
+            }
+        ),
+        add_watermarker=False,
+        **options,
+    )
 
 
 def sd3() -> StableDiffusion3Pipeline:

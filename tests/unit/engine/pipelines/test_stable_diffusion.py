@@ -154,7 +154,7 @@ def test_a_unet_that_sees_the_mask_does_nothing_else(photo: bytes) -> None:
 def test_other_unets_are_refused() -> None:
     pipeline = tiny.stable_diffusion()
     pipeline.unet = type(pipeline.unet).from_config(pipeline.unet.config, in_channels=8)
-    with pytest.raises(ValueError, match="UNets of 8 input channels over latents of 4"):
+    with pytest.raises(ValueError, match="denoisers of 8 input channels over latents of 4"):
         StableDiffusion(pipeline)
 
 
@@ -194,7 +194,7 @@ def test_an_unusable_denoiser_is_refused_at_loading(tmp_path: Path) -> None:
     pipeline.unet = type(pipeline.unet).from_config(pipeline.unet.config, in_channels=8)
     pipeline.save_pretrained(folder)
     entry = make_entry(source={"type": "directory", "path": str(folder)})
-    with pytest.raises(LoadError, match="tiny cannot be served: UNets of 8 input channels"):
+    with pytest.raises(LoadError, match="tiny cannot be served: denoisers of 8 input channels"):
         load_model(entry, Placement("cpu", "fp32"))
     shutil.rmtree(folder)
 

@@ -1,0 +1,295 @@
+"""A latent diffusion model, of whatever architecture, made of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import PIL.Image
+import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.utils.torch_utils import randn_tensor
+
+from contract.errors import ErrorCode, RequestError
+from contract.request import GenerationRequest
+from engine.denoising.conditioning import Conditioning
+from engine.denoising.guidance import Guidance
+from engine.denoising.noise_schedule import NoiseSchedule
+from engine.denoising.samplers import SAMPLERS
+from engine.denoising.state import DenoisingState, Handover, Repaint
+from engine.lora.adapter import Adapter, LoraSet
+from engine.lora.loading import load_adapter
+from engine.lora.rows import LoraPasses
+from engine.pipelines.autoencoder import Autoencoder, Picture
+from engine.pipelines.base import NO_ADAPTERS, SegmentRequest
+from models.catalog import Task
+from models.lora import LORA_FILE
+
+# Latents, timesteps, conditioning: the prediction.
+Predict: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
+
+
+class Prompted(NamedTuple):
+    """The prompts of a request, encoded.
+
+    Attributes:
+        conditioning: one row for the prompt, preceded by one for the negative prompt where the
+            request has guidance.
+        warnings: what was not done as written, in sentences for the client.
+    """
+
+    conditioning: Conditioning
+    warnings: tuple[str, ...]
+
+
+class TextStage(Protocol):
+    """What is between a request's prompts and the denoiser."""
+
+    def encode(
+        self, requests: Sequence[GenerationRequest], loras: Sequence[LoraSet]
+    ) -> list[Prompted]:
+        """Encode the prompts of several requests, each with its LoRAs; what is new in one batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denoiser:
+    """A denoiser and how it is called.
+
+    Attributes:
+        module: takes latents and, at an inpainter's, mask and masked picture; has diffusers'
+            ``config``, ``device`` and ``dtype``.
+        component: its name in the pipeline.
+        predict: calls it with rows ``[rows, channels, height, width]``, their timesteps ``[rows]``
+            and their conditioning.
+    """
+
+    module: Any
+    component: str
+    predict: Predict
+
+
+class LatentDiffusion:
+    """Implements ``DiffusionModel`` for any latent diffusion model.
+
+    A request run alone in fp32 gives what the stock pipelines give. To that end its random numbers
+    are sampled in their order; and all in fp32 on the CPU, so that a seed gives the same noise on
+    every device and in every precision. (A stock pipeline in fp16 samples in fp16, which is other
+    noise, and keeps latents in fp16, which are in fp32 here.)
+
+    Args:
+        denoiser: of the latents alone, or made for inpainting.
+        text: makes its conditioning.
+        autoencoder: makes its latents.
+        scheduler_config: of the noise schedule that it was trained with.
+        text_encoders: by their names in the pipeline: those that LoRAs may change.
+        from_text: whether it can start from noise alone; not so a refiner.
+        invariant: compute what LoRAs add job by job, see ``LoraPasses``.
+
+    Raises:
+        ValueError: the denoiser takes other inputs than latents, or latents with mask and masked
+            picture.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        text: TextStage,
+        autoencoder: Autoencoder,
+        *,
+        scheduler_config: Any,
+        text_encoders: Mapping[str, Any],
+        from_text: bool = True,
+        invariant: bool = False,
+    ) -> None:
+        self._predict = denoiser.predict
+        self._text = text
+        self._autoencoder = autoencoder
+        self._scheduler_config = scheduler_config
+        self._components = {denoiser.component: denoiser.module, **text_encoders}
+        self._from_text = from_text
+        # Kept, as these properties look through the whole module each time.
+        self._device: torch.device = denoiser.module.device
+        self._dtype: torch.dtype = denoiser.module.dtype
+        self._loras = LoraPasses(denoiser.module, denoiser.component, batch_invariant=invariant)
+        in_channels, channels = denoiser.module.config.in_channels, autoencoder.channels
+        if in_channels not in (channels, 2 * channels + 1):
+            raise ValueError(
+                f"denoisers of {in_channels} input channels over latents of {channels} are not "
+                "supported"
+            )
+        self._takes_mask = in_channels != channels
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """What the denoiser can do; one that takes a mask was trained for nothing else."""
+        if self._takes_mask:
+            return frozenset({"inpaint"})
+        return frozenset({"img2img", "inpaint", *(("txt2img",) if self._from_text else ())})
+
+    @property
+    def latent_scale(self) -> int:
+        return self._autoencoder.scale
+
+    def load_adapter(self, folder: Path) -> Adapter:
+        return load_adapter(
+            folder / LORA_FILE, self._components, device=self._device, dtype=self._dtype
+        )
+
+    def prepare(
+        self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
+    ) -> list[DenoisingState]:
+        for each in wanted:
+            self._check(each)
+        loras = self._loras.sets([each.loras for each in wanted], adapters)
+        prompts = self._text.encode([each.request for each in wanted], loras)
+        posteriors = self._autoencoder.encode(
+            picture for each in wanted for picture in self._pictures(each)
+        )
+        return [
+            self._state(each, lora_set, prompted, posteriors)
+            for each, lora_set, prompted in zip(wanted, loras, prompts, strict=True)
+        ]
+
+    def _check(self, wanted: SegmentRequest) -> None:
+        """Raise ``RequestError`` if the denoiser cannot do this segment."""
+        request, handover, model = wanted.request, wanted.handover, wanted.segment.model
+        if self._takes_mask and request.mask is None:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"mask: {model} can only inpaint, so it needs a picture and a mask",
+                field="mask",
+            )
+        if not self._from_text and request.init_image is None and handover is None:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"init_image: {model} only goes on with a picture, so it needs one",
+                field="init_image",
+            )
+        if handover is not None and self._takes_mask != (handover.extra_channels is not None):
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"refiner: of {model} and the model before it, only one sees the mask",
+                field="refiner",
+            )
+
+    def _pictures(self, wanted: SegmentRequest) -> list[Picture]:
+        """What the stock pipelines encode for this request and look at, in their order."""
+        request = wanted.request
+        if request.init_image is None or wanted.handover is not None:
+            return []
+        init = Picture((request.width, request.height), request.init_image)
+        if request.mask is None or not self._takes_mask:
+            return [init]
+        masked = init._replace(masked=request.mask)
+        # At full strength, noise takes the place of the picture.
+        return [masked] if request.strength == 1 else [init, masked]
+
+    def _state(
+        self,
+        wanted: SegmentRequest,
+        loras: LoraSet,
+        prompted: Prompted,
+        posteriors: Mapping[Picture, DiagonalGaussianDistribution],
+    ) -> DenoisingState:
+        """Lay out the schedule, and sample the noise or take over what was handed over."""
+        request, handover = wanted.request, wanted.handover
+        generator = (
+            torch.Generator("cpu").manual_seed(request.seed)
+            if handover is None
+            else handover.generator
+        )
+        schedule = NoiseSchedule(
+            SAMPLERS[request.scheduler].create(self._scheduler_config),
+            request.num_inference_steps,
+            generator,
+            strength=request.strength,
+            segment=wanted.segment,
+        )
+        start = handover or self._start(wanted, schedule, posteriors)
+        return DenoisingState(
+            latents=start.latents,
+            conditioning=prompted.conditioning,
+            guidance=Guidance(
+                request.guidance_scale,
+                request.guidance_start,
+                request.guidance_end,
+                request.guidance_rescale,
+            ),
+            schedule=schedule,
+            extra_channels=start.extra_channels,
+            repaint=start.repaint,
+            loras=loras,
+            warnings=tuple(dict.fromkeys((*start.warnings, *prompted.warnings))),
+        )
+
+    def _start(
+        self,
+        wanted: SegmentRequest,
+        schedule: NoiseSchedule,
+        posteriors: Mapping[Picture, DiagonalGaussianDistribution],
+    ) -> Handover:
+        """What the first segment begins with. All is sampled in the stock pipelines' order."""
+        request = wanted.request
+        generator = schedule.generator
+        scale = self._autoencoder.scale
+        shape = (1, self._autoencoder.channels, request.height // scale, request.width // scale)
+
+        def sample_noise() -> torch.Tensor:
+            noise: torch.Tensor = randn_tensor(shape, generator, self._device, torch.float32)
+            return noise
+
+        pictures = self._pictures(wanted)
+        image = None
+        if pictures and pictures[0].masked is None:
+            image = self._autoencoder.sample(posteriors[pictures[0]], generator)
+        noise = sample_noise()
+        extra_channels = repaint = None
+        if request.mask is not None:
+            mask = self._autoencoder.mask((request.width, request.height), request.mask)
+            if self._takes_mask or image is None:
+                masked = self._autoencoder.sample(posteriors[pictures[-1]], generator)
+                extra_channels = torch.cat([mask, masked], dim=1)
+            else:
+                # The stock pipeline encodes the masked picture here too, and never looks at it.
+                # But schedulers that sample at each step go on where that has stopped.
+                sample_noise()
+                repaint = Repaint(mask, image, noise)
+        from_noise = request.mask is not None and request.strength == 1
+        latents = schedule.start(noise, None if from_noise else image)
+        return Handover(latents, generator, repaint, extra_channels)
+
+    def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
+        state_rows = [state.rows for state in states]
+        samples: list[torch.Tensor] = []
+        timesteps: list[float] = []
+        for state, count in zip(states, state_rows, strict=True):
+            sample = state.scaled_latents()
+            if state.extra_channels is not None:
+                sample = torch.cat([sample, state.extra_channels], dim=1)
+            samples += [sample] * count
+            timesteps += [state.timestep] * count
+        padding = rows - len(samples)
+        samples += samples[:1] * padding
+        timesteps += timesteps[:1] * padding
+        # Not waiting for the copy: the device is to be kept fed.
+        times = torch.tensor(timesteps, dtype=torch.float32).to(self._device, non_blocking=True)
+        # Latents of given pictures come in that layout, sampled ones do not, and what LoRAs add to
+        # a convolution is rounded otherwise in another one: so it must not be up to the neighbours.
+        latents = torch.cat(samples).to(self._dtype)
+        latents = latents.contiguous(memory_format=torch.channels_last)
+        conditioning = Conditioning.concatenate(
+            [state.row_conditioning for state in states], padding
+        )
+        with self._loras.applied(states):
+            predictions = self._predict(latents, times, conditioning).float()
+        parts = torch.split(predictions[: sum(state_rows)], state_rows)
+        return [state.guidance.combine(part) for state, part in zip(states, parts, strict=True)]
+
+    def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
+        return self._autoencoder.decode(torch.cat([state.latents for state in states]))
+
+    def preview(self, state: DenoisingState) -> PIL.Image.Image:
+        return self._autoencoder.latent_preview(state.predicted_original)
