@@ -77,12 +77,17 @@ class Architecture:
     @property
     def schedulers(self) -> tuple[SchedulerName, ...]:
         """The names that requests for these models may have in ``scheduler``."""
-        return _SCHEDULERS_OF[self.prediction]
+        return schedulers_of(self.prediction)
 
     def pipeline(self, tasks: Collection[str]) -> str:
         """The diffusers class that loads a model with these tasks."""
         txt2img, img2img, _ = self.pipelines
         return img2img if self.refiner and "txt2img" not in tasks else txt2img
+
+
+def schedulers_of(prediction: Prediction) -> tuple[SchedulerName, ...]:
+    """The short names that there are for models of a kind of prediction."""
+    return _SCHEDULERS_OF[prediction]
 
 
 def _of(prefix: str) -> tuple[str, str, str]:
@@ -120,7 +125,7 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sd3",
-                served=False,
+                served=True,
                 pipelines=_of("StableDiffusion3"),
                 prediction="flow",
                 patch=2,

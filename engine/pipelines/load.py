@@ -11,6 +11,7 @@ import torch
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.stable_diffusion_3 import StableDiffusion3
 from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
 from engine.pipelines.unet import Compiler, eager
 from engine.weights.memory import release
@@ -22,8 +23,15 @@ from models.placement import Placement
 from models.store import resolve
 
 # The classes for the families of ``models.architectures`` that are served.
-MODELS: Final[Mapping[Family, type[StableDiffusion | StableDiffusionXL]]] = MappingProxyType(
-    {"sd1": StableDiffusion, "sd2": StableDiffusion, "sdxl": StableDiffusionXL}
+MODELS: Final[Mapping[Family, type[StableDiffusion | StableDiffusionXL | StableDiffusion3]]] = (
+    MappingProxyType(
+        {
+            "sd1": StableDiffusion,
+            "sd2": StableDiffusion,
+            "sdxl": StableDiffusionXL,
+            "sd3": StableDiffusion3,
+        }
+    )
 )
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -27,7 +27,7 @@ from tests.unit.engine.reference import (
     stock,
 )
 from tests.unit.models import tiny
-from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.conftest import make_entry
 
 pytestmark = pytest.mark.usefixtures("inference_mode")
 
