@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from models.bucket import fetch
-from models.budget import check_budget
+from models.budget import check_budget, model_bytes
 from models.catalog import Catalog, ModelEntry, check_served, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
 from models.placement import Placement, UnsupportedPrecision, place

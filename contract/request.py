@@ -64,10 +64,10 @@ class GenerationRequest:
         model: catalog name of a served model.
         prompt: what the picture shows, at most 2,000 characters.
         prompts: where the pictures' prompts differ: one for each, the first of them ``prompt``.
-        prompt_2: of models with two text encoders: what the second one is told; None for ``prompt``.
+        prompt_2: of models with two text encoders: what the second one is told; None for the same.
         prompt_3: likewise, of those with three.
-        negative_prompt: what to avoid; None for nothing, which some models tell from an empty one.
-        negative_prompt_2: like ``prompt_2``; None for ``negative_prompt``, and where that is None.
+        negative_prompt: what to avoid; None for nothing: some models tell that from an empty text.
+        negative_prompt_2: like ``prompt_2``; None where ``negative_prompt`` is.
         negative_prompt_3: likewise.
         width: pixels, a multiple of the model's ``multiple_of``.
         height: pixels, likewise.

@@ -132,9 +132,8 @@ class Job:
 
     @property
     def steps_ahead(self) -> int:
-        """Denoiser evaluations of the segments after this one, about."""
-        shares = [segment.end - segment.start for segment in self.segments_ahead]
-        return round(sum(shares) * self.request.num_inference_steps)
+        """Denoiser evaluations of the segments after the current one, as its schedule has them."""
+        return 0 if self.last_segment else self.denoising.schedule.left
 
     def cancel(self) -> None:
         """Abandon the job; it leaves the engine before its next step. Safe from any thread."""

@@ -28,6 +28,11 @@ SchedulerName: TypeAlias = Literal[
 SCHEDULERS: Final[tuple[SchedulerName, ...]] = get_args(SchedulerName)
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
 SCHEDULER_MAX_STEPS: Final[Mapping[str, int]] = MappingProxyType({"lcm": 50})
+# Those that two models can divide among themselves. Heun does the step at the switch twice, and
+# PNDM begins to count again.
+ENSEMBLE_SCHEDULERS: Final[tuple[SchedulerName, ...]] = tuple(
+    name for name in SCHEDULERS if name not in ("heun", "pndm")
+)
 # The same name is another class for each: diffusers has flow-matching forms of Euler and Heun.
 _SCHEDULERS_OF: Final[Mapping[Prediction, tuple[SchedulerName, ...]]] = MappingProxyType(
     {"diffusion": SCHEDULERS, "flow": ("euler", "heun")}

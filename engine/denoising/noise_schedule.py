@@ -67,6 +67,11 @@ class NoiseSchedule:
             if name in accepted
         }
 
+    @property
+    def left(self) -> int:
+        """Evaluations of the full schedule after the part that is run."""
+        return self.full_total - self.offset - self.total
+
     def timestep(self, index: int) -> float:
         """What the denoiser is told at evaluation ``index``."""
         return float(self._timestep(index))

@@ -3,7 +3,7 @@
 diffusers knows the formats: its own, peft's, and that of kohya's trainer, in which most files found
 elsewhere are. peft says what it would make of them: it is given a model without weights, and the
 factors are read off. Two things are not left to them. What does not fit is refused, where they
-warn. And a file of kohya's has an alpha for each layer, of which diffusers 0.42 loses some where
+warn, or leave it out. And a file of kohya's has an alpha for each layer, of which diffusers 0.42 loses some where
 they differ.
 """
 
@@ -30,6 +30,7 @@ from peft.tuners.lora import Conv2d, Linear, LoraLayer
 from engine.lora.adapter import Adapter, LowRank
 from models.errors import LoadError
 from models.lora import check_lora
+from models.weights import read_header
 
 # What the description in a file may set; all else has to be as peft has it by default.
 _KNOWN_SETTINGS = frozenset(
@@ -84,6 +85,9 @@ def load_adapter(
             # kohya's trainer counts the blocks of a UNet of SDXL in another way.
             unet_config=modules["unet"].config,
         )
+        matrices = _matrices(file)
+        if len(state) != matrices:
+            raise LoadError(f"only {len(state)} of its {matrices} matrices can be read.")
         # The names of peft's parameters have the adapter's name in them; those of its files do not.
         state = {_NAMED_WEIGHT.sub(".weight", key): weight for key, weight in state.items()}
         foreign = [key for key in state if key.split(".")[0] not in modules]
@@ -119,6 +123,11 @@ def load_adapter(
                     f"{file.name} cannot be used as a LoRA: the weights for {path} are not finite."
                 )
     return adapter
+
+
+def _matrices(file: Path) -> int:
+    header = read_header(file)
+    return sum(key != "__metadata__" and not key.endswith(".alpha") for key in header)
 
 
 def _below(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def compile_unet(
     Returns:
         What can be called as ``unet(sample, timestep, encoder_hidden_states=...,
         return_dict=False)[0]`` with a timestep per row, and has the UNet's ``config``, ``dtype``
-        and ``device``. OpenVINO's takes one call at a time.
+        and ``device``. OpenVINO's takes one call at a time; Inductor's also takes the
+        ``added_cond_kwargs`` of SDXL.
 
     Raises:
         RuntimeError: the package is not installed, or a shape to be warmed cannot be compiled.
@@ -52,7 +53,7 @@ def compile_unet(
         graph = OpenVinoUNet(unet, threads)
         with torch.inference_mode():
             for shape in warm:
-                graph(*shape.inputs(graph), encoder_hidden_states=shape.text(graph))
+                graph(*shape.inputs(graph), **shape.conditioning(graph))
         return graph
     if compiler == "inductor":
         return InductorUNet(unet, threads=threads, warm=warm, aside=aside)

@@ -56,10 +56,20 @@ class PassShape(NamedTuple):
         times = torch.zeros(self.rows, dtype=torch.float32, device=unet.device)
         return latents.contiguous(memory_format=torch.channels_last), times
 
-    def text(self, unet: Any) -> torch.Tensor:
-        """Text embeddings ``[rows, tokens, cross_attention_dim]`` of zeros."""
-        size = (self.rows, self.tokens, unet.config.cross_attention_dim)
-        return torch.zeros(size, dtype=unet.dtype, device=unet.device)
+    def conditioning(self, unet: Any) -> dict[str, Any]:
+        """Text embeddings ``[rows, tokens, cross_attention_dim]`` of zeros and, where the UNet is
+        told more, that; by the names of its arguments."""
+        config, like = unet.config, {"dtype": unet.dtype, "device": unet.device}
+        text = torch.zeros((self.rows, self.tokens, config.cross_attention_dim), **like)
+        inputs: dict[str, Any] = {"encoder_hidden_states": text}
+        if config.addition_embed_type == "text_time":
+            # The blocks see one vector of both, however it is divided.
+            pooled = config.projection_class_embeddings_input_dim - config.addition_time_embed_dim
+            inputs["added_cond_kwargs"] = {
+                "text_embeds": torch.zeros((self.rows, pooled), **like),
+                "time_ids": torch.zeros((self.rows, 1), **like),
+            }
+        return inputs
 
 
 class _Pass(NamedTuple):
@@ -101,6 +111,7 @@ class InductorUNet:
         timestep: torch.Tensor,
         *,
         encoder_hidden_states: torch.Tensor,
+        added_cond_kwargs: dict[str, torch.Tensor] | None = None,
         return_dict: Literal[False] = False,
     ) -> tuple[torch.Tensor]:
         rows, _, height, width = sample.shape
@@ -111,7 +122,11 @@ class InductorUNet:
         # it, the pass runs uncompiled.
         with dynamo_config.patch(error_on_nested_fx_trace=False):
             prediction: tuple[torch.Tensor] = self._run(
-                sample, timestep, encoder_hidden_states=encoder_hidden_states, return_dict=False
+                sample,
+                timestep,
+                encoder_hidden_states=encoder_hidden_states,
+                added_cond_kwargs=added_cond_kwargs,
+                return_dict=False,
             )
         return prediction
 
@@ -175,9 +190,7 @@ class InductorUNet:
                 torch.inference_mode(),
                 dynamo_config.patch(recompile_limit=_ENTRIES, accumulated_recompile_limit=_ENTRIES),
             ):
-                self._twin(
-                    *shape.inputs(self), encoder_hidden_states=shape.text(self), return_dict=False
-                )
+                self._twin(*shape.inputs(self), **shape.conditioning(self), return_dict=False)
         except Exception:
             logger.exception("%s: passes stay uncompiled", shape)
             return

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from models.lora import LORA_FILE
+from tests.unit.models import tiny
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CONVOLUTIONS = ("conv_in", "conv1", "conv_shortcut", "proj_in", "downsamplers.0.conv", "conv_out")
@@ -34,7 +34,8 @@ def write_diffusers(
 ) -> Path:
     """As training writes it, into ``folder``; with peft's description of it, or without."""
     modules = {}
-    for name, targets in {"unet": unet, "text_encoder": text}.items():
+    targeted = {"unet": unet, **{name: text for name in _text_encoders(pipeline)}}
+    for name, targets in targeted.items():
         if targets:
             module = modules[name] = _like(getattr(pipeline, name))
             torch.manual_seed(seed)
@@ -43,7 +44,7 @@ def write_diffusers(
             for key, weight in module.named_parameters():
                 if ".lora_B." in key:
                     torch.nn.init.normal_(weight, std=0.05)
-    StableDiffusionPipeline.save_lora_weights(
+    type(pipeline).save_lora_weights(
         folder,
         **{
             f"{name}_lora_layers": get_peft_model_state_dict(module)
@@ -52,6 +53,11 @@ def write_diffusers(
         **(_collate_lora_metadata(modules) if described else {}),
     )
     return folder
+
+
+def _text_encoders(pipeline: Any) -> list[str]:
+    names = ("text_encoder", "text_encoder_2")
+    return [name for name in names if getattr(pipeline, name, None) is not None]
 
 
 def _like(module: Any) -> Any:
@@ -74,19 +80,27 @@ def write_kohya(
     """As kohya's trainer writes it, with ranks and alphas that take turns.
 
     Returns:
-        For every layer, by ``unet.`` or ``text_encoder.`` and its path, what is to be added to its
-        weights, and its scaling.
+        For every layer, by its component and path, what is to be added to its weights, and its
+        scaling.
     """
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, torch.Tensor] = {}
     added = {}
+    encoders = _text_encoders(pipeline)
+    # SDXL's UNet keeps its original names there, and its text encoders are counted.
+    original = len(encoders) > 1
     layers = [
-        (f"lora_unet_{path}", f"unet.{path}", layer)
+        (f"lora_unet_{_original(path) if original else path}", f"unet.{path}", layer)
         for path, layer in pipeline.unet.named_modules()
         if path.endswith(tuple(unet))
     ] + [
-        (f"lora_te_text_model_{path}", f"text_encoder.{path}", layer)
-        for path, layer in pipeline.text_encoder.named_modules()
+        (
+            f"lora_te{number if original else ''}_text_model_{path.removeprefix('text_model.')}",
+            f"{encoder}.{path}",
+            layer,
+        )
+        for number, encoder in enumerate(encoders, 1)
+        for path, layer in getattr(pipeline, encoder).named_modules()
         if text and path.endswith(tuple(text))
     ]
     for number, (name, path, layer) in enumerate(layers):
@@ -102,3 +116,8 @@ def write_kohya(
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / LORA_FILE)
     return added
+
+
+def _original(path: str) -> str:
+    """A layer of the tiny UNets by its name in the code of Stable Diffusion's authors."""
+    return tiny._unet_key(f"{path}.weight").removesuffix(".weight")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.lora.adapter import Adapter
 from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.errors import LoadError, UnsafeWeights
 from models.lora import LORA_FILE
 from tests.unit.engine.lora.lora_files import (
@@ -39,6 +40,11 @@ ALL = (*ATTENTION, *CONVOLUTIONS, *FURTHER)
 @pytest.fixture(scope="module")
 def model() -> StableDiffusion:
     return StableDiffusion(tiny.stable_diffusion())
+
+
+@pytest.fixture(scope="module")
+def xl_model() -> StableDiffusionXL:
+    return StableDiffusionXL(tiny.sdxl(refiner=False))
 
 
 def layers(adapter: Adapter) -> dict[str, Any]:
@@ -81,18 +87,20 @@ def test_what_the_stock_pipeline_loads_is_loaded(
         assert found[path].scaling == pytest.approx(layer.scaling["it"])
 
 
+@pytest.mark.parametrize("xl", [False, True], ids=["sd1", "sdxl"])
 def test_every_layer_of_a_kohya_file_has_its_own_alpha(
-    model: StableDiffusion, tmp_path: Path
+    model: StableDiffusion, xl_model: StableDiffusionXL, tmp_path: Path, xl: bool
 ) -> None:
     added = write_kohya(
         tmp_path,
-        tiny.stable_diffusion(),
+        tiny.sdxl(refiner=False) if xl else tiny.stable_diffusion(),
         unet=ALL,
         text=TEXT,
         alphas=(1, 2, 3, 4, 5),
         ranks=(4, 4, 2),
     )
-    found = layers(model.load_adapter(tmp_path))
+    found = layers((xl_model if xl else model).load_adapter(tmp_path))
+    assert any(path.startswith("text_encoder_2.") for path in found) is xl
     assert found.keys() == added.keys()
     for path, (weights, scaling) in added.items():
         layer = found[path]
@@ -213,6 +221,23 @@ def test_what_does_not_fit_is_refused(model: StableDiffusion, tmp_path: Path, sp
     change(tmp_path / LORA_FILE)
     with pytest.raises(LoadError, match=message):
         model.load_adapter(tmp_path)
+
+
+def test_a_file_that_would_be_read_in_part_is_refused(
+    xl_model: StableDiffusionXL, tmp_path: Path
+) -> None:
+    """With blocks under the names of both codes, diffusers leaves out one half, and says nothing."""
+    write_kohya(tmp_path, tiny.sdxl(refiner=False))
+    file = tmp_path / LORA_FILE
+    state = load_file(file)
+    block = "lora_unet_middle_block_1"
+    renamed = {
+        key.replace(block, "lora_unet_mid_block_attentions_0"): weight
+        for key, weight in state.items()
+    }
+    save_file(renamed, file)
+    with pytest.raises(LoadError, match=r"only 16 of its \d+ matrices can be read"):
+        xl_model.load_adapter(tmp_path)
 
 
 def test_one_for_a_larger_model_is_refused(

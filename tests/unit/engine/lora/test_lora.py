@@ -15,7 +15,9 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from contract.request import GenerationRequest, LoraUse
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter
+from engine.pipelines.latent_diffusion import LatentDiffusion
 from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.lora import LORA_FILE
 from tests.conftest import ROOT, make_request
 from tests.unit.engine.lora.lora_files import (
@@ -58,13 +60,22 @@ def embedded() -> Any:
     )
 
 
+def sdxl() -> Any:
+    return tiny.sdxl(refiner=False)
+
+
+def loaded(pipeline: Any, **options: bool) -> LatentDiffusion:
+    kind = StableDiffusionXL if hasattr(pipeline, "text_encoder_2") else StableDiffusion
+    return kind(pipeline, **options)
+
+
 class Bench:
     """A model with LoRAs, in the engine's form and in diffusers'."""
 
     def __init__(self, make: Callable[[], Any], folder: Path) -> None:
         self.make = make
-        self.model = StableDiffusion(make())
-        self.invariant = StableDiffusion(make(), invariant=True)
+        self.model = loaded(make())
+        self.invariant = loaded(make(), invariant=True)
         self.stock = in_channels_last(make())
         self.adapters: dict[str, Adapter] = {}
         for tag, write in WRITERS.items():
@@ -87,7 +98,10 @@ class Bench:
         return self.stock
 
 
-@pytest.fixture(scope="module", params=[embedded, tiny.stable_diffusion], ids=["embedded", "tiny"])
+MAKERS = [embedded, tiny.stable_diffusion, sdxl]
+
+
+@pytest.fixture(scope="module", params=MAKERS, ids=["embedded", "tiny", "sdxl"])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(request.param, tmp_path_factory.mktemp("loras"))
 
@@ -130,7 +144,7 @@ def test_neighbours_change_nothing(bench: Bench, photo: bytes, loras: tuple[Lora
     assert_same_picture(bench.model, states[3], stock(bench.with_loras(request), request, "pil")[0])
 
 
-def prepared(model: StableDiffusion, bench: Bench, **changes: Any) -> DenoisingState:
+def prepared(model: LatentDiffusion, bench: Bench, **changes: Any) -> DenoisingState:
     (state,) = prepare(model, [make_request(num_inference_steps=4, **changes)], bench.adapters)
     return state
 
@@ -188,14 +202,14 @@ def test_prompts_of_others_are_encoded_without_the_loras(bench: Bench) -> None:
             ],
             bench.adapters,
         )
-        (expected,) = prepare(StableDiffusion(bench.make()), [make_request(prompt="a dog")])
+        (expected,) = prepare(loaded(bench.make()), [make_request(prompt="a dog")])
     assert torch.equal(embeds(plain), embeds(unet_only))
     assert torch.allclose(embeds(plain), embeds(expected), atol=1e-5)
     assert (embeds(plain) - embeds(tuned)).abs().max() > 1e-2
     assert (embeds(again) - embeds(tuned)).abs().max() > 1e-2
 
 
-def calls(model: StableDiffusion, state: DenoisingState) -> int:
+def calls(model: LatentDiffusion, state: DenoisingState) -> int:
     """How many functions of Python a pass calls."""
     counts = Counter[str]()
     with torch.inference_mode():
@@ -207,7 +221,7 @@ def calls(model: StableDiffusion, state: DenoisingState) -> int:
 
 
 def test_a_pass_costs_more_only_while_jobs_want_loras(bench: Bench) -> None:
-    fresh = StableDiffusion(bench.make())
+    fresh = loaded(bench.make())
     usual = calls(fresh, prepare(fresh, [make_request()])[0])
     tuned = prepared(bench.model, bench, loras=USES[:1])
     assert calls(bench.model, tuned) > usual

@@ -54,22 +54,16 @@ def unet() -> Any:
     return unet.eval().requires_grad_(False)
 
 
-def inputs(unet: Any, shape: PassShape) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(shape.rows)
-    latents, times = shape.inputs(unet)
-    return (
-        latents.normal_(generator=generator),
-        times.uniform_(0, 999, generator=generator),
-        shape.text(unet).normal_(generator=generator),
-    )
-
-
 def predict(unet: Any, shape: PassShape) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(shape.rows)
     with torch.inference_mode():
-        sample, times, text = inputs(unet, shape)
-        prediction: torch.Tensor = unet(
-            sample, times, encoder_hidden_states=text, return_dict=False
-        )[0]
+        sample, times = shape.inputs(unet)
+        conditioning = shape.conditioning(unet)
+        added = conditioning.get("added_cond_kwargs", {})
+        for tensor in (sample, conditioning["encoder_hidden_states"], *added.values()):
+            tensor.normal_(generator=generator)
+        times.uniform_(0, 999, generator=generator)
+        prediction: torch.Tensor = unet(sample, times, **conditioning, return_dict=False)[0]
     return prediction
 
 
@@ -110,6 +104,15 @@ def test_a_shape_runs_compiled_once_it_was_compiled_aside(unet: Any) -> None:
     assert [compiled_blocks(compiled, shape) for shape in SHAPES[:3]] == [4, 4, 4]
     assert_same(unet, compiled, SHAPES)
     assert graphs() == before > 0
+
+
+@pytest.mark.slow
+def test_what_sdxl_is_told_goes_along() -> None:
+    unet = tiny.sdxl(refiner=False).unet.to(memory_format=torch.channels_last)
+    unet = unet.eval().requires_grad_(False)
+    compiled = compile_unet(unet, "inductor", threads=THREADS, warm=SHAPES[:1], aside=False)
+    assert compiled_blocks(compiled, SHAPES[0]) == 4
+    assert_same(unet, compiled, SHAPES[:2])
 
 
 def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
