@@ -12,6 +12,7 @@ from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from contract.screening import Action, CheckName, NudityLabel
+from models.architectures import TextEncoder
 from models.catalog import ModelEntry
 
 
@@ -64,6 +65,13 @@ class Settings(BaseSettings):
         "none",
         description="Compile the denoiser: openvino for a CPU in fp32 (requirements-openvino.txt), "
         "inductor for a GPU; the start takes longer",
+    )
+
+    text_encoders: Annotated[tuple[TextEncoder, ...] | None, NoDecode] = Field(
+        None,
+        description="Text encoders of Stable Diffusion 3 that are loaded, comma-separated: "
+        "clip_l,clip_g leaves out T5, which is most of such a model; its pictures then follow long "
+        "prompts and write words less well. Default: as the catalog says, else all",
     )
 
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -158,7 +166,7 @@ class Settings(BaseSettings):
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("models", "pinned_models", "nsfw_labels", mode="before")
+    @field_validator("models", "pinned_models", "nsfw_labels", "text_encoders", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):

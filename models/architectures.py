@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
 Prediction: TypeAlias = Literal["diffusion", "flow"]
+TextEncoder: TypeAlias = Literal["clip_l", "clip_g", "t5"]
 SchedulerName: TypeAlias = Literal[
     "ddim",
     "euler",
@@ -57,6 +58,9 @@ class Architecture:
         latent_channels: of the VAE.
         upcasts_vae: whether its VAE stays in fp32 in every precision where its config says
             ``force_upcast``, as it overflows in fp16.
+        text_encoders: where there is a choice: the components of each, by the names that catalogs
+            and settings have for them.
+        required_text_encoders: those that a model cannot do without.
         lora_components: the components that LoRAs may change, as diffusers names them.
         text_layer: regular expression for the end of the name of a layer that takes text as wide
             as the text encoders give it, in the naming of diffusers or of kohya's scripts.
@@ -71,6 +75,8 @@ class Architecture:
     patch: int = 1
     latent_channels: int = 4
     upcasts_vae: bool = False
+    text_encoders: Mapping[TextEncoder, frozenset[str]] = MappingProxyType({})
+    required_text_encoders: frozenset[TextEncoder] = frozenset()
     lora_components: frozenset[str]
     text_layer: str
 
@@ -78,6 +84,11 @@ class Architecture:
     def multiple_of(self) -> int:
         """Pixels that width and height must divide by."""
         return self.vae_scale * self.patch
+
+    @property
+    def has_skippable_layers(self) -> bool:
+        """Whether its denoiser is a transformer, some blocks of which may be left out."""
+        return "transformer" in self.lora_components
 
     @property
     def schedulers(self) -> tuple[SchedulerName, ...]:
@@ -135,6 +146,14 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
                 prediction="flow",
                 patch=2,
                 latent_channels=16,
+                text_encoders=MappingProxyType(
+                    {
+                        "clip_l": frozenset({"text_encoder", "tokenizer"}),
+                        "clip_g": frozenset({"text_encoder_2", "tokenizer_2"}),
+                        "t5": frozenset({"text_encoder_3", "tokenizer_3"}),
+                    }
+                ),
+                required_text_encoders=frozenset({"clip_l", "clip_g"}),
                 lora_components=frozenset({"transformer", "text_encoder", "text_encoder_2"}),
                 # Its attention takes the text after this layer, in the transformer's own width.
                 text_layer="context_embedder",

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from contract.screening import Action, CheckName
-from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName
+from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName, TextEncoder
 from models.errors import CatalogError, ModelError, UnknownModel
 
 Variant: TypeAlias = Literal["fp32", "fp16"]
@@ -113,6 +113,13 @@ class Defaults(_Frozen):
     guidance_scale: float = Field(ge=0, le=30)
     strength: float = Field(0.8, ge=0, le=1)
     scheduler: SchedulerName
+    # Skip-layer guidance; but for the layers, the defaults are those of diffusers' pipeline.
+    skip_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="Blocks of the transformer that skip-layer guidance leaves out, from 0"
+    )
+    skip_layer_scale: float = Field(2.8, ge=0, le=30)
+    skip_layer_start: float = Field(0.01, ge=0, le=1)
+    skip_layer_end: float = Field(0.2, ge=0, le=1)
 
 
 class ModelEntry(_Frozen):
@@ -126,6 +133,9 @@ class ModelEntry(_Frozen):
     )
     tasks: tuple[Task, ...] = Field(("txt2img", "img2img", "inpaint"), min_length=1)
     defaults: Defaults
+    text_encoders: tuple[TextEncoder, ...] | None = Field(
+        None, description="Those that are loaded, of a family that can do without some of its own"
+    )
     licence: str = Field(min_length=1)
     licence_url: str | None = None
     gated: bool = Field(False, description="The hub asks for an accepted licence and a token")
@@ -137,6 +147,50 @@ class ModelEntry(_Frozen):
     @property
     def architecture(self) -> Architecture:
         return ARCHITECTURES[self.family]
+
+    @property
+    def skipped_components(self) -> frozenset[str]:
+        """The components of its pipeline that are not loaded, as its ``text_encoders`` say."""
+        if self.text_encoders is None:
+            return frozenset()
+        components = self.architecture.text_encoders
+        return frozenset[str]().union(
+            *(components[name] for name in components if name not in self.text_encoders)
+        )
+
+    def with_text_encoders(self, names: tuple[TextEncoder, ...] | None) -> ModelEntry:
+        """The same model with these text encoders alone, if it is of a family with a choice.
+
+        Raises:
+            CatalogError: it cannot do without another one.
+        """
+        if names is None or not self.architecture.text_encoders:
+            return self
+        if missing := self.architecture.required_text_encoders.difference(names):
+            raise CatalogError(f"{self.name} needs the text encoder {min(missing)}.")
+        return self.model_copy(update={"text_encoders": names})
+
+    @model_validator(mode="after")
+    def _text_encoders_of_the_architecture(self) -> ModelEntry:
+        if self.text_encoders is None:
+            return self
+        there, needed = self.architecture.text_encoders, self.architecture.required_text_encoders
+        if not there:
+            raise ValueError(f"text_encoders: a model of the family {self.family} has no choice")
+        if missing := needed.difference(self.text_encoders):
+            raise ValueError(
+                f"text_encoders must name {' and '.join(sorted(needed))} for a model of the "
+                f"family {self.family}, and lacks {min(missing)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _layers_of_a_transformer(self) -> ModelEntry:
+        if self.defaults.skip_layers and not self.architecture.has_skippable_layers:
+            raise ValueError(
+                f"defaults.skip_layers: a model of the family {self.family} has no such layers"
+            )
+        return self
 
     @model_validator(mode="after")
     def _scheduler_of_the_architecture(self) -> ModelEntry:
