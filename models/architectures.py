@@ -7,7 +7,7 @@ name; ``models.loading`` looks them up.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -75,7 +75,7 @@ class Architecture:
     patch: int = 1
     latent_channels: int = 4
     upcasts_vae: bool = False
-    text_encoders: Mapping[TextEncoder, frozenset[str]] = MappingProxyType({})
+    text_encoders: Mapping[TextEncoder, frozenset[str]] = field(default_factory=dict)
     required_text_encoders: frozenset[TextEncoder] = frozenset()
     lora_components: frozenset[str]
     text_layer: str
