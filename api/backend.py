@@ -22,7 +22,9 @@ class ServedModel:
     ``defaults`` are for parameters that a request leaves out. A fine-tuned one has a
     ``provenance``, and its ``size`` in bytes on the disk. ``screening`` has the action on a picture
     that a check finds something in; checks that are absent are not made. ``schedulers``
-    are the names that its architecture takes.
+    are the names that its architecture takes, ``fields`` the optional fields of a request that it
+    takes and others may not. ``refiner`` is the model that finishes its pictures where a request
+    names no other one; ``is_refiner`` says whether it can do that for others of its family.
     """
 
     name: str
@@ -37,6 +39,9 @@ class ServedModel:
     size: int | None = None
     screening: Mapping[CheckName, Action] = field(default_factory=dict)
     schedulers: tuple[str, ...] = SCHEDULERS
+    fields: frozenset[str] = frozenset()
+    refiner: str | None = None
+    is_refiner: bool = False
 
 
 @dataclass(frozen=True, slots=True)

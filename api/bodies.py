@@ -70,7 +70,7 @@ def from_validation(error: ValidationError, known: Mapping[str, Iterable[str]]) 
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or None
     code = ErrorCode.OUT_OF_RANGE if first["type"] == "finite_number" else ErrorCode.INVALID_REQUEST
-    known_fields = known[str(first["loc"][0]) if len(first["loc"]) > 1 else ""]
+    known_fields = known.get(str(first["loc"][0]) if len(first["loc"]) > 1 else "", ())
     return RequestError(code, _sentence(first, field, known_fields), field=field)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ RANDOM_SEED = -1
 INPAINT_STRENGTH = 1.0
 _MAX_GUIDANCE_SCALE = 30
 _MAX_LORA_SCALE = 2
+# Of pictures that a model is told about, and never sees.
+_MAX_ORIGINAL_SIDE = 8192
 
 
 class Constraint(Protocol):
@@ -36,22 +38,47 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A number from ``minimum`` (or above it, if ``exclusive``) to ``maximum``."""
+    """A number from ``minimum`` (or above it, if ``exclusive``) to ``maximum`` (or below it, if
+    ``below``)."""
 
     minimum: int
     maximum: int
     exclusive: bool = False
+    below: bool = False
 
     def check(self, field: str, value: float) -> None:
         above = value > self.minimum if self.exclusive else value >= self.minimum
-        if not (above and value <= self.maximum):
+        below = value < self.maximum if self.below else value <= self.maximum
+        if not (above and below):
             lower = f"above {self.minimum}" if self.exclusive else f"at least {self.minimum}"
-            raise _out_of_range(field, f"{lower} and at most {self.maximum}", shown(value))
+            upper = f"below {self.maximum}" if self.below else f"at most {self.maximum}"
+            raise _out_of_range(field, f"{lower} and {upper}", shown(value))
 
     @property
     def schema(self) -> dict[str, Any]:
         lower = "exclusiveMinimum" if self.exclusive else "minimum"
-        return {lower: self.minimum, "maximum": self.maximum}
+        upper = "exclusiveMaximum" if self.below else "maximum"
+        return {lower: self.minimum, upper: self.maximum}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two integers, each from ``minimum`` to ``maximum``."""
+
+    minimum: int
+    maximum: int
+
+    def check(self, field: str, value: Sequence[int]) -> None:
+        if len(value) != 2:
+            raise _out_of_range(field, "two integers", str(len(value)))
+        if not all(self.minimum <= each <= self.maximum for each in value):
+            limit = f"two integers, each at least {self.minimum} and at most {self.maximum}"
+            raise _out_of_range(field, limit, " and ".join(map(shown, value)))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        each = {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
+        return {"minItems": 2, "maxItems": 2, "items": each}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +113,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a few names."""
+    """One of a few names; ``where`` says when that is so."""
 
     names: tuple[str, ...]
+    where: str = ""
 
     def check(self, field: str, value: str) -> None:
         if value not in self.names:
-            raise _out_of_range(field, f"one of {', '.join(self.names)}", shown(value))
+            limit = f"one of {', '.join(self.names)}" + f" {self.where}" * bool(self.where)
+            raise _out_of_range(field, limit, shown(value))
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -100,18 +129,27 @@ class OneOf:
 
 
 def constraints(settings: Settings) -> Mapping[str, Constraint]:
-    """The constraint of each parameter by its neutral name; ``scale`` is that of a LoRA."""
+    """The constraint of each parameter by its neutral name; ``scale`` is that of a LoRA, and
+    ``switch_at`` that of a refiner."""
     side = Range(settings.min_side, settings.max_side)
     text = Length(settings.max_prompt_chars)
     return {
         "prompt": text,
+        "prompt_2": text,
         "negative_prompt": text,
+        "negative_prompt_2": text,
         "width": side,
         "height": side,
         "num_inference_steps": Range(1, settings.max_steps),
         "guidance_scale": Range(0, _MAX_GUIDANCE_SCALE),
         "guidance_start": Range(0, 1),
         "guidance_end": Range(0, 1),
+        "guidance_rescale": Range(0, 1),
+        "original_size": Pair(1, _MAX_ORIGINAL_SIDE),
+        "crop": Pair(0, _MAX_ORIGINAL_SIDE),
+        "aesthetic_score": Range(0, 10),
+        "negative_aesthetic_score": Range(0, 10),
+        "switch_at": Range(0, 1, exclusive=True, below=True),
         "strength": Range(0, 1, exclusive=True),
         "scheduler": OneOf(tuple(SCHEDULERS)),
         "seed": Range(RANDOM_SEED, MAX_SEED),

@@ -21,6 +21,22 @@ class LoraParameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefinerParameter:
+    """A model that finishes the picture.
+
+    Attributes:
+        model: a name; None for the one that belongs to the model.
+        switch_at: fraction of the noise schedule at which it takes over.
+        aesthetic_score: what it is told; likewise ``negative_aesthetic_score``.
+    """
+
+    model: str | None = None
+    switch_at: float | None = None
+    aesthetic_score: float | None = None
+    negative_aesthetic_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationParameters:
     """Everything that a client may say about a generation; None stands for the default.
 
@@ -30,6 +46,7 @@ class GenerationParameters:
     Attributes:
         prompt: the text, or the template if ``expand_prompt``.
         model: a name, None for the default, or ``auto`` for the one that the prompt belongs to.
+        original_size: height and width in pixels; ``crop`` top and left.
         seed: None or -1 for a random one.
         init_image: img2img and inpainting: the picture's file, as it was uploaded.
         mask: inpainting: the mask's file.
@@ -37,7 +54,9 @@ class GenerationParameters:
 
     task: Task
     prompt: str
+    prompt_2: str | None = None
     negative_prompt: str | None = None
+    negative_prompt_2: str | None = None
     expand_prompt: bool = False
     width: int | None = None
     height: int | None = None
@@ -45,6 +64,12 @@ class GenerationParameters:
     guidance_scale: float | None = None
     guidance_start: float | None = None
     guidance_end: float | None = None
+    guidance_rescale: float | None = None
+    original_size: tuple[int, ...] | None = None
+    crop: tuple[int, ...] | None = None
+    aesthetic_score: float | None = None
+    negative_aesthetic_score: float | None = None
+    refiner: RefinerParameter | None = None
     scheduler: str | None = None
     seed: int | None = None
     num_images: int | None = None

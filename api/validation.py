@@ -10,6 +10,7 @@ import PIL.Image
 from api import arrival, images
 from api.backend import ServedModel
 from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, constraints
+from api.model_fields import model_fields
 from api.parameters import GenerationParameters, Names, ParameterError
 from api.served_models import ServedModels
 from contract.errors import ErrorCode, RequestError
@@ -48,7 +49,8 @@ class Validation:
                 the request was uploaded and checked.
         """
         self._check_ranges(parameters)
-        choice = self._served.snapshot().choose(
+        served = self._served.snapshot()
+        choice = served.choose(
             parameters.model, parameters.prompt, parameters.task, parameters.loras
         )
         model = choice.model
@@ -59,6 +61,7 @@ class Validation:
         if steps is None:
             steps = defaults.num_inference_steps
         _check_steps(steps, scheduler)
+        extra = model_fields(parameters, model, served.models, scheduler, self._constraints)
         guidance_start, guidance_end = _guidance_interval(parameters)
         num_images = parameters.num_images or 1
         seed = _seed(parameters.seed, num_images)
@@ -80,7 +83,7 @@ class Validation:
             model=model.name,
             prompt=prompts[0] if prompts else parameters.prompt,
             prompts=prompts,
-            negative_prompt=parameters.negative_prompt or "",
+            negative_prompt=parameters.negative_prompt,
             width=width,
             height=height,
             num_inference_steps=steps,
@@ -98,6 +101,7 @@ class Validation:
             output_format=OutputFormat(parameters.output_format or OutputFormat.PNG),
             deadline=self._remaining(),
             wants_previews=parameters.previews,
+            **extra,
         )
 
     def _check_ranges(self, parameters: GenerationParameters) -> None:

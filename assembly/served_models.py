@@ -32,6 +32,9 @@ def served_model(entry: ModelEntry, placement: Placement, settings: Settings) ->
         size=None if tuned is None else tuned.size,
         screening=settings.screening(entry),
         schedulers=entry.architecture.schedulers,
+        fields=entry.architecture.fields(entry.tasks),
+        refiner=entry.refiner,
+        is_refiner=entry.is_refiner,
     )
 
 

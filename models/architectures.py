@@ -25,6 +25,17 @@ SchedulerName: TypeAlias = Literal[
     "lcm",
     "heun",
 ]
+# The optional fields of a request that not every model takes.
+RequestField: TypeAlias = Literal[
+    "prompt_2",
+    "negative_prompt_2",
+    "guidance_rescale",
+    "original_size",
+    "crop",
+    "aesthetic_score",
+    "negative_aesthetic_score",
+    "refiner",
+]
 
 SCHEDULERS: Final[tuple[SchedulerName, ...]] = get_args(SchedulerName)
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
@@ -62,6 +73,8 @@ class Architecture:
             and settings have for them.
         required_text_encoders: those that a model cannot do without.
         lora_components: the components that LoRAs may change, as diffusers names them.
+        request_fields: the optional fields of requests for its models; and ``refiner_fields`` of
+            those for its refiners.
         text_layer: regular expression for the end of the name of a layer that takes text as wide
             as the text encoders give it, in the naming of diffusers or of kohya's scripts.
     """
@@ -78,6 +91,8 @@ class Architecture:
     text_encoders: Mapping[TextEncoder, frozenset[str]] = field(default_factory=dict)
     required_text_encoders: frozenset[TextEncoder] = frozenset()
     lora_components: frozenset[str]
+    request_fields: frozenset[RequestField] = frozenset()
+    refiner_fields: frozenset[RequestField] = frozenset()
     text_layer: str
 
     @property
@@ -100,6 +115,17 @@ class Architecture:
         txt2img, img2img, _ = self.pipelines
         return img2img if self.refiner and "txt2img" not in tasks else txt2img
 
+    def is_refiner(self, tasks: Collection[str]) -> bool:
+        """Whether a model with these tasks is a refiner, and not an inpainter."""
+        return self.refiner and "txt2img" not in tasks and "img2img" in tasks
+
+    def fields(self, tasks: Collection[str]) -> frozenset[RequestField]:
+        """The optional fields of requests for a model with these tasks."""
+        if self.is_refiner(tasks):
+            return self.refiner_fields
+        # A denoiser that sees the mask can hand over to none that does not.
+        return self.request_fields if "txt2img" in tasks else self.request_fields - {"refiner"}
+
 
 def schedulers_of(prediction: Prediction) -> tuple[SchedulerName, ...]:
     """The short names that there are for models of a kind of prediction."""
@@ -119,6 +145,7 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             Architecture(
                 name="sd1",
                 served=True,
+                request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
                 text_layer=_UNET_TEXT_LAYER,
@@ -126,6 +153,7 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             Architecture(
                 name="sd2",
                 served=True,
+                request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
                 text_layer=_UNET_TEXT_LAYER,
@@ -136,6 +164,25 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
                 pipelines=_of("StableDiffusionXL"),
                 refiner=True,
                 upcasts_vae=True,
+                request_fields=frozenset(
+                    {
+                        "prompt_2",
+                        "negative_prompt_2",
+                        "guidance_rescale",
+                        "original_size",
+                        "crop",
+                        "refiner",
+                    }
+                ),
+                refiner_fields=frozenset(
+                    {
+                        "guidance_rescale",
+                        "original_size",
+                        "crop",
+                        "aesthetic_score",
+                        "negative_aesthetic_score",
+                    }
+                ),
                 lora_components=frozenset({"unet", "text_encoder", "text_encoder_2"}),
                 text_layer=_UNET_TEXT_LAYER,
             ),

@@ -136,6 +136,9 @@ class ModelEntry(_Frozen):
     text_encoders: tuple[TextEncoder, ...] | None = Field(
         None, description="Those that are loaded, of a family that can do without some of its own"
     )
+    refiner: ModelName | None = Field(
+        None, description="The entry that finishes its pictures, where a request wants that"
+    )
     licence: str = Field(min_length=1)
     licence_url: str | None = None
     gated: bool = Field(False, description="The hub asks for an accepted licence and a token")
@@ -189,6 +192,20 @@ class ModelEntry(_Frozen):
         if self.defaults.skip_layers and not self.architecture.has_skippable_layers:
             raise ValueError(
                 f"defaults.skip_layers: a model of the family {self.family} has no such layers"
+            )
+        return self
+
+    @property
+    def is_refiner(self) -> bool:
+        """Whether it finishes what another model has begun."""
+        return self.architecture.is_refiner(self.tasks)
+
+    @model_validator(mode="after")
+    def _only_what_can_be_refined(self) -> ModelEntry:
+        if self.refiner is not None and "refiner" not in self.architecture.fields(self.tasks):
+            raise ValueError(
+                f"refiner must be absent for a model of the family {self.family} with the tasks "
+                f"{', '.join(self.tasks)}, got '{self.refiner}'"
             )
         return self
 
@@ -255,6 +272,14 @@ def load_catalog(extra: Path | None = None) -> Catalog:
             file = extra if extra is not None else BUILT_IN
             raise CatalogError(f"{file}: entry '{entry.name}': the name is already taken.")
         seen.add(entry.name)
+    refiners = {entry.name: entry.family for entry in entries if entry.is_refiner}
+    for entry in entries:
+        if entry.refiner is not None and refiners.get(entry.refiner) != entry.family:
+            file = extra if extra is not None else BUILT_IN
+            raise CatalogError(
+                f"{file}: entry '{entry.name}': field 'refiner': there is no refiner "
+                f"'{entry.refiner}' of the family {entry.family}."
+            )
     return Catalog(tuple(entries))
 
 

@@ -3,8 +3,8 @@
 diffusers knows the formats: its own, peft's, and that of kohya's trainer, in which most files found
 elsewhere are. peft says what it would make of them: it is given a model without weights, and the
 factors are read off. Two things are not left to them. What does not fit is refused, where they
-warn, or leave it out. And a file of kohya's has an alpha for each layer, of which diffusers 0.42 loses some where
-they differ.
+warn, or leave it out. And a file of kohya's has an alpha for each layer, of which diffusers 0.42
+loses some where they differ.
 """
 
 from __future__ import annotations

@@ -48,6 +48,12 @@ class ModelInfo(BaseModel):
     defaults: Defaults = Field(
         description="For fields that a request leaves out; `strength` is that of img2img"
     )
+    fields: list[str] = Field(
+        description="The fields of a request that it takes and other models may not"
+    )
+    refiner: str | None = Field(
+        description="The model that finishes its pictures where `refiner` names no other one"
+    )
     fine_tuning: FineTuning | None = Field(description="null for a base")
     screening: dict[CheckName, Action] = Field(
         description="The action on a picture that a check finds something in"
@@ -128,6 +134,8 @@ def _model_info(served: ModelSnapshot, choice: ModelChoice) -> ModelInfo:
         tasks=list(model.tasks),
         multiple_of=model.multiple_of,
         defaults=model.defaults,
+        fields=sorted(model.fields),
+        refiner=model.refiner,
         screening=dict(model.screening),
         fine_tuning=None
         if provenance is None

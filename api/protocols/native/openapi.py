@@ -21,6 +21,7 @@ from api.protocols.native.schemas import (
     Img2ImgBody,
     InpaintBody,
     LoraBody,
+    RefinerBody,
     Txt2ImgBody,
 )
 from contract.request import OutputFormat
@@ -28,7 +29,9 @@ from models.finetuned import AUTO
 from models.vit import ViT
 from settings import Settings
 
-_BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody)
+# Absent by default, which means what their descriptions say.
+_NONE = ("prompt_2", "negative_prompt", "negative_prompt_2", "original_size", "refiner")
+_BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody, RefinerBody)
 
 
 class _Schema(GenerateJsonSchema):
@@ -36,6 +39,8 @@ class _Schema(GenerateJsonSchema):
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         inner = self.generate_inner(schema["schema"])
+        if "type" not in inner:
+            return {"anyOf": [inner, {"type": "null"}]}
         return {**inner, "type": [inner["type"], "null"]}
 
 
@@ -133,12 +138,17 @@ class Documentation:
     def _defaults(self, body: type[Txt2ImgBody]) -> dict[str, Any]:
         model = self._models[0]
         defaults: dict[str, Any] = {
-            "negative_prompt": "",
             "expand_prompt": False,
             "num_inference_steps": model.defaults.num_inference_steps,
             "guidance_scale": model.defaults.guidance_scale,
             "guidance_start": 0.0,
             "guidance_end": 1.0,
+            "guidance_rescale": 0.0,
+            # Of the models that take them.
+            "crop": [0, 0],
+            "aesthetic_score": 6.0,
+            "negative_aesthetic_score": 2.5,
+            **dict.fromkeys(_NONE),
             "scheduler": model.defaults.scheduler,
             "num_images": 1,
             "output_format": OutputFormat.PNG.value,

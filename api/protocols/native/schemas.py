@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from api.bodies import Body, Query
-from api.parameters import GenerationParameters, LoraParameter
+from api.parameters import GenerationParameters, LoraParameter, RefinerParameter
 from models.catalog import Task
 from models.finetuned import AUTO
+
+# How many there are is checked elsewhere; of many that are wrong, the first one counts.
+_Pair = Annotated[list[int], Field(fail_fast=True)]
 
 
 class LoraBody(Body):
@@ -28,6 +31,32 @@ class LoraBody(Body):
         return LoraParameter(self.name, 1.0 if self.scale is None else self.scale)
 
 
+class RefinerBody(Body):
+    """A model that finishes the picture, from a noise level on."""
+
+    model: str | None = Field(
+        None,
+        description="A refiner of the model's family that is served; default: the one that "
+        "`GET /models` has as the model's `refiner`",
+        examples=["sdxl-refiner"],
+    )
+    switch_at: float | None = Field(
+        None,
+        description="Fraction of the noise schedule at which it takes over; default 0.8",
+        examples=[0.8],
+    )
+    aesthetic_score: float | None = Field(
+        None, description="How well rated it is told the picture is; default 6", examples=[6.0]
+    )
+    negative_aesthetic_score: float | None = Field(
+        None, description="The rating to avoid; default 2.5", examples=[2.5]
+    )
+
+    def parameter(self) -> RefinerParameter:
+        """The same in neutral names."""
+        return RefinerParameter(**self.model_dump())
+
+
 class Txt2ImgBody(Body):
     """A picture from a text. Absent and null both mean the default."""
 
@@ -43,7 +72,22 @@ class Txt2ImgBody(Body):
         description="What to generate; `(words:1.3)` gives words a weight, 0 to 2",
         examples=["a red apple on a blue background"],
     )
-    negative_prompt: str | None = Field(None, description="What to avoid", examples=["blurry"])
+    prompt_2: str | None = Field(
+        None,
+        description="What a second text encoder is given, of models that have one; default: "
+        "`prompt`",
+        examples=["oil painting"],
+    )
+    negative_prompt: str | None = Field(
+        None,
+        description="What to avoid. Models that were trained so tell null from an empty text",
+        examples=["blurry"],
+    )
+    negative_prompt_2: str | None = Field(
+        None,
+        description="Like `prompt_2`; only beside `negative_prompt`",
+        examples=["photograph"],
+    )
     expand_prompt: bool | None = Field(
         None,
         description="Whether `prompt` is a template: `a {red|green} apple`, `{2$$a|b|c}`, "
@@ -71,6 +115,36 @@ class Txt2ImgBody(Body):
         None,
         description="Fraction of the noise schedule at which guidance ends",
         examples=[1.0],
+    )
+    guidance_rescale: float | None = Field(
+        None,
+        description="Share of the contrast that guidance adds and that is taken back",
+        examples=[0.0],
+    )
+    original_size: _Pair | None = Field(
+        None,
+        description="Of models that take it (SDXL): height and width, in pixels, of the picture "
+        "that this one is said to be made from; default: its own. Small ones look blurred",
+        examples=[[1024, 1024]],
+    )
+    crop: _Pair | None = Field(
+        None,
+        description="Likewise: the top and left edge, in pixels, of what is said to be cut out of "
+        "it",
+        examples=[[0, 0]],
+    )
+    aesthetic_score: float | None = Field(
+        None,
+        description="Of refiners as the model: how well rated the picture is said to be; default 6",
+        examples=[6.0],
+    )
+    negative_aesthetic_score: float | None = Field(
+        None, description="Likewise, the rating to avoid; default 2.5", examples=[2.5]
+    )
+    refiner: RefinerBody | None = Field(
+        None,
+        description="Have another model finish the picture, of models that have a refiner",
+        examples=[{"switch_at": 0.8}],
     )
     scheduler: str | None = Field(None, description="Sampler", examples=["dpmpp_2m"])
     seed: int | None = Field(
@@ -108,7 +182,9 @@ class Txt2ImgBody(Body):
         return GenerationParameters(
             task=self.task,
             prompt=self.prompt,
+            prompt_2=self.prompt_2,
             negative_prompt=self.negative_prompt,
+            negative_prompt_2=self.negative_prompt_2,
             expand_prompt=bool(self.expand_prompt),
             width=self.width,
             height=self.height,
@@ -116,6 +192,12 @@ class Txt2ImgBody(Body):
             guidance_scale=self.guidance_scale,
             guidance_start=self.guidance_start,
             guidance_end=self.guidance_end,
+            guidance_rescale=self.guidance_rescale,
+            original_size=None if self.original_size is None else tuple(self.original_size),
+            crop=None if self.crop is None else tuple(self.crop),
+            aesthetic_score=self.aesthetic_score,
+            negative_aesthetic_score=self.negative_aesthetic_score,
+            refiner=None if self.refiner is None else self.refiner.parameter(),
             scheduler=self.scheduler,
             seed=self.seed,
             num_images=self.num_images,
@@ -127,7 +209,11 @@ class Txt2ImgBody(Body):
 
     @classmethod
     def known_fields(cls) -> dict[str, list[str]]:
-        return {**super().known_fields(), "loras": list(LoraBody.model_fields)}
+        return {
+            **super().known_fields(),
+            "loras": list(LoraBody.model_fields),
+            "refiner": list(RefinerBody.model_fields),
+        }
 
 
 class ClassifyQuery(Query):

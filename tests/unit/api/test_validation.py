@@ -37,7 +37,7 @@ def test_the_model_fills_in_what_is_absent(validation: Validation) -> None:
     assert request.num_inference_steps == TINY.defaults.num_inference_steps
     assert request.guidance_scale == TINY.defaults.guidance_scale
     assert request.scheduler == TINY.defaults.scheduler
-    assert request.negative_prompt == ""
+    assert request.negative_prompt is None
     assert request.output_format is OutputFormat.PNG
     assert request.num_images == 1
     assert request.init_image is None

@@ -226,7 +226,7 @@ def test_what_does_not_fit_is_refused(model: StableDiffusion, tmp_path: Path, sp
 def test_a_file_that_would_be_read_in_part_is_refused(
     xl_model: StableDiffusionXL, tmp_path: Path
 ) -> None:
-    """With blocks under the names of both codes, diffusers leaves out one half, and says nothing."""
+    """With blocks under the names of both codes, diffusers leaves out one half in silence."""
     write_kohya(tmp_path, tiny.sdxl(refiner=False))
     file = tmp_path / LORA_FILE
     state = load_file(file)

@@ -58,7 +58,8 @@ def test_every_field_is_documented(
         if name not in ("prompt", "seed") and not follows_the_picture:
             assert "default" in properties, name
         if name != "prompt":
-            assert "null" in properties["type"], name
+            types = properties.get("type") or [each.get("type") for each in properties["anyOf"]]
+            assert "null" in types, name
         if name not in ("width", "height"):
             assert properties["examples"], name
 
