@@ -17,6 +17,7 @@ TextEncoder: TypeAlias = Literal["clip_l", "clip_g", "t5"]
 SchedulerName: TypeAlias = Literal[
     "ddim",
     "euler",
+    "euler_trailing",
     "euler_a",
     "dpmpp_2m",
     "dpmpp_2m_karras",
@@ -29,7 +30,13 @@ SchedulerName: TypeAlias = Literal[
 RequestField: TypeAlias = Literal[
     "prompt_2",
     "negative_prompt_2",
+    "prompt_3",
+    "negative_prompt_3",
     "guidance_rescale",
+    "skip_layers",
+    "skip_layer_scale",
+    "skip_layer_start",
+    "skip_layer_end",
     "original_size",
     "crop",
     "aesthetic_score",
@@ -37,6 +44,13 @@ RequestField: TypeAlias = Literal[
     "refiner",
 ]
 
+# Those of them about skip-layer guidance.
+SKIP_FIELDS: Final[tuple[RequestField, ...]] = (
+    "skip_layers",
+    "skip_layer_scale",
+    "skip_layer_start",
+    "skip_layer_end",
+)
 SCHEDULERS: Final[tuple[SchedulerName, ...]] = get_args(SchedulerName)
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
 SCHEDULER_MAX_STEPS: Final[Mapping[str, int]] = MappingProxyType({"lcm": 50})
@@ -101,11 +115,6 @@ class Architecture:
         return self.vae_scale * self.patch
 
     @property
-    def has_skippable_layers(self) -> bool:
-        """Whether its denoiser is a transformer, some blocks of which may be left out."""
-        return "transformer" in self.lora_components
-
-    @property
     def schedulers(self) -> tuple[SchedulerName, ...]:
         """The names that requests for these models may have in ``scheduler``."""
         return schedulers_of(self.prediction)
@@ -123,8 +132,10 @@ class Architecture:
         """The optional fields of requests for a model with these tasks."""
         if self.is_refiner(tasks):
             return self.refiner_fields
+        if "txt2img" in tasks:
+            return self.request_fields
         # A denoiser that sees the mask can hand over to none that does not.
-        return self.request_fields if "txt2img" in tasks else self.request_fields - {"refiner"}
+        return self.request_fields - {"refiner", *SKIP_FIELDS}
 
 
 def schedulers_of(prediction: Prediction) -> tuple[SchedulerName, ...]:
@@ -201,6 +212,16 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
                     }
                 ),
                 required_text_encoders=frozenset({"clip_l", "clip_g"}),
+                request_fields=frozenset(
+                    {
+                        "prompt_2",
+                        "negative_prompt_2",
+                        "prompt_3",
+                        "negative_prompt_3",
+                        "guidance_rescale",
+                        *SKIP_FIELDS,
+                    }
+                ),
                 lora_components=frozenset({"transformer", "text_encoder", "text_encoder_2"}),
                 # Its attention takes the text after this layer, in the transformer's own width.
                 text_layer="context_embedder",

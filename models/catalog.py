@@ -189,7 +189,7 @@ class ModelEntry(_Frozen):
 
     @model_validator(mode="after")
     def _layers_of_a_transformer(self) -> ModelEntry:
-        if self.defaults.skip_layers and not self.architecture.has_skippable_layers:
+        if self.defaults.skip_layers and "skip_layers" not in self.architecture.request_fields:
             raise ValueError(
                 f"defaults.skip_layers: a model of the family {self.family} has no such layers"
             )

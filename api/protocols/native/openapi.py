@@ -25,12 +25,21 @@ from api.protocols.native.schemas import (
     Txt2ImgBody,
 )
 from contract.request import OutputFormat
+from models.architectures import SKIP_FIELDS
 from models.finetuned import AUTO
 from models.vit import ViT
 from settings import Settings
 
 # Absent by default, which means what their descriptions say.
-_NONE = ("prompt_2", "negative_prompt", "negative_prompt_2", "original_size", "refiner")
+_NONE = (
+    "prompt_2",
+    "prompt_3",
+    "negative_prompt",
+    "negative_prompt_2",
+    "negative_prompt_3",
+    "original_size",
+    "refiner",
+)
 _BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody, RefinerBody)
 
 
@@ -145,6 +154,7 @@ class Documentation:
             "guidance_end": 1.0,
             "guidance_rescale": 0.0,
             # Of the models that take them.
+            **model.defaults.model_dump(mode="json", include=set(SKIP_FIELDS)),
             "crop": [0, 0],
             "aesthetic_score": 6.0,
             "negative_aesthetic_score": 2.5,
