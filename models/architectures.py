@@ -71,7 +71,6 @@ class Architecture:
 
     Attributes:
         name: the family, as catalogs spell it.
-        served: whether the engine has a pipeline for it.
         pipelines: the diffusers classes for txt2img, img2img and inpaint. They are made of the
             same components, so a folder may name any of them.
         refiner: whether a model without txt2img is a refiner, which has the img2img class: it is
@@ -94,7 +93,6 @@ class Architecture:
     """
 
     name: Family
-    served: bool
     pipelines: tuple[str, str, str]
     refiner: bool = False
     prediction: Prediction = "diffusion"
@@ -137,6 +135,22 @@ class Architecture:
         # A denoiser that sees the mask can hand over to none that does not.
         return self.request_fields - {"refiner", *SKIP_FIELDS}
 
+    def skipped_components(self, text_encoders: Collection[str]) -> frozenset[str]:
+        """The components that are not loaded where there are these text encoders alone.
+
+        Raises:
+            ValueError: says what is wrong with that.
+        """
+        if not self.text_encoders:
+            raise ValueError(f"text_encoders: a model of the family {self.name} has no choice")
+        if missing := self.required_text_encoders.difference(text_encoders):
+            raise ValueError(
+                f"text_encoders must name {' and '.join(sorted(self.required_text_encoders))} for "
+                f"a model of the family {self.name}, and lacks {min(missing)}"
+            )
+        left_out = self.text_encoders.keys() - set(text_encoders)
+        return frozenset[str]().union(*(self.text_encoders[name] for name in left_out))
+
 
 def schedulers_of(prediction: Prediction) -> tuple[SchedulerName, ...]:
     """The short names that there are for models of a kind of prediction."""
@@ -155,7 +169,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
         for architecture in (
             Architecture(
                 name="sd1",
-                served=True,
                 request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
@@ -163,7 +176,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sd2",
-                served=True,
                 request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
@@ -171,7 +183,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sdxl",
-                served=True,
                 pipelines=_of("StableDiffusionXL"),
                 refiner=True,
                 upcasts_vae=True,
@@ -199,7 +210,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sd3",
-                served=True,
                 pipelines=_of("StableDiffusion3"),
                 prediction="flow",
                 patch=2,

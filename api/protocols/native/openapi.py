@@ -13,6 +13,7 @@ from api.backend import ServedModel
 from api.bodies import Body, Query
 from api.classifier import DEFAULT_TOP_K
 from api.limits import INPAINT_STRENGTH, Range, constraints
+from api.protocols.native.nested import LoraBody, RefinerBody
 from api.protocols.native.openapi_responses import COMPONENT, reference
 from api.protocols.native.responses import JSON
 from api.protocols.native.schemas import (
@@ -20,8 +21,6 @@ from api.protocols.native.schemas import (
     DreamboothQuery,
     Img2ImgBody,
     InpaintBody,
-    LoraBody,
-    RefinerBody,
     Txt2ImgBody,
 )
 from contract.request import OutputFormat

@@ -274,7 +274,7 @@ def test_text_encoders_that_are_left_out(tmp_path: Path) -> None:
         small.skipped_components
     )
     assert small.with_text_encoders(("clip_l", "clip_g", "t5")).skipped_components == frozenset()
-    with pytest.raises(CatalogError, match="whole needs the text encoder clip_g"):
+    with pytest.raises(CatalogError, match="whole: text_encoders must name clip_g and clip_l for"):
         whole.with_text_encoders(("clip_l",))
     embedded = catalog.get("embedded")
     assert embedded.with_text_encoders(("clip_l", "clip_g")) == embedded

@@ -3,19 +3,30 @@ whole."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
+from engine.pipelines.compile import compile_unet
+from engine.pipelines.load import load_model
+from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
+from models.catalog import ModelEntry
+from models.errors import LoadError
+from models.placement import Placement
 from tests import conftest
 from tests.unit.engine.pipelines.rows import Rows
-from tests.unit.engine.reference import advance, prepare, request_for
+from tests.unit.engine.reference import advance, decode, prepare, request_for
 from tests.unit.models import tiny
+from tests.unit.models.conftest import DEFAULTS, make_entry
 
+CPU = Placement("cpu", "fp32")
 pytestmark = pytest.mark.usefixtures("inference_mode")
 
 LONG = "a red apple, " * 40
@@ -152,9 +163,7 @@ def test_heun_is_refused_where_the_schedule_depends_on_the_size() -> None:
     assert refused.value.field == "scheduler"
 
 
-def test_a_unet_has_no_layers_to_skip(pipeline: Any) -> None:
-    from engine.pipelines.stable_diffusion import StableDiffusion
-
+def test_a_unet_has_no_layers_to_skip() -> None:
     with pytest.raises(RequestError, match="skip_layers"):
         prepare(StableDiffusion(tiny.stable_diffusion()), [make_request(skip_layers=(1,))])
 
@@ -163,3 +172,44 @@ def test_previews_are_of_the_picture_to_come(model: StableDiffusion3) -> None:
     (state,) = prepare(model, [make_request(num_inference_steps=4, scheduler="euler")])
     advance(model, state, leave=1)
     assert model.preview(state).size == (32, 32)
+
+
+def stored(folder: Path, **changes: Any) -> ModelEntry:
+    return make_entry(
+        family="sd3",
+        defaults={**DEFAULTS, "scheduler": "euler"},
+        source={"type": "directory", "path": str(folder)},
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_in_half_precision_the_picture_is_about_the_same(tmp_path: Path, precision: str) -> None:
+    """T5 is partly in fp32 then."""
+    tiny.sd3(t5=True, newer=True).save_pretrained(tmp_path)
+    request = make_request(num_inference_steps=3, skip_layers=(1,), skip_layer_end=1.0)
+    pictures = []
+    for each in (Placement("cpu", "fp32"), Placement("cpu", precision)):
+        model = load_model(stored(tmp_path), each)
+        (state,) = prepare(model, [request])
+        advance(model, state)
+        pictures.append(np.asarray(decode(model, [state])[0]).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 3
+
+
+def test_a_model_that_only_inpaints_says_so(tmp_path: Path) -> None:
+    tiny.sd3(channels=33).save_pretrained(tmp_path)
+    with pytest.raises(
+        LoadError, match=r"cannot do txt2img, img2img: set its tasks to \[inpaint\]"
+    ):
+        load_model(stored(tmp_path), CPU)
+    load_model(stored(tmp_path, tasks=["inpaint"]), CPU)
+
+
+@pytest.mark.parametrize("compiler", ["inductor", "openvino"])
+def test_transformers_are_not_compiled(tmp_path: Path, compiler: Any) -> None:
+    tiny.sd3().save_pretrained(tmp_path)
+    with pytest.raises(LoadError, match=f"{compiler} compiles UNets only"):
+        load_model(
+            stored(tmp_path), CPU, compiler=partial(compile_unet, compiler=compiler, threads=1)
+        )
