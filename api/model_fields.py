@@ -75,7 +75,7 @@ def _skip_layers(parameters: GenerationParameters, model: ServedModel) -> dict[s
                 + shown(list(parameters.skip_layers or ()))
             ),
         )
-    told = {
+    told: dict[str, Any] = {
         name: getattr(model.defaults, name)
         if getattr(parameters, name) is None
         else getattr(parameters, name)

@@ -21,6 +21,7 @@ from models.catalog import ModelEntry
 from models.errors import LoadError
 from models.placement import Placement
 from tests import conftest
+from tests.unit.engine.conftest import in_two_parts
 from tests.unit.engine.pipelines.rows import Rows
 from tests.unit.engine.reference import advance, decode, prepare, request_for
 from tests.unit.models import tiny
@@ -161,6 +162,26 @@ def test_heun_is_refused_where_the_schedule_depends_on_the_size() -> None:
     with pytest.raises(RequestError, match="must be euler") as refused:
         prepare(model, [make_request(scheduler="heun")])
     assert refused.value.field == "scheduler"
+
+
+def test_in_two_parts_each_row_skips_its_own_layers(model: StableDiffusion3) -> None:
+    """Both at the same time, as on a CPU."""
+    states = prepare(
+        model,
+        [
+            make_request(seed=seed, skip_layers=layers, skip_layer_start=0, num_inference_steps=8)
+            for seed, layers in enumerate([(0,), (), (1, 2), (3,)])
+        ],
+    )
+    for state in states:
+        advance(model, state, leave=7)
+    rows = sum(state.rows for state in states)
+    assert rows == 11
+    together = model.forward(states, rows)
+    parts = in_two_parts(model)
+    divided = parts.forward(states, rows)
+    for one, other in zip(together, divided, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_a_unet_has_no_layers_to_skip() -> None:
