@@ -108,14 +108,14 @@ def _refined(
             constraints[name].check(f"refiner.{name}", value)
     OneOf(ENSEMBLE_SCHEDULERS, "with a refiner").check("scheduler", scheduler)
     served = [each.name for each in models if each.is_refiner and each.family == model.family]
-    name = refiner.model or model.refiner
-    if name not in served:
+    wanted = refiner.model or model.refiner
+    if wanted is None or wanted not in served:
         raise ParameterError(
             ErrorCode.NOT_FOUND,
             "refiner.model",
-            lambda given: (
-                f"{given('refiner.model')} must be a refiner for {model.name} that is served, "
-                f"which are {', '.join(served) or 'none'}; got {shown(name)}"
+            lambda name: (
+                f"{name('refiner.model')} must be a refiner for {model.name} that is served, "
+                f"which are {', '.join(served) or 'none'}; got {shown(wanted)}"
             ),
         )
     switch = SWITCH_AT if refiner.switch_at is None else refiner.switch_at
@@ -124,7 +124,7 @@ def _refined(
         for field in ("aesthetic_score", "negative_aesthetic_score")
         if (value := getattr(refiner, field)) is not None
     }
-    segments = (Segment(model.name, 0.0, switch), Segment(name, switch, 1.0))
+    segments = (Segment(model.name, 0.0, switch), Segment(wanted, switch, 1.0))
     return {"segments": segments, **told}
 
 

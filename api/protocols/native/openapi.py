@@ -153,7 +153,7 @@ class Documentation:
             "guidance_end": 1.0,
             "guidance_rescale": 0.0,
             # Of the models that take them.
-            **model.defaults.model_dump(mode="json", include=set(SKIP_FIELDS)),
+            **model.defaults.model_dump(mode="json", include={*map(str, SKIP_FIELDS)}),
             "crop": [0, 0],
             "aesthetic_score": 6.0,
             "negative_aesthetic_score": 2.5,
