@@ -18,7 +18,7 @@ from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder, pixels
 from tests.unit.models import tiny
 
-STEPS = 12
+STEPS = 8
 EACH = 3
 
 
