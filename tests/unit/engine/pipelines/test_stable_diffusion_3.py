@@ -13,10 +13,12 @@ import torch
 
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
+from engine.pipelines import t5
 from engine.pipelines.compile import compile_unet
 from engine.pipelines.load import load_model
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
+from engine.pipelines.t5 import T5Encoder
 from models.catalog import ModelEntry
 from models.errors import LoadError
 from models.placement import Placement
@@ -68,6 +70,32 @@ def test_new_prompts_take_one_call_of_each_encoder_and_known_ones_none(pipeline:
         prepare(model, requests)
         prepare(model, requests)
     assert [first, second, third] == [[3], [3], [3]]
+
+
+def test_t5_forgets_the_texts_that_were_used_longest_ago(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3)
+    (one,) = encoder.encode(["one"]).values()
+    monkeypatch.setattr(t5, "CACHED_BYTES", 2 * one.embeds.nbytes)
+    encoder.encode(["two"])
+    assert encoder.encode(["one"])["one"] is one
+    with Rows(pipeline.text_encoder_3) as calls:
+        encoder.encode(["three"])
+        assert encoder.encode(["one"])["one"] is one
+        encoder.encode(["two"])
+    assert calls == [1, 1]
+
+
+def test_more_texts_than_t5_takes_at_once(pipeline: Any) -> None:
+    encoder = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3)
+    texts = [f"text {number}" for number in range(11)]
+    with Rows(pipeline.text_encoder_3) as calls:
+        prompts = encoder.encode(texts)
+    assert calls == [8, 3]
+    alone = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3, batch_invariant=True)
+    for text, prompt in alone.encode(texts).items():
+        assert torch.allclose(prompt.embeds, prompts[text].embeds, atol=1e-5)
 
 
 def test_a_long_prompt_goes_on_behind_the_first_chunk_but_not_in_t5(
