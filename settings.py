@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import ByteSize, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from contract.screening import Action, CheckName, NudityLabel
+from models.architectures import TextEncoder
 from models.catalog import ModelEntry
 
 MOST_PIXELS = 2_400_000  # of a picture, on the fastest device, unless SD_MAX_PIXELS says otherwise
@@ -31,6 +39,19 @@ Origin = Annotated[
 ]
 
 
+T = TypeVar("T")
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+# Comma-separated in the environment.
+Listed = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+
+
 class Settings(BaseSettings):
     """What is served, on what, and within which limits. Immutable after the start."""
 
@@ -43,7 +64,7 @@ class Settings(BaseSettings):
         env_file=Path(__file__).with_name("bento.env"),
     )
 
-    models: Annotated[tuple[str, ...], NoDecode] = Field(
+    models: Listed[str] = Field(
         ("embedded",),
         min_length=1,
         description="Catalog names of the served models, comma-separated; the first is the default",
@@ -82,7 +103,14 @@ class Settings(BaseSettings):
         "inductor for a GPU; the start takes longer",
     )
 
-    pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
+    text_encoders: Listed[TextEncoder] | None = Field(
+        None,
+        description="Text encoders of Stable Diffusion 3 that are loaded, comma-separated: "
+        "clip_l,clip_g leaves out T5, which is most of such a model; its pictures then follow long "
+        "prompts and write words less well. Default: as the catalog says, else all",
+    )
+
+    pinned_models: Listed[str] = Field(
         (), description="Those of SD_MODELS that never leave the memory, comma-separated"
     )
     model_memory: ByteSize | None = Field(
@@ -142,7 +170,7 @@ class Settings(BaseSettings):
         description="The same for one client, which is an address (IPv6: a /64 network); default: "
         "three quarters of SD_MAX_QUEUE, and at least SD_MAX_IMAGES",
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+    trusted_proxies: Listed[str] = Field(
         ("127.0.0.1", "::1"),
         description="Addresses and networks, comma-separated, of the proxies whose X-Forwarded-For "
         "says who the client is",
@@ -187,7 +215,7 @@ class Settings(BaseSettings):
     screen_blank: Action = Field("off", description="Pictures of one colour")
     screen_nsfw: Action = Field("off", description="Nudity; needs requirements-nsfw.txt")
     nsfw_threshold: float = Field(0.5, ge=0, le=1, description="Score from which a label counts")
-    nsfw_labels: Annotated[tuple[NudityLabel, ...], NoDecode] = Field(
+    nsfw_labels: Listed[NudityLabel] = Field(
         (
             "FEMALE_BREAST_EXPOSED",
             "FEMALE_GENITALIA_EXPOSED",
@@ -204,13 +232,13 @@ class Settings(BaseSettings):
         description="Folder of .txt and .yaml files with the wildcards of prompt templates, read "
         "at the start",
     )
-    allowed_hosts: Annotated[tuple[HostPattern, ...], NoDecode] = Field(
+    allowed_hosts: Listed[HostPattern] = Field(
         (),
         description="Names in the Host header, comma-separated, beside localhost, IP addresses and "
         "the machine's own name: example.com, *.example.com for all below it, * for any. Default: "
         "none over a loopback address, any over others",
     )
-    allowed_origins: Annotated[tuple[Origin, ...], NoDecode] = Field(
+    allowed_origins: Listed[Origin] = Field(
         (),
         description="Other sites whose pages may use the service, comma-separated, such as "
         "https://example.com",
@@ -249,21 +277,6 @@ class Settings(BaseSettings):
 
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @field_validator(
-        "models",
-        "pinned_models",
-        "nsfw_labels",
-        "allowed_hosts",
-        "allowed_origins",
-        "trusted_proxies",
-        mode="before",
-    )
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -48,7 +48,9 @@ def compose(settings: Settings) -> Composition:
         within it.
     """
     catalog = startup.load_models(settings)
-    entries = tuple(catalog.get(name) for name in settings.models)
+    entries = tuple(
+        catalog.get(name).with_text_encoders(settings.text_encoders) for name in settings.models
+    )
     placement = startup.placement(settings, entries)
     return Composition(
         settings=settings,

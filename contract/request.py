@@ -65,8 +65,10 @@ class GenerationRequest:
         prompt: what the picture shows, at most 2,000 characters.
         prompts: where the pictures' prompts differ: one for each, the first of them ``prompt``.
         prompt_2: of models with two text encoders: what the second one is told; None for the same.
+        prompt_3: likewise, of those with three.
         negative_prompt: what to avoid; None for nothing: some models tell that from an empty text.
         negative_prompt_2: like ``prompt_2``; None where ``negative_prompt`` is.
+        negative_prompt_3: likewise.
         width: pixels, a multiple of the model's ``multiple_of``.
         height: pixels, likewise.
         num_inference_steps: length of the full noise schedule, >= 1.
@@ -77,6 +79,12 @@ class GenerationRequest:
             row in a pass instead of two (Kynkäänniemi et al. 2024,
             https://arxiv.org/abs/2404.07724).
         guidance_rescale: share, 0 to 1, of the contrast that guidance adds and that is taken back.
+        skip_layers: of transformers, for pictures from text alone: the numbers, from 0, of the
+            blocks that skip-layer guidance leaves out; empty for none. Where guidance is, the job
+            has a third row.
+        skip_layer_scale: its weight.
+        skip_layer_start: fraction of the steps after which it begins, 0 to 1; likewise
+            ``skip_layer_end`` at which it ends.
         original_size: of models that take it: height and width, in pixels, of the picture that this
             one is said to be made from; None for its own.
         crop: likewise: the top and left edge, in pixels, of what is said to be cut out of it.
@@ -107,8 +115,10 @@ class GenerationRequest:
     prompt: str
     prompts: tuple[str, ...] = ()
     prompt_2: str | None = None
+    prompt_3: str | None = None
     negative_prompt: str | None = None
     negative_prompt_2: str | None = None
+    negative_prompt_3: str | None = None
     width: int
     height: int
     num_inference_steps: int
@@ -116,6 +126,10 @@ class GenerationRequest:
     guidance_start: float = 0.0
     guidance_end: float = 1.0
     guidance_rescale: float = 0.0
+    skip_layers: tuple[int, ...] = ()
+    skip_layer_scale: float = 2.8
+    skip_layer_start: float = 0.01
+    skip_layer_end: float = 0.2
     original_size: tuple[int, int] | None = None
     crop: tuple[int, int] = (0, 0)
     aesthetic_score: float = 6.0

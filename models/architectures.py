@@ -7,12 +7,13 @@ name; ``models.loading`` looks them up.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
 Family: TypeAlias = Literal["sd1", "sd2", "sdxl", "sd3"]
 Prediction: TypeAlias = Literal["diffusion", "flow"]
+TextEncoder: TypeAlias = Literal["clip_l", "clip_g", "t5"]
 SchedulerName: TypeAlias = Literal[
     "ddim",
     "euler",
@@ -29,7 +30,13 @@ SchedulerName: TypeAlias = Literal[
 RequestField: TypeAlias = Literal[
     "prompt_2",
     "negative_prompt_2",
+    "prompt_3",
+    "negative_prompt_3",
     "guidance_rescale",
+    "skip_layers",
+    "skip_layer_scale",
+    "skip_layer_start",
+    "skip_layer_end",
     "original_size",
     "crop",
     "aesthetic_score",
@@ -37,6 +44,13 @@ RequestField: TypeAlias = Literal[
     "refiner",
 ]
 
+# Those of them about skip-layer guidance.
+SKIP_FIELDS: Final[tuple[RequestField, ...]] = (
+    "skip_layers",
+    "skip_layer_scale",
+    "skip_layer_start",
+    "skip_layer_end",
+)
 SCHEDULERS: Final[tuple[SchedulerName, ...]] = get_args(SchedulerName)
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
 SCHEDULER_MAX_STEPS: Final[Mapping[str, int]] = MappingProxyType({"lcm": 50})
@@ -57,7 +71,6 @@ class Architecture:
 
     Attributes:
         name: the family, as catalogs spell it.
-        served: whether the engine has a pipeline for it.
         pipelines: the diffusers classes for txt2img, img2img and inpaint. They are made of the
             same components, so a folder may name any of them.
         refiner: whether a model without txt2img is a refiner, which has the img2img class: it is
@@ -69,6 +82,9 @@ class Architecture:
         latent_channels: of the VAE.
         upcasts_vae: whether its VAE stays in fp32 in every precision where its config says
             ``force_upcast``, as it overflows in fp16.
+        text_encoders: where there is a choice: the components of each, by the names that catalogs
+            and settings have for them.
+        required_text_encoders: those that a model cannot do without.
         lora_components: the components that LoRAs may change, as diffusers names them.
         request_fields: the optional fields of requests for its models; and ``refiner_fields`` of
             those for its refiners.
@@ -77,7 +93,6 @@ class Architecture:
     """
 
     name: Family
-    served: bool
     pipelines: tuple[str, str, str]
     refiner: bool = False
     prediction: Prediction = "diffusion"
@@ -85,6 +100,8 @@ class Architecture:
     patch: int = 1
     latent_channels: int = 4
     upcasts_vae: bool = False
+    text_encoders: Mapping[TextEncoder, frozenset[str]] = field(default_factory=dict)
+    required_text_encoders: frozenset[TextEncoder] = frozenset()
     lora_components: frozenset[str]
     request_fields: frozenset[RequestField] = frozenset()
     refiner_fields: frozenset[RequestField] = frozenset()
@@ -98,7 +115,7 @@ class Architecture:
     @property
     def schedulers(self) -> tuple[SchedulerName, ...]:
         """The names that requests for these models may have in ``scheduler``."""
-        return _SCHEDULERS_OF[self.prediction]
+        return schedulers_of(self.prediction)
 
     def pipeline(self, tasks: Collection[str]) -> str:
         """The diffusers class that loads a model with these tasks."""
@@ -113,8 +130,31 @@ class Architecture:
         """The optional fields of requests for a model with these tasks."""
         if self.is_refiner(tasks):
             return self.refiner_fields
+        if "txt2img" in tasks:
+            return self.request_fields
         # A denoiser that sees the mask can hand over to none that does not.
-        return self.request_fields if "txt2img" in tasks else self.request_fields - {"refiner"}
+        return self.request_fields - {"refiner", *SKIP_FIELDS}
+
+    def skipped_components(self, text_encoders: Collection[str]) -> frozenset[str]:
+        """The components that are not loaded where there are these text encoders alone.
+
+        Raises:
+            ValueError: says what is wrong with that.
+        """
+        if not self.text_encoders:
+            raise ValueError(f"text_encoders: a model of the family {self.name} has no choice")
+        if missing := self.required_text_encoders.difference(text_encoders):
+            raise ValueError(
+                f"text_encoders must name {' and '.join(sorted(self.required_text_encoders))} for "
+                f"a model of the family {self.name}, and lacks {min(missing)}"
+            )
+        left_out = self.text_encoders.keys() - set(text_encoders)
+        return frozenset[str]().union(*(self.text_encoders[name] for name in left_out))
+
+
+def schedulers_of(prediction: Prediction) -> tuple[SchedulerName, ...]:
+    """The short names that there are for models of a kind of prediction."""
+    return _SCHEDULERS_OF[prediction]
 
 
 def _of(prefix: str) -> tuple[str, str, str]:
@@ -129,7 +169,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
         for architecture in (
             Architecture(
                 name="sd1",
-                served=True,
                 request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
@@ -137,7 +176,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sd2",
-                served=True,
                 request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
@@ -145,7 +183,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sdxl",
-                served=True,
                 pipelines=_of("StableDiffusionXL"),
                 refiner=True,
                 upcasts_vae=True,
@@ -173,11 +210,28 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sd3",
-                served=False,
                 pipelines=_of("StableDiffusion3"),
                 prediction="flow",
                 patch=2,
                 latent_channels=16,
+                text_encoders=MappingProxyType(
+                    {
+                        "clip_l": frozenset({"text_encoder", "tokenizer"}),
+                        "clip_g": frozenset({"text_encoder_2", "tokenizer_2"}),
+                        "t5": frozenset({"text_encoder_3", "tokenizer_3"}),
+                    }
+                ),
+                required_text_encoders=frozenset({"clip_l", "clip_g"}),
+                request_fields=frozenset(
+                    {
+                        "prompt_2",
+                        "negative_prompt_2",
+                        "prompt_3",
+                        "negative_prompt_3",
+                        "guidance_rescale",
+                        *SKIP_FIELDS,
+                    }
+                ),
                 lora_components=frozenset({"transformer", "text_encoder", "text_encoder_2"}),
                 # Its attention takes the text after this layer, in the transformer's own width.
                 text_layer="context_embedder",

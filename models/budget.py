@@ -17,7 +17,9 @@ def model_bytes(entry: ModelEntry, precision: str) -> int:
         ModelError: it is not on this machine, or broken.
     """
     config = entry.source.config if isinstance(entry.source, FileSource) else None
-    return weight_bytes(resolve(entry, precision), precision, config)
+    return weight_bytes(
+        resolve(entry, precision), precision, config, skipped=entry.skipped_components
+    )
 
 
 def check_budget(sizes: Mapping[str, int], pinned: Collection[str], budget: int) -> None:

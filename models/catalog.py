@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from contract.screening import Action, CheckName
-from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName
-from models.errors import CatalogError, ModelError, UnknownModel
+from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName, TextEncoder
+from models.errors import CatalogError, UnknownModel
 
 Variant: TypeAlias = Literal["fp32", "fp16"]
 Task: TypeAlias = Literal["txt2img", "img2img", "inpaint"]
@@ -113,6 +113,13 @@ class Defaults(_Frozen):
     guidance_scale: float = Field(ge=0, le=30)
     strength: float = Field(0.8, ge=0, le=1)
     scheduler: SchedulerName
+    # Skip-layer guidance; but for the layers, the defaults are those of diffusers' pipeline.
+    skip_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="Blocks of the transformer that skip-layer guidance leaves out, from 0"
+    )
+    skip_layer_scale: float = Field(2.8, ge=0, le=30)
+    skip_layer_start: float = Field(0.01, ge=0, le=1)
+    skip_layer_end: float = Field(0.2, ge=0, le=1)
 
 
 class ModelEntry(_Frozen):
@@ -126,6 +133,9 @@ class ModelEntry(_Frozen):
     )
     tasks: tuple[Task, ...] = Field(("txt2img", "img2img", "inpaint"), min_length=1)
     defaults: Defaults
+    text_encoders: tuple[TextEncoder, ...] | None = Field(
+        None, description="Those that are loaded, of a family that can do without some of its own"
+    )
     refiner: ModelName | None = Field(
         None, description="The entry that finishes its pictures, where a request wants that"
     )
@@ -140,6 +150,41 @@ class ModelEntry(_Frozen):
     @property
     def architecture(self) -> Architecture:
         return ARCHITECTURES[self.family]
+
+    @property
+    def skipped_components(self) -> frozenset[str]:
+        """The components of its pipeline that are not loaded, as its ``text_encoders`` say."""
+        if self.text_encoders is None:
+            return frozenset()
+        return self.architecture.skipped_components(self.text_encoders)
+
+    def with_text_encoders(self, names: tuple[TextEncoder, ...] | None) -> ModelEntry:
+        """The same model with these text encoders alone, if it is of a family with a choice.
+
+        Raises:
+            CatalogError: it cannot do without another one.
+        """
+        if names is None or not self.architecture.text_encoders:
+            return self
+        try:
+            self.architecture.skipped_components(names)
+        except ValueError as error:
+            raise CatalogError(f"{self.name}: {error}.") from None
+        return self.model_copy(update={"text_encoders": names})
+
+    @model_validator(mode="after")
+    def _text_encoders_of_the_architecture(self) -> ModelEntry:
+        # It raises, if that cannot be.
+        _ = self.skipped_components
+        return self
+
+    @model_validator(mode="after")
+    def _layers_of_a_transformer(self) -> ModelEntry:
+        if self.defaults.skip_layers and "skip_layers" not in self.architecture.request_fields:
+            raise ValueError(
+                f"defaults.skip_layers: a model of the family {self.family} has no such layers"
+            )
+        return self
 
     @property
     def is_refiner(self) -> bool:
@@ -191,15 +236,6 @@ class Catalog:
             return self._entries[name]
         except KeyError:
             raise UnknownModel(name, self._entries) from None
-
-
-def check_served(entry: ModelEntry) -> None:
-    """Raise ``ModelError`` for a model of an architecture that the engine does not know yet."""
-    if not entry.architecture.served:
-        served = ", ".join(each.name for each in ARCHITECTURES.values() if each.served)
-        raise ModelError(
-            f"{entry.name} is of the family {entry.family}; only {served} can be served yet."
-        )
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:

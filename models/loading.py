@@ -6,7 +6,9 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from diffusers import DiffusionPipeline
 from models.catalog import FileSource, ModelEntry
 from models.errors import LoadError, ModelError, UnsafeWeights
 from models.weights import (
+    EXACT_LAYERS,
     PICKLED,
     SKIPPED_COMPONENTS,
     check_file,
@@ -35,7 +38,7 @@ logger = logging.getLogger(__name__)
 # Libraries that load in another precision make it torch's default for that long, and in the whole
 # process: under jobs in progress, tensors made without a dtype would have another one. So weights
 # are converted afterwards: to what they would have been, at the price of more host memory for a
-# while (4 bytes for each weight).
+# while (4 bytes for each weight, of one component of a folder at a time).
 _LOADED = torch.float32
 
 
@@ -52,8 +55,8 @@ def load_pipeline(
         entry: its family chooses the pipeline class; a single-file source also gives the config.
         location: what ``models.store.resolve`` returned: a pipeline folder, or one
             ``.safetensors`` file.
-        dtype: of all weights, whatever they are stored in; but a VAE that would overflow in fp16
-            stays in fp32.
+        dtype: of all weights, whatever they are stored in; but a VAE, and layers of T5, that would
+            overflow in fp16 stay in fp32.
         device: where the weights end up.
 
     Returns:
@@ -66,17 +69,20 @@ def load_pipeline(
         LoadError: the files are missing, broken, or of another family.
     """
     try:
+        # Asked for once the files have been checked.
+        upcast = cache(partial(_upcast, entry, location))
+
+        def place(name: str, component: torch.nn.Module) -> None:
+            _convert(component, _LOADED if name in upcast() else dtype, device)
+            component.eval().requires_grad_(False)
+
         if location.is_dir():
-            pipeline = _from_folder(entry, location, half=dtype == torch.float16)
+            pipeline = _from_folder(entry, location, place, half=dtype == torch.float16)
         else:
             pipeline = _from_file(entry, location)
-        upcast = _upcast(entry, location)
-        for name, component in pipeline.components.items():
-            if isinstance(component, torch.nn.Module):
-                own = _LOADED if name in upcast else dtype
-                # Not diffusers' own method, which warns of every conversion.
-                torch.nn.Module.to(component, device=device, dtype=own)
-                component.eval().requires_grad_(False)
+            for name, component in pipeline.components.items():
+                if isinstance(component, torch.nn.Module):
+                    place(name, component)
     except ModelError:
         raise
     except Exception as error:
@@ -96,20 +102,57 @@ def _upcast(entry: ModelEntry, location: Path) -> frozenset[str]:
     return upcast
 
 
-def _from_folder(entry: ModelEntry, folder: Path, *, half: bool) -> DiffusionPipeline:
+def _convert(module: torch.nn.Module, dtype: torch.dtype, device: torch.device | str) -> None:
+    """Move a module, in this precision but for the layers that would overflow in it."""
+    exact: Mapping[str, torch.Tensor] = {}
+    if dtype == torch.float16:
+        layers = EXACT_LAYERS.get(type(module).__name__, frozenset())
+        exact = {
+            name: weights.data
+            for name, weights in module.named_parameters()
+            if not layers.isdisjoint(name.split("."))
+        }
+    # Not diffusers' own method, which warns of every conversion.
+    torch.nn.Module.to(module, device=device, dtype=dtype)
+    for name, weights in exact.items():
+        module.get_parameter(name).data = weights.to(device)
+
+
+def _from_folder(
+    entry: ModelEntry,
+    folder: Path,
+    place: Callable[[str, torch.nn.Module], None],
+    *,
+    half: bool,
+) -> DiffusionPipeline:
+    """Load a pipeline component by component, each of which is placed before the next one."""
     pipeline_class = _pipeline_class(entry)
     index = read_index(folder)
     _check_family(entry, folder, index.get("_class_name"))
-    names = components(index)
+    names = [name for name in components(index) if name not in entry.skipped_components]
     check_folder(folder, names)
-    variant = folder_variant(folder, names, half=half)
+    half = folder_variant(folder, names, half=half) == "fp16"
+    loaded: dict[str, torch.nn.Module] = {}
+    for name in names:
+        library, class_name = index[name]
+        # Of one of two libraries, and read by the library's own name for it: no foreign code.
+        component_class = getattr(import_module(library), class_name)
+        if not issubclass(component_class, torch.nn.Module):
+            continue
+        variant = folder_variant(folder, [name], half=half)
+        loaded[name] = component_class.from_pretrained(
+            str(folder / name),
+            dtype=_LOADED,
+            variant="fp16" if variant == "fp16" else None,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        place(name, loaded[name])
     pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
         str(folder),
-        dtype=_LOADED,
-        variant="fp16" if variant == "fp16" else None,
-        use_safetensors=True,
         local_files_only=True,
-        **_absent(pipeline_class, index),
+        **loaded,
+        **_absent(entry, pipeline_class, index),
     )
     return pipeline
 
@@ -133,7 +176,7 @@ def _from_file(entry: ModelEntry, file: Path) -> DiffusionPipeline:
         config=str(config),
         dtype=_LOADED,
         local_files_only=True,
-        **_absent(pipeline_class, index),
+        **_absent(entry, pipeline_class, index),
     )
     return pipeline
 
@@ -152,11 +195,13 @@ def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
         )
 
 
-def _absent(pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]) -> dict[str, None]:
+def _absent(
+    entry: ModelEntry, pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]
+) -> dict[str, None]:
     """``component=None`` for what is not needed, and for what a model is published without."""
     parameters = inspect.signature(pipeline_class.__init__).parameters
     return {
         name: None
         for name in parameters
-        if name in SKIPPED_COMPONENTS or index.get(name) == [None, None]
+        if name in SKIPPED_COMPONENTS | entry.skipped_components or index.get(name) == [None, None]
     }

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 
@@ -23,6 +24,11 @@ from models.errors import LoadError, UnsafeWeights
 # image prompts: pipelines run without them, so they are neither downloaded nor loaded.
 SKIPPED_COMPONENTS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
 LIBRARIES = frozenset({"diffusers", "transformers"})
+# Layers that overflow in fp16, by the class of the component: with them, transformers keeps T5's
+# feed-forward outputs in fp32 (``_keep_in_fp32_modules``).
+EXACT_LAYERS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {"T5EncoderModel": frozenset({"wo"})}
+)
 PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
 
 # model.safetensors, model.fp16.safetensors, and the same in shards. Other infixes (non_ema) are
@@ -51,14 +57,17 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def text_channels(folder: Path) -> int | None:
-    """The channels of the text that a pipeline's UNet takes; None if its config does not say.
+    """The channels of the text that a pipeline's denoiser takes; None if its config does not say.
 
     Raises:
         LoadError: the config cannot be read.
     """
-    config = folder / "unet" / "config.json"
-    channels = _read_json(config).get("cross_attention_dim") if config.is_file() else None
-    return channels if isinstance(channels, int) else None
+    for name, key in (("unet", "cross_attention_dim"), ("transformer", "joint_attention_dim")):
+        config = folder / name / "config.json"
+        channels = _read_json(config).get(key) if config.is_file() else None
+        if isinstance(channels, int):
+            return channels
+    return None
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -95,7 +104,7 @@ def components(index: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def folder_variant(folder: Path, names: tuple[str, ...], *, half: bool) -> Variant:
+def folder_variant(folder: Path, names: Collection[str], *, half: bool) -> Variant:
     """The variant of a pipeline folder's weights that is loaded: the fp16 files if those are
     wanted, or if a component has nothing else."""
     kinds: list[set[Variant | None]] = [
@@ -121,13 +130,19 @@ def upcast_components(folder: Path) -> frozenset[str]:
     return frozenset()
 
 
-def weight_bytes(location: Path, precision: str, config: Path | None = None) -> int:
+def weight_bytes(
+    location: Path,
+    precision: str,
+    config: Path | None = None,
+    skipped: Collection[str] = (),
+) -> int:
     """Bytes that a model's weights take in memory, by the headers of its files alone.
 
     Args:
         location: a pipeline folder, or one checkpoint file.
         precision: fp32, fp16 or bf16, whatever the files are stored in.
         config: of a checkpoint file: the pipeline folder with its configs.
+        skipped: components of a pipeline folder that are not loaded.
 
     Raises:
         LoadError: a file is missing or broken.
@@ -135,16 +150,22 @@ def weight_bytes(location: Path, precision: str, config: Path | None = None) -> 
     """
     item = 4 if precision == "fp32" else 2
     if location.is_dir():
-        names = components(read_index(location))
+        index = read_index(location)
+        names = tuple(name for name in components(index) if name not in skipped)
         variant = folder_variant(location, names, half=precision == "fp16")
         upcast = upcast_components(location)
         return sum(
-            _size(file, 4 if name in upcast else item)
+            _size(file, 4 if name in upcast else item, exact=_exact(index[name][1], precision))
             for name in names
             for file in _weight_files(location / name, variant)
         )
     upcast = frozenset() if config is None else upcast_components(config)
     return _size(location, item, 4 if "vae" in upcast else item)
+
+
+def _exact(class_name: str, precision: str) -> frozenset[str]:
+    """Names of layers of a component's class that stay in fp32 in this precision."""
+    return EXACT_LAYERS.get(class_name, frozenset()) if precision == "fp16" else frozenset()
 
 
 def _weight_files(folder: Path, variant: Variant) -> list[Path]:
@@ -154,9 +175,12 @@ def _weight_files(folder: Path, variant: Variant) -> list[Path]:
     return wanted or [file for file in files if variant_of(file.name) is not None]
 
 
-def _size(file: Path, item: int, vae_item: int | None = None) -> int:
+def _size(
+    file: Path, item: int, vae_item: int | None = None, exact: Collection[str] = frozenset()
+) -> int:
     """Bytes of the tensors of a safetensors file with ``item`` bytes for each real number, or
-    ``vae_item`` for those of the VAE in a file with the whole pipeline."""
+    ``vae_item`` for those of the VAE in a file with the whole pipeline; those of layers with a
+    name in ``exact`` take 4."""
     size = 0
     for name, tensor in read_header(file).items():
         # Training's moving averages, a second copy in some single files, are never loaded.
@@ -166,6 +190,8 @@ def _size(file: Path, item: int, vae_item: int | None = None) -> int:
         # Rounding of indices and the like would be wrong, and is never done.
         real = str(tensor["dtype"]).startswith(("F", "BF"))
         width = vae_item if vae_item and name.startswith("first_stage_model.") else item
+        if not frozenset(exact).isdisjoint(name.split(".")):
+            width = 4
         size += math.prod(tensor["shape"]) * width if real else end - begin
     return size
 
@@ -208,7 +234,7 @@ def check_file(file: Path) -> None:
         ) from error
 
 
-def check_folder(folder: Path, names: tuple[str, ...]) -> None:
+def check_folder(folder: Path, names: Collection[str]) -> None:
     """Raise if a component has pickled weights and nothing else, or a false safetensors file."""
     for name in names:
         files = sorted(path for path in (folder / name).glob("*") if path.is_file())

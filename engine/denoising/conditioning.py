@@ -37,6 +37,12 @@ class Conditioning:
         """Equal for conditionings whose rows fit into one tensor."""
         return tuple((name, tuple(tensor.shape[1:])) for name, tensor in self.tensors.items())
 
+    def last_twice(self) -> Conditioning:
+        """All rows, and that of the prompt once more."""
+        return Conditioning(
+            {name: torch.cat([tensor, tensor[-1:]]) for name, tensor in self.tensors.items()}
+        )
+
     def last(self) -> Conditioning:
         """The last row alone: that of the prompt."""
         return Conditioning({name: tensor[-1:] for name, tensor in self.tensors.items()})

@@ -11,6 +11,30 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
+class SkipLayers:
+    """Skip-layer guidance of Stable Diffusion 3.5: away from what the denoiser predicts without
+    some of its layers.
+
+    Attributes:
+        layers: the numbers of the transformer blocks that are left out, from 0.
+        scale: the weight.
+        start: fraction of the steps after which it begins, 0 to 1; likewise ``end``, at which it
+            ends. As with diffusers' ``skip_layer_guidance_start`` and ``skip_layer_guidance_stop``,
+            it is evaluations of the denoiser that are counted: a second-order solver has two a
+            step, so that both come in its first half.
+    """
+
+    layers: tuple[int, ...]
+    scale: float
+    start: float
+    end: float
+
+    def active(self, evaluation: int, steps: int) -> bool:
+        """Whether evaluation ``evaluation`` (from 0) of a schedule of ``steps`` steps has it."""
+        return steps * self.start < evaluation < steps * self.end
+
+
+@dataclass(frozen=True, slots=True)
 class Guidance:
     """Classifier-free guidance (Ho & Salimans 2022, https://arxiv.org/abs/2207.12598) over an
     interval of the noise schedule (Kynkaanniemi et al. 2024, https://arxiv.org/abs/2404.07724).
@@ -22,12 +46,14 @@ class Guidance:
             within, as with diffusers' ``control_guidance_start`` and ``control_guidance_end``.
         rescale: 0 to 1: how much of the standard deviation that guidance adds is taken back (Lin et
             al. 2023, https://arxiv.org/abs/2305.08891, section 3.4).
+        skip_layers: what steps with guidance have beside it, if anything.
     """
 
     scale: float
     start: float = 0.0
     end: float = 1.0
     rescale: float = 0.0
+    skip_layers: SkipLayers | None = None
 
     @property
     def enabled(self) -> bool:
@@ -41,11 +67,14 @@ class Guidance:
 
     def combine(self, predictions: torch.Tensor) -> torch.Tensor:
         """One prediction ``[1, ...]`` out of those of a job's rows: ``[2, ...]`` (negative prompt,
-        prompt), or ``[1, ...]``, which passes unchanged."""
+        prompt), ``[3, ...]`` (and the prompt without some layers), or ``[1, ...]``, which passes
+        unchanged."""
         if len(predictions) == 1:
             return predictions
-        negative, positive = predictions.chunk(2)
+        negative, positive, *skipped = predictions.chunk(len(predictions))
         guided = negative + self.scale * (positive - negative)
+        if skipped and self.skip_layers is not None:
+            guided = guided + (positive - skipped[0]) * self.skip_layers.scale
         if self.rescale == 0:
             return guided
         rescaled = guided * (positive.std() / guided.std())

@@ -25,9 +25,10 @@ class NoiseSchedule:
         strength: of a job that starts from a picture: share of the schedule that is run, > 0.
         segment: the part of the schedule that is run, as diffusers' ``denoising_start`` and
             ``denoising_end`` cut it.
+        mu: of schedulers that shift their schedule for each size of picture: by how much.
 
     Attributes:
-        generator: the same.
+        generator: the same; likewise ``steps``.
         full_total: denoiser evaluations of the full schedule.
         offset: those before the part that is run.
         total: those that are run.
@@ -41,16 +42,16 @@ class NoiseSchedule:
         *,
         strength: float | None = None,
         segment: Segment | None = None,
+        mu: float | None = None,
     ) -> None:
-        scheduler.set_timesteps(steps, device="cpu")
+        scheduler.set_timesteps(steps, device="cpu", **({} if mu is None else {"mu": mu}))
         self._scheduler = scheduler
         self.generator = generator
+        self.steps = steps
         self.full_total = len(scheduler.timesteps)
         self.offset, end = 0, self.full_total
         if strength is not None:
-            # As the stock pipelines count: in whole steps from the end.
-            skipped = max(steps - min(int(steps * strength), steps), 0)
-            self._begin(skipped * scheduler.order)
+            self._begin(self._skipped(strength) * scheduler.order)
         if segment is not None and segment.start > 0:
             start = self.full_total - self._evaluations_from(segment.start)
             # With little strength, the first segments may have nothing to do.
@@ -125,6 +126,11 @@ class NoiseSchedule:
         if kind == "v_prediction":
             return signal * sample - noise * prediction
         return (sample - noise * prediction) / signal
+
+    def _skipped(self, strength: float) -> int:
+        """The steps before the first of a job of this strength, as the stock pipelines count: in
+        whole steps from the end."""
+        return max(self.steps - min(int(self.steps * strength), self.steps), 0)
 
     def _timestep(self, index: int) -> torch.Tensor:
         timestep: torch.Tensor = self._scheduler.timesteps[self.offset + index]

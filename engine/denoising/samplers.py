@@ -12,12 +12,16 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
+from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from models.architectures import SCHEDULERS, SchedulerName
+from models.architectures import SCHEDULERS, SchedulerName, schedulers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +51,13 @@ _SAMPLERS: Final[dict[SchedulerName, Sampler]] = {
     "lcm": Sampler(LCMScheduler),
     "heun": Sampler(HeunDiscreteScheduler),
 }
+_FLOW_SAMPLERS: Final[dict[SchedulerName, Sampler]] = {
+    "euler": Sampler(FlowMatchEulerDiscreteScheduler),
+    "heun": Sampler(FlowMatchHeunDiscreteScheduler),
+}
 # A name of the table that has no class here is an error at once, not in somebody's request.
 SAMPLERS: Final[dict[str, Sampler]] = {name: _SAMPLERS[name] for name in SCHEDULERS}
+# Of models that were trained by flow matching.
+FLOW_SAMPLERS: Final[dict[str, Sampler]] = {
+    name: _FLOW_SAMPLERS[name] for name in schedulers_of("flow")
+}

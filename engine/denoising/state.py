@@ -94,13 +94,27 @@ class DenoisingState:
 
     @property
     def rows(self) -> int:
-        """Rows of the next pass that the job fills: 2 with guidance, else 1."""
-        return self.conditioning.rows if self.guided else 1
+        """Rows of the next pass that the job fills: 2 with guidance, else 1; with skip-layer
+        guidance 3."""
+        if not self.guided:
+            return 1
+        return self.conditioning.rows + bool(self.skipped_layers)
 
     @property
     def row_conditioning(self) -> Conditioning:
         """The conditioning of the next pass's rows."""
-        return self.conditioning if self.guided else self.conditioning.last()
+        if not self.guided:
+            return self.conditioning.last()
+        return self.conditioning.last_twice() if self.skipped_layers else self.conditioning
+
+    @property
+    def skipped_layers(self) -> tuple[int, ...]:
+        """The layers that the last row of the next pass leaves out."""
+        skip, schedule = self.guidance.skip_layers, self.schedule
+        if skip is None or not self.guided:
+            return ()
+        active = skip.active(schedule.offset + self.index, schedule.steps)
+        return skip.layers if active else ()
 
     @property
     def timestep(self) -> float:

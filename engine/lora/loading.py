@@ -18,7 +18,6 @@ from statistics import mode
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from diffusers.utils import (
     convert_state_dict_to_diffusers,
     convert_state_dict_to_peft,
@@ -28,9 +27,9 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Conv2d, Linear, LoraLayer
 
 from engine.lora.adapter import Adapter, LowRank
+from engine.lora.formats import read_file
 from models.errors import LoadError
 from models.lora import check_lora
-from models.weights import read_header
 
 # What the description in a file may set; all else has to be as peft has it by default.
 _KNOWN_SETTINGS = frozenset(
@@ -76,18 +75,7 @@ def load_adapter(
     """
     check_lora(file)
     try:
-        state, alphas, metadata = StableDiffusionPipeline.lora_state_dict(
-            str(file.parent),
-            weight_name=file.name,
-            use_safetensors=True,
-            local_files_only=True,
-            return_lora_metadata=True,
-            # kohya's trainer counts the blocks of a UNet of SDXL in another way.
-            unet_config=modules["unet"].config,
-        )
-        matrices = _matrices(file)
-        if len(state) != matrices:
-            raise LoadError(f"only {len(state)} of its {matrices} matrices can be read.")
+        state, alphas, metadata = read_file(file, modules)
         # The names of peft's parameters have the adapter's name in them; those of its files do not.
         state = {_NAMED_WEIGHT.sub(".weight", key): weight for key, weight in state.items()}
         foreign = [key for key in state if key.split(".")[0] not in modules]
@@ -99,8 +87,8 @@ def load_adapter(
             name: _read(
                 module,
                 _converted(name, module, _below(name, state)),
-                _converted(name, module, _alphas_by_key(name, state, alphas or {})),
-                _below(name, metadata or {}),
+                _converted(name, module, _alphas_by_key(name, state, alphas)),
+                _below(name, metadata),
             )
             for name, module in modules.items()
         }
@@ -123,11 +111,6 @@ def load_adapter(
                     f"{file.name} cannot be used as a LoRA: the weights for {path} are not finite."
                 )
     return adapter
-
-
-def _matrices(file: Path) -> int:
-    header = read_header(file)
-    return sum(key != "__metadata__" and not key.endswith(".alpha") for key in header)
 
 
 def _below(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +136,7 @@ def _converted(name: str, module: Any, state: Mapping[str, Any]) -> dict[str, An
     """Under peft's keys: ``path.lora_A.weight`` and ``path.lora_B.weight``."""
     if not state:
         return {}
-    if name == "unet":
+    if name in ("unet", "transformer"):
         peft = any("lora_A" in key for key in state)
         return dict(state if peft else convert_unet_state_dict_to_peft(state))
     converted = convert_state_dict_to_peft(convert_state_dict_to_diffusers(dict(state)))

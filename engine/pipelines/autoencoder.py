@@ -50,6 +50,7 @@ class Autoencoder:
         self._most_pixels = most_pixels
         self.channels: int = vae.config.latent_channels
         self._scaling: float = vae.config.scaling_factor
+        self._shift: float = vae.config.shift_factor or 0.0
         self._mean = _by_channel(vae, "latents_mean")
         self._std = _by_channel(vae, "latents_std")
         self.scale: int = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -102,7 +103,7 @@ class Autoencoder:
         error in the place of such a picture.
         """
         self._bound(len(latents), latents.shape[2] * latents.shape[3] * self.scale**2)
-        unscaled = latents / self._scaling
+        unscaled = latents / self._scaling + self._shift
         if self._mean is not None and self._std is not None:
             unscaled = unscaled * self._std + self._mean
         pixels = self._vae.decode(unscaled.to(self._dtype), return_dict=False)[0]
@@ -164,7 +165,7 @@ class Autoencoder:
         """What the VAE gives, as the denoiser knows it."""
         if self._mean is not None and self._std is not None:
             latents = (latents - self._mean) / self._std
-        return self._scaling * latents
+        return self._scaling * (latents - self._shift)
 
     def _bound(self, pictures: int, pixels: int) -> None:
         """Set the VAE up for so many pictures of so many pixels each."""

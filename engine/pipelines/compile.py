@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from engine.pipelines.inductor_unet import InductorUNet, PassShape
 from engine.pipelines.openvino_unet import OpenVinoUNet
@@ -29,7 +30,7 @@ def compile_unet(
     Args:
         unet: a loaded ``diffusers.UNet2DConditionModel`` in channels_last; its weights must not
             change afterwards.
-        compiler: see the module; ``none`` returns the UNet as it is.
+        compiler: see the module; ``none`` returns the UNet, or any other denoiser, as it is.
         threads: CPU threads of OpenVINO, which has its own; and those that Inductor's shapes are
             warmed for.
         warm: shapes of passes that have no compiler to wait for afterwards.
@@ -46,6 +47,8 @@ def compile_unet(
         RuntimeError: the package is not installed, or a shape to be warmed cannot be compiled.
         ValueError: the compiler cannot take this UNet, or not on this device or in this precision.
     """
+    if compiler != "none" and not isinstance(unet, UNet2DConditionModel):
+        raise ValueError(f"{compiler} compiles UNets only, and not a {type(unet).__name__}")
     if compiler == "openvino":
         graph = OpenVinoUNet(unet, threads)
         with torch.inference_mode():

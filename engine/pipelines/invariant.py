@@ -44,18 +44,17 @@ class BatchInvariant(ModelDecorator):
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
         pixels = states[0].latents[0, 0].numel() * self.latent_scale**2
-        rows = self._limits.block_rows(pixels)
-        blocks = list(_blocks(states, rows))
+        blocks = list(_blocks(states, self._limits.block_rows(pixels)))
         if self._pool is None:
-            done = [self._model.forward(block, rows) for block in blocks]
+            done = [self._model.forward(block, rows) for block, rows in blocks]
         else:
-            futures = [self._pool.submit(self._block, block, rows) for block in blocks]
+            futures = [self._pool.submit(self._block, block, rows) for block, rows in blocks]
             # All of them, before one's exception makes the engine go on.
             wait(futures)
             done = [future.result() for future in futures]
         predictions = {
             id(state): prediction
-            for block, results in zip(blocks, done, strict=True)
+            for (block, _), results in zip(blocks, done, strict=True)
             for state, prediction in zip(block, results, strict=True)
         }
         return [predictions[id(state)] for state in states]
@@ -70,15 +69,25 @@ class BatchInvariant(ModelDecorator):
             return self._model.forward(states, rows)
 
 
-def _blocks(states: Iterable[DenoisingState], rows: int) -> Iterable[list[DenoisingState]]:
-    """Fill blocks, the jobs with two rows first: none of the even number of rows stays free."""
+def _blocks(
+    states: Iterable[DenoisingState], rows: int
+) -> Iterable[tuple[list[DenoisingState], int]]:
+    """Fill blocks, the jobs with the most rows first: where all have one or two, none of the even
+    number of rows stays free.
+
+    Yields:
+        The jobs of a block and its rows: ``rows``, but for a job that has more of its own.
+    """
     block: list[DenoisingState] = []
     used = 0
     for state in sorted(states, key=lambda each: -each.rows):
+        if state.rows > rows:
+            yield [state], state.rows
+            continue
         if used + state.rows > rows:
-            yield block
+            yield block, rows
             block, used = [], 0
         block.append(state)
         used += state.rows
     if block:
-        yield block
+        yield block, rows

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any
 
 import PIL.Image
 import torch
@@ -15,7 +14,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
 from engine.denoising.conditioning import Conditioning
-from engine.denoising.guidance import Guidance
+from engine.denoising.guidance import Guidance, SkipLayers
 from engine.denoising.noise_schedule import NoiseSchedule
 from engine.denoising.samplers import SAMPLERS
 from engine.denoising.state import DenoisingState, Handover, Repaint
@@ -24,51 +23,10 @@ from engine.lora.loading import load_adapter
 from engine.lora.rows import LoraPasses
 from engine.pipelines.autoencoder import Autoencoder, Picture
 from engine.pipelines.base import NO_ADAPTERS, SegmentRequest
+from engine.pipelines.parts import Denoiser, Prompted, TextStage
+from engine.pipelines.skipped_layers import SkippedLayers
 from models.catalog import Task
 from models.lora import LORA_FILE
-
-# Latents, timesteps, conditioning: the prediction.
-Predict: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
-
-
-class Prompted(NamedTuple):
-    """The prompts of a request, encoded.
-
-    Attributes:
-        conditioning: one row for the prompt, preceded by one for the negative prompt where the
-            request has guidance.
-        warnings: what was not done as written, in sentences for the client.
-    """
-
-    conditioning: Conditioning
-    warnings: tuple[str, ...]
-
-
-class TextStage(Protocol):
-    """What is between a request's prompts and the denoiser."""
-
-    def encode(
-        self, requests: Sequence[GenerationRequest], loras: Sequence[LoraSet]
-    ) -> list[Prompted]:
-        """Encode the prompts of several requests, each with its LoRAs; what is new in one batch."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Denoiser:
-    """A denoiser and how it is called.
-
-    Attributes:
-        module: takes latents and, at an inpainter's, mask and masked picture; has diffusers'
-            ``config``, ``device`` and ``dtype``.
-        component: its name in the pipeline.
-        predict: calls it with rows ``[rows, channels, height, width]``, their timesteps ``[rows]``
-            and their conditioning.
-    """
-
-    module: Any
-    component: str
-    predict: Predict
 
 
 class LatentDiffusion:
@@ -114,6 +72,8 @@ class LatentDiffusion:
         self._device: torch.device = denoiser.module.device
         self._dtype: torch.dtype = denoiser.module.dtype
         self._loras = LoraPasses(denoiser.module, denoiser.component, batch_invariant=invariant)
+        self._skipped = SkippedLayers(denoiser.blocks)
+        self._longest_side = denoiser.longest_side
         in_channels, channels = denoiser.module.config.in_channels, autoencoder.channels
         if in_channels not in (channels, 2 * channels + 1):
             raise ValueError(
@@ -174,6 +134,21 @@ class LatentDiffusion:
                 f"refiner: of {model} and the model before it, only one sees the mask",
                 field="refiner",
             )
+        if missing := self._skipped.missing(request.skip_layers):
+            raise RequestError(
+                ErrorCode.OUT_OF_RANGE,
+                f"skip_layers: {model} has no layer {missing[0]} that could be skipped",
+                field="skip_layers",
+            )
+        if self._longest_side is not None:
+            most = self._longest_side * self.latent_scale
+            for field, side in (("width", request.width), ("height", request.height)):
+                if side > most:
+                    raise RequestError(
+                        ErrorCode.OUT_OF_RANGE,
+                        f"{field} must be at most {most} for {model}, got {side}",
+                        field=field,
+                    )
 
     def _pictures(self, wanted: SegmentRequest) -> list[Picture]:
         """What the stock pipelines encode for this request and look at, in their order."""
@@ -201,28 +176,28 @@ class LatentDiffusion:
             if handover is None
             else handover.generator
         )
-        schedule = NoiseSchedule(
-            SAMPLERS[request.scheduler].create(self._scheduler_config),
-            request.num_inference_steps,
-            generator,
-            strength=request.strength,
-            segment=wanted.segment,
-        )
+        schedule = self._schedule(wanted, generator)
         start = handover or self._start(wanted, schedule, posteriors)
         return DenoisingState(
             latents=start.latents,
             conditioning=prompted.conditioning,
-            guidance=Guidance(
-                request.guidance_scale,
-                request.guidance_start,
-                request.guidance_end,
-                request.guidance_rescale,
-            ),
+            guidance=_guidance(request),
             schedule=schedule,
             extra_channels=start.extra_channels,
             repaint=start.repaint,
             loras=loras,
             warnings=tuple(dict.fromkeys((*start.warnings, *prompted.warnings))),
+        )
+
+    def _schedule(self, wanted: SegmentRequest, generator: torch.Generator) -> NoiseSchedule:
+        """The noise schedule of a segment."""
+        request = wanted.request
+        return NoiseSchedule(
+            SAMPLERS[request.scheduler].create(self._scheduler_config),
+            request.num_inference_steps,
+            generator,
+            strength=request.strength,
+            segment=wanted.segment,
         )
 
     def _start(
@@ -283,7 +258,7 @@ class LatentDiffusion:
         conditioning = Conditioning.concatenate(
             [state.row_conditioning for state in states], padding
         )
-        with self._loras.applied(states):
+        with self._loras.applied(states), self._skipped.applied(states):
             predictions = self._predict(latents, times, conditioning).float()
         parts = torch.split(predictions[: sum(state_rows)], state_rows)
         return [state.guidance.combine(part) for state, part in zip(states, parts, strict=True)]
@@ -293,3 +268,22 @@ class LatentDiffusion:
 
     def preview(self, state: DenoisingState) -> PIL.Image.Image:
         return self._autoencoder.latent_preview(state.predicted_original)
+
+
+def _guidance(request: GenerationRequest) -> Guidance:
+    skip_layers = None
+    # As with the stock pipelines, of which only the one for txt2img has it.
+    if request.skip_layers and request.init_image is None:
+        skip_layers = SkipLayers(
+            request.skip_layers,
+            request.skip_layer_scale,
+            request.skip_layer_start,
+            request.skip_layer_end,
+        )
+    return Guidance(
+        request.guidance_scale,
+        request.guidance_start,
+        request.guidance_end,
+        request.guidance_rescale,
+        skip_layers,
+    )

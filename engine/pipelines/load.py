@@ -11,19 +11,27 @@ import torch
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.stable_diffusion_3 import StableDiffusion3
 from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
 from engine.pipelines.unet import Compiler, eager
 from engine.weights.memory import release
 from models.architectures import Family
-from models.catalog import ModelEntry, check_served
+from models.catalog import ModelEntry
 from models.errors import LoadError
 from models.loading import load_pipeline
 from models.placement import Placement
 from models.store import resolve
 
 # The classes for the families of ``models.architectures`` that are served.
-MODELS: Final[Mapping[Family, type[StableDiffusion | StableDiffusionXL]]] = MappingProxyType(
-    {"sd1": StableDiffusion, "sd2": StableDiffusion, "sdxl": StableDiffusionXL}
+MODELS: Final[Mapping[Family, type[StableDiffusion | StableDiffusionXL | StableDiffusion3]]] = (
+    MappingProxyType(
+        {
+            "sd1": StableDiffusion,
+            "sd2": StableDiffusion,
+            "sdxl": StableDiffusionXL,
+            "sd3": StableDiffusion3,
+        }
+    )
 )
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -45,10 +53,8 @@ def load_model(
         invariant: see ``StableDiffusion``; likewise ``compiler``.
 
     Raises:
-        models.errors.ModelError: not downloaded, not loadable safely, or of an architecture
-            that the engine does not know yet.
+        models.errors.ModelError: not downloaded, not loadable safely, or not what its entry says.
     """
-    check_served(entry)
     pipeline = load_pipeline(
         entry,
         location=resolve(entry, placement.precision),

@@ -13,7 +13,8 @@ from contract.request import GenerationRequest
 from engine.denoising.conditioning import Conditioning
 from engine.lora.adapter import LoraSet
 from engine.pipelines.autoencoder import VAE_PIXELS, Autoencoder
-from engine.pipelines.latent_diffusion import LatentDiffusion, Prompted
+from engine.pipelines.latent_diffusion import LatentDiffusion
+from engine.pipelines.parts import Prompted
 from engine.pipelines.prompts import EncodedPrompt, PromptEncoder, pad_to_longest
 from engine.pipelines.unet import Compiler, eager, unet_denoiser
 

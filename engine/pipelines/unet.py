@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import torch
 
 from engine.denoising.conditioning import Conditioning
-from engine.pipelines.latent_diffusion import Denoiser
+from engine.pipelines.parts import Denoiser
 
 Compiler: TypeAlias = Callable[[Any], Any]
 

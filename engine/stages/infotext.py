@@ -86,6 +86,8 @@ def _of_some_models(request: GenerationRequest) -> dict[str, object]:
         if field.name in get_args(RequestField) and value != field.default:
             if isinstance(value, str):
                 value = _quoted(value)
+            elif field.name == "skip_layers":
+                value = json.dumps(", ".join(map(str, value)))
             elif isinstance(value, tuple):
                 value = "x".join(map(str, value))
             settings[field.name.replace("_", " ").capitalize()] = value

@@ -15,6 +15,15 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import (
     StableDiffusionInpaintPipeline,
 )
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
+    StableDiffusion3Pipeline,
+)
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3_img2img import (
+    StableDiffusion3Img2ImgPipeline,
+)
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3_inpaint import (
+    StableDiffusion3InpaintPipeline,
+)
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
@@ -26,7 +35,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpain
 )
 
 from contract.request import GenerationRequest, Segment
-from engine.denoising.samplers import SAMPLERS
+from engine.denoising.samplers import FLOW_SAMPLERS, SAMPLERS
 from engine.denoising.state import DenoisingState
 from engine.lora.adapter import Adapter
 from engine.pipelines.base import NO_ADAPTERS, DiffusionModel, SegmentRequest
@@ -39,7 +48,8 @@ MASK = np.where(np.arange(64)[:, None] + np.arange(64) > 51, 255, 0).astype(np.u
 
 def in_channels_last(pipeline: Any) -> Any:
     """The layout that the model chooses: the kernels of another one round otherwise, by 1e-5."""
-    pipeline.unet.to(memory_format=torch.channels_last)
+    if "unet" in pipeline.components:
+        pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.vae.to(memory_format=torch.channels_last)
     return pipeline
 
@@ -56,7 +66,9 @@ def request_for(scheduler: str, task: str, photo: bytes, **changes: Any) -> Gene
 
 def stock(pipeline: Any, request: GenerationRequest, output_type: str, **more: Any) -> Any:
     """What diffusers itself makes of the request, alone; ``more`` goes to the pipeline's call."""
-    scheduler = SAMPLERS[request.scheduler].create(pipeline.scheduler.config)
+    flow = "transformer" in pipeline.components
+    samplers = FLOW_SAMPLERS if flow else SAMPLERS
+    scheduler = samplers[request.scheduler].create(pipeline.scheduler.config)
     size = (request.width, request.height)
     arguments: dict[str, Any] = {
         "prompt": request.prompt,
@@ -66,8 +78,8 @@ def stock(pipeline: Any, request: GenerationRequest, output_type: str, **more: A
         "generator": torch.Generator("cpu").manual_seed(request.seed),
         "output_type": output_type,
     }
-    xl = "text_encoder_2" in pipeline.components
-    kinds: tuple[Any, Any, Any] = _XL_KINDS if xl else _KINDS
+    xl = not flow and "text_encoder_2" in pipeline.components
+    kinds: tuple[Any, Any, Any] = _XL_KINDS if xl else _SD3_KINDS if flow else _KINDS
     kind = kinds[0]
     if request.init_image is None:
         arguments |= {"width": request.width, "height": request.height}
@@ -85,7 +97,9 @@ def stock(pipeline: Any, request: GenerationRequest, output_type: str, **more: A
     if "image" in more:
         kind = kinds[1]
         arguments = {name: arguments[name] for name in arguments if name not in ("width", "height")}
-    options: dict[str, Any] = {"requires_safety_checker": False}
+    options: dict[str, Any] = {} if flow else {"requires_safety_checker": False}
+    if flow:
+        arguments |= _sd3_arguments(request)
     if xl:
         arguments |= _xl_arguments(request)
         options = {
@@ -97,9 +111,13 @@ def stock(pipeline: Any, request: GenerationRequest, output_type: str, **more: A
             options["requires_aesthetics_score"] = scored
             arguments["aesthetic_score"] = request.aesthetic_score
             arguments["negative_aesthetic_score"] = request.negative_aesthetic_score
+    # The stock pipeline for inpainting forgets the shift when it decodes.
+    shifted = flow and request.mask is not None and output_type == "pil"
+    latents = {"output_type": "latent"} if shifted else {}
     pipe = kind(**{**pipeline.components, "scheduler": scheduler}, **options)
     pipe.set_progress_bar_config(disable=True)
-    return pipe(**{**arguments, **more}).images
+    images = pipe(**{**arguments, **more, **latents}).images
+    return _decoded(pipe, images) if latents else images
 
 
 _KINDS = (
@@ -107,11 +125,43 @@ _KINDS = (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
 )
+_SD3_KINDS = (
+    StableDiffusion3Pipeline,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
+)
 _XL_KINDS = (
     StableDiffusionXLPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
 )
+
+
+def _sd3_arguments(request: GenerationRequest) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "prompt_2": request.prompt_2,
+        "prompt_3": request.prompt_3,
+        "negative_prompt_2": request.negative_prompt_2,
+        "negative_prompt_3": request.negative_prompt_3,
+    }
+    if request.init_image is not None:
+        return {**arguments, "width": request.width, "height": request.height}
+    return {
+        **arguments,
+        "skip_guidance_layers": list(request.skip_layers) or None,
+        "skip_layer_guidance_scale": request.skip_layer_scale,
+        "skip_layer_guidance_start": request.skip_layer_start,
+        "skip_layer_guidance_stop": request.skip_layer_end,
+    }
+
+
+def _decoded(pipeline: Any, latents: torch.Tensor) -> Any:
+    config = pipeline.vae.config
+    with torch.inference_mode():
+        pixels = pipeline.vae.decode(
+            latents / config.scaling_factor + config.shift_factor, return_dict=False
+        )[0]
+    return pipeline.image_processor.postprocess(pixels, output_type="pil")
 
 
 def _xl_arguments(request: GenerationRequest) -> dict[str, Any]:

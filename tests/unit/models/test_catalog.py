@@ -19,6 +19,8 @@ from models.catalog import (
 from models.errors import CatalogError, UnknownModel
 from tests.unit.models.conftest import DEFAULTS, ROOT, write_catalog
 
+SD3 = {**DEFAULTS, "scheduler": "euler"}
+
 
 def raw(**changes: Any) -> dict[str, Any]:
     fields = {
@@ -125,6 +127,23 @@ def test_own_entries_follow_the_built_in_ones(tmp_path: Path) -> None:
         (
             {"defaults": {**DEFAULTS, "scheduler": "magic"}},
             "field 'defaults.scheduler': Input should be 'ddim'",
+        ),
+        (
+            {"text_encoders": ["clip_l", "clip_g"]},
+            "text_encoders: a model of the family sd1 has no choice",
+        ),
+        (
+            {"family": "sd3", "defaults": SD3, "text_encoders": ["clip_l", "t5"]},
+            "text_encoders must name clip_g and clip_l for a model of the family sd3, and lacks "
+            "clip_g",
+        ),
+        (
+            {"defaults": {**DEFAULTS, "skip_layers": [1]}},
+            "defaults.skip_layers: a model of the family sd1 has no such layers",
+        ),
+        (
+            {"family": "sd3", "defaults": {**SD3, "skip_layers": [-1]}},
+            "field 'defaults.skip_layers.0': Input should be greater than or equal to 0",
         ),
         (
             {"family": "sd3", "defaults": {**DEFAULTS, "scheduler": "ddim"}},
@@ -239,6 +258,26 @@ def test_the_catalog_is_light() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_text_encoders_that_are_left_out(tmp_path: Path) -> None:
+    entries = (
+        raw(name="whole", family="sd3", defaults=SD3),
+        raw(name="small", family="sd3", defaults=SD3, text_encoders=["clip_l", "clip_g"]),
+    )
+    catalog = load_catalog(write_catalog(tmp_path / "catalog.yaml", *entries))
+    whole, small = catalog.get("whole"), catalog.get("small")
+    assert whole.skipped_components == frozenset()
+    assert small.skipped_components == {"text_encoder_3", "tokenizer_3"}
+    assert whole.with_text_encoders(None) == whole
+    assert whole.with_text_encoders(("clip_l", "clip_g")).skipped_components == (
+        small.skipped_components
+    )
+    assert small.with_text_encoders(("clip_l", "clip_g", "t5")).skipped_components == frozenset()
+    with pytest.raises(CatalogError, match="whole: text_encoders must name clip_g and clip_l for"):
+        whole.with_text_encoders(("clip_l",))
+    embedded = catalog.get("embedded")
+    assert embedded.with_text_encoders(("clip_l", "clip_g")) == embedded
 
 
 def test_the_base_of_sdxl_has_its_refiner() -> None:

@@ -12,15 +12,19 @@ from typing import Any, NoReturn
 import bentoml
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
-from models.catalog import load_catalog
+from models.budget import model_bytes
+from models.catalog import ModelEntry, load_catalog
 from models.errors import LoadError, UnsafeWeights
 from models.loading import load_pipeline
 from models.store import resolve
+from models.weights import weight_bytes
 from tests.unit.models import tiny
 from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.test_weights import loaded_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -309,3 +313,65 @@ def test_missing_files_are_an_error(folder: Path, tmp_path: Path) -> None:
     (path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(LoadError, match="tiny cannot be loaded from"):
         load(path)
+
+
+def sd3_entry(**changes: Any) -> ModelEntry:
+    defaults = {**DEFAULTS, "scheduler": "euler"}
+    return make_entry(family="sd3", defaults=defaults, **changes)
+
+
+def test_the_layers_of_t5_that_overflow_in_fp16_stay_in_fp32(tmp_path: Path) -> None:
+    expected = tiny.sd3(t5=True)
+    expected.save_pretrained(tmp_path)
+    entry = sd3_entry()
+    for dtype in (torch.float16, torch.bfloat16):
+        pipeline = load_pipeline(entry, location=tmp_path, dtype=dtype, device="cpu")
+        kept = {
+            name: weights.dtype
+            for name, weights in pipeline.text_encoder_3.named_parameters()
+            if weights.dtype != dtype
+        }
+        if dtype == torch.bfloat16:
+            assert not kept
+            continue
+        assert set(kept.values()) == {torch.float32}
+        assert {name.split(".")[-2] for name in kept} == {"wo"}
+        for name in kept:
+            stored = expected.text_encoder_3.get_parameter(name)
+            assert torch.equal(pipeline.text_encoder_3.get_parameter(name), stored)
+        assert weight_bytes(tmp_path, "fp16") == loaded_bytes(pipeline)
+
+
+def test_without_t5_its_files_need_not_be_there(tmp_path: Path) -> None:
+    tiny.sd3(t5=True).save_pretrained(tmp_path)
+    whole = weight_bytes(tmp_path, "fp32")
+    entry = sd3_entry(
+        text_encoders=["clip_l", "clip_g"],
+        source={"type": "directory", "path": str(tmp_path)},
+    )
+    for there in (True, False):
+        if not there:
+            shutil.rmtree(tmp_path / "text_encoder_3")
+            shutil.rmtree(tmp_path / "tokenizer_3")
+        pipeline = load_pipeline(entry, location=tmp_path, dtype=torch.float32, device="cpu")
+        assert pipeline.text_encoder_3 is None
+        assert pipeline.tokenizer_3 is None
+        assert model_bytes(entry, "fp32") == loaded_bytes(pipeline) < whole
+
+
+def test_a_component_is_converted_before_the_next_one_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that never more than one of them takes fp32's memory."""
+    tiny.sd3(t5=True).save_pretrained(tmp_path)
+    seen: list[torch.nn.Module] = []
+    for kind in (T5EncoderModel, SD3Transformer2DModel, AutoencoderKL, CLIPTextModelWithProjection):
+
+        def noting(*arguments: Any, original: Any = kind.from_pretrained, **named: Any) -> Any:
+            assert all(module.dtype == torch.bfloat16 for module in seen)
+            seen.append(original(*arguments, **named))
+            return seen[-1]
+
+        monkeypatch.setattr(kind, "from_pretrained", noting)
+    load_pipeline(sd3_entry(), location=tmp_path, dtype=torch.bfloat16, device="cpu")
+    assert len(seen) == 5

@@ -14,7 +14,7 @@ from models.catalog import load_catalog
 from models.errors import LoadError, UnsafeWeights
 from models.loading import load_pipeline
 from models.store import resolve
-from models.weights import weight_bytes
+from models.weights import text_channels, weight_bytes
 from tests.unit.models import tiny
 from tests.unit.models.conftest import make_entry
 
@@ -22,9 +22,10 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 
 def loaded_bytes(pipeline: Any) -> int:
-    """What the weights of a pipeline in memory take."""
+    """What the weights of a pipeline in memory take, tables of real numbers included."""
     modules = [each for each in pipeline.components.values() if isinstance(each, torch.nn.Module)]
-    return sum(parameter.nbytes for module in modules for parameter in module.parameters())
+    tensors = [tensor for each in modules for tensor in (*each.parameters(), *each.buffers())]
+    return sum(tensor.nbytes for tensor in tensors if tensor.is_floating_point())
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -130,3 +131,9 @@ def test_a_file_that_goes_while_it_is_looked_at(
     monkeypatch.setattr(weights, "check_file", remove_after)
     with pytest.raises(LoadError, match="cannot be read"):
         weight_bytes(file, "fp32")
+
+
+def test_the_channels_of_the_text_are_those_of_the_denoiser(folder: Path, tmp_path: Path) -> None:
+    assert text_channels(folder) == tiny.WIDTH
+    tiny.sd3().save_pretrained(tmp_path)
+    assert text_channels(tmp_path) == tiny.T5_WIDTH

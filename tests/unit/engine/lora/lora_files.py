@@ -28,13 +28,18 @@ def write_diffusers(
     *,
     seed: int = 0,
     unet: Sequence[str] = ATTENTION,
+    transformer: Sequence[str] = (),
     text: Sequence[str] = (),
     described: bool = True,
     **config: Any,
 ) -> Path:
     """As training writes it, into ``folder``; with peft's description of it, or without."""
     modules = {}
-    targeted = {"unet": unet, **dict.fromkeys(_text_encoders(pipeline), text)}
+    targeted = {
+        "unet": unet,
+        "transformer": transformer,
+        **dict.fromkeys(_text_encoders(pipeline), text),
+    }
     for name, targets in targeted.items():
         if targets:
             module = modules[name] = _like(getattr(pipeline, name))

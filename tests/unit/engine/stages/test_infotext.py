@@ -52,3 +52,5 @@ def test_what_only_some_models_take_is_there_if_it_was_given() -> None:
         "Original size: 512x768, Aesthetic score: 7.5, Refiner: fine, Refiner switch at: 0.8"
     )
     assert last_line(crop=(0, 0), aesthetic_score=6.0).endswith("Model: embedded")
+    skipped = last_line(skip_layers=(7, 8), skip_layer_end=0.5)
+    assert skipped.endswith('Model: embedded, Skip layers: "7, 8", Skip layer end: 0.5')

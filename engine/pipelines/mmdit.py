@@ -1,0 +1,37 @@
+"""The multimodal diffusion transformer (MMDiT) as a denoiser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from engine.denoising.conditioning import Conditioning
+from engine.pipelines.parts import Denoiser
+from engine.pipelines.unet import Compiler, eager
+
+
+def mmdit_denoiser(transformer: Any, compiler: Compiler = eager) -> Denoiser:
+    """Make a denoiser of a ``diffusers.SD3Transformer2DModel``.
+
+    Args:
+        compiler: makes of the transformer what is called in its place.
+    """
+    compiled = compiler(transformer)
+    config = transformer.config
+
+    def predict(
+        latents: torch.Tensor, times: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        prediction: torch.Tensor = compiled(
+            hidden_states=latents, timestep=times, **conditioning.tensors, return_dict=False
+        )[0]
+        return prediction
+
+    return Denoiser(
+        module=compiled,
+        component="transformer",
+        predict=predict,
+        blocks=tuple(transformer.transformer_blocks),
+        longest_side=config.pos_embed_max_size * config.patch_size,
+    )
