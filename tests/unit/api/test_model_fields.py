@@ -12,12 +12,12 @@ from starlette.testclient import TestClient
 
 from api.backend import ServedModel
 from api.parameters import RefinerParameter
-from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
 from contract.request import Segment
 from models.architectures import ARCHITECTURES, ENSEMBLE_SCHEDULERS, SKIP_FIELDS, Family
 from tests.unit.api.conftest import TINY, ColourBackend, error_of
 from tests.unit.api.parameters import img2img, txt2img
+from tests.unit.api.validated import Validated
 
 
 def served(name: str, family: Family, *tasks: Any, **changes: Any) -> ServedModel:
@@ -63,7 +63,7 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-def test_what_a_model_takes_reaches_the_request(validation: Validation) -> None:
+def test_what_a_model_takes_reaches_the_request(validation: Validated) -> None:
     fields: dict[str, Any] = {
         "prompt_2": "a",
         "negative_prompt": "",
@@ -79,7 +79,7 @@ def test_what_a_model_takes_reaches_the_request(validation: Validation) -> None:
     assert plain.segments == ()
 
 
-def test_three_prompts_reach_the_request(validation: Validation) -> None:
+def test_three_prompts_reach_the_request(validation: Validated) -> None:
     fields: dict[str, Any] = {
         "prompt_2": "a",
         "prompt_3": "b",
@@ -92,7 +92,7 @@ def test_three_prompts_reach_the_request(validation: Validation) -> None:
     assert request.negative_prompt_2 is None
 
 
-def test_layers_are_skipped_as_asked_for_or_as_the_model_has_it(validation: Validation) -> None:
+def test_layers_are_skipped_as_asked_for_or_as_the_model_has_it(validation: Validated) -> None:
     def told(**fields: Any) -> tuple[Any, ...]:
         request = validation.request(txt2img(prompt="x", model="sd3", **fields), "r")
         return tuple(getattr(request, name) for name in SKIP_FIELDS)
@@ -104,7 +104,7 @@ def test_layers_are_skipped_as_asked_for_or_as_the_model_has_it(validation: Vali
     assert of_sd1.skip_layers == ()
 
 
-def test_layers_are_skipped_in_pictures_from_text_alone(validation: Validation) -> None:
+def test_layers_are_skipped_in_pictures_from_text_alone(validation: Validated) -> None:
     with pytest.raises(RequestError) as refused:
         validation.request(img2img(picture(), prompt="x", model="sd3", skip_layers=(1,)), "r")
     assert refused.value.field == "skip_layers"
@@ -113,13 +113,13 @@ def test_layers_are_skipped_in_pictures_from_text_alone(validation: Validation) 
     assert request.skip_layers == ()
 
 
-def test_an_interval_that_ends_before_it_begins(validation: Validation) -> None:
+def test_an_interval_that_ends_before_it_begins(validation: Validated) -> None:
     error = refusal(validation, "sd3", skip_layer_start=0.5)
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "skip_layer_start")
     assert error.message == "skip_layer_start must be below skip_layer_end, got 0.5 and 0.2"
 
 
-def test_a_refiner_alone_is_told_scores(validation: Validation) -> None:
+def test_a_refiner_alone_is_told_scores(validation: Validated) -> None:
     parameters = img2img(picture(), prompt="x", model="xl-refiner", aesthetic_score=7)
     request = validation.request(parameters, "r")
     assert (request.aesthetic_score, request.negative_aesthetic_score) == (7, 2.5)
@@ -135,7 +135,7 @@ def test_a_refiner_alone_is_told_scores(validation: Validation) -> None:
     ],
 )
 def test_base_and_refiner_are_segments(
-    validation: Validation, model: str, refiner: dict[str, Any], segments: Any
+    validation: Validated, model: str, refiner: dict[str, Any], segments: Any
 ) -> None:
     wanted = RefinerParameter(**refiner, aesthetic_score=8.0)
     request = validation.request(txt2img(prompt="x", model=model, refiner=wanted), "r")
@@ -144,12 +144,12 @@ def test_base_and_refiner_are_segments(
 
 
 @pytest.mark.parametrize("scheduler", ENSEMBLE_SCHEDULERS)
-def test_schedulers_of_both(validation: Validation, scheduler: str) -> None:
+def test_schedulers_of_both(validation: Validated, scheduler: str) -> None:
     parameters = txt2img(prompt="x", model="xl", scheduler=scheduler, refiner=RefinerParameter())
     assert validation.request(parameters, "r").scheduler == scheduler
 
 
-def refusal(validation: Validation, model: str, **fields: Any) -> RequestError:
+def refusal(validation: Validated, model: str, **fields: Any) -> RequestError:
     parameters = txt2img(prompt="x", model=model, **fields)
     if model == "xl-refiner":
         parameters = img2img(picture(), prompt="x", model=model, **fields)
@@ -178,7 +178,7 @@ def refusal(validation: Validation, model: str, **fields: Any) -> RequestError:
     ],
 )
 def test_what_a_model_does_not_take_is_refused(
-    validation: Validation, model: str, field: str, value: Any
+    validation: Validated, model: str, field: str, value: Any
 ) -> None:
     error = refusal(validation, model, **{field: value})
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, field)
@@ -204,7 +204,7 @@ def test_what_a_model_does_not_take_is_refused(
         ("refiner.aesthetic_score", 10.5, "must be at least 0 and at most 10, got 10.5"),
     ],
 )
-def test_ranges(validation: Validation, field: str, value: Any, sentence: str) -> None:
+def test_ranges(validation: Validated, field: str, value: Any, sentence: str) -> None:
     name, _, inner = field.partition(".")
     fields = {name: RefinerParameter(**{inner: value}) if inner else value}
     error = refusal(validation, "xl", **fields)
@@ -213,7 +213,7 @@ def test_ranges(validation: Validation, field: str, value: Any, sentence: str) -
 
 
 @pytest.mark.parametrize("scheduler", ["heun", "pndm"])
-def test_schedulers_that_two_models_cannot_share(validation: Validation, scheduler: str) -> None:
+def test_schedulers_that_two_models_cannot_share(validation: Validated, scheduler: str) -> None:
     error = refusal(validation, "xl", scheduler=scheduler, refiner=RefinerParameter())
     assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "scheduler")
     assert error.message.endswith(f'with a refiner, got "{scheduler}"')
@@ -223,14 +223,14 @@ def test_schedulers_that_two_models_cannot_share(validation: Validation, schedul
     ("model", "refiner"), [("xl-tuned", None), ("xl", "sd"), ("xl", "xl-tuned"), ("xl", "none")]
 )
 def test_refiners_that_there_are_not(
-    validation: Validation, model: str, refiner: str | None
+    validation: Validated, model: str, refiner: str | None
 ) -> None:
     error = refusal(validation, model, refiner=RefinerParameter(model=refiner))
     assert (error.code, error.field) == (ErrorCode.NOT_FOUND, "refiner.model")
     assert "which are xl-refiner, xl-refiner-2; got " in error.message
 
 
-def test_a_refiner_that_is_not_served(backend: ColourBackend, validation: Validation) -> None:
+def test_a_refiner_that_is_not_served(backend: ColourBackend, validation: Validated) -> None:
     backend.models = (XL,)
     error = refusal(validation, "xl", refiner=RefinerParameter())
     assert (error.code, error.field) == (ErrorCode.NOT_FOUND, "refiner.model")
@@ -238,7 +238,7 @@ def test_a_refiner_that_is_not_served(backend: ColourBackend, validation: Valida
 
 
 @pytest.mark.parametrize("field", ["negative_prompt_2", "negative_prompt_3"])
-def test_a_further_negative_prompt_needs_a_first_one(validation: Validation, field: str) -> None:
+def test_a_further_negative_prompt_needs_a_first_one(validation: Validated, field: str) -> None:
     error = refusal(validation, "sd3", **{field: "a"})
     assert (error.code, error.field) == (ErrorCode.INVALID_REQUEST, field)
 

@@ -48,7 +48,7 @@ def test_what_only_some_models_take_is_there_if_it_was_given() -> None:
         segments=(Segment("embedded", 0.0, 0.8), Segment("fine", 0.8, 1.0)),
     )
     assert line.endswith(
-        'Model: embedded, Prompt 2: "a, b", Negative prompt 2: "c", Guidance rescale: 0.7, '
+        'Model: embedded, Prompt 2: "a\\u002c b", Negative prompt 2: "c", Guidance rescale: 0.7, '
         "Original size: 512x768, Aesthetic score: 7.5, Refiner: fine, Refiner switch at: 0.8"
     )
     assert last_line(crop=(0, 0), aesthetic_score=6.0).endswith("Model: embedded")
