@@ -53,5 +53,9 @@ def _serves(route: BaseRoute, scope: Scope) -> bool:
     if not isinstance(files, StaticFiles):
         return True
     # A mount matches whatever is below it, with files or without.
-    prefix = getattr(route, "path", "")
-    return files.lookup_path(scope["path"].removeprefix(prefix).lstrip("/"))[1] is not None
+    path = scope["path"].removeprefix(getattr(route, "path", "")).lstrip("/")
+    try:
+        return files.lookup_path(path)[1] is not None
+    except (OSError, ValueError):
+        # Too long, or with a NUL: no name of a file.
+        return False
