@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bentoml._internal.context import server_context
 
-from serving import http_server, metrics_files, supervisor
+from serving import http_server, memory, metrics_files, supervisor
 from settings import Settings
 
 
@@ -18,6 +18,7 @@ def prepare(settings: Settings) -> Callable[[], None]:
     """
     match server_context.service_type:
         case "api_server":
+            memory.give_back()
             metrics_files.install()
             return http_server.install(settings)
         case "runner":

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from typing import Final
 
+import pytest
+
 FULL: Final = os.environ.get("ABUSE") == "full"
+
+
+# For tests whose like is elsewhere in the test suite, or that take their time.
+only_in_full = pytest.mark.skipif(not FULL, reason="takes a while: make abuse")
 
 
 def effort(usual: int, full: int) -> int:

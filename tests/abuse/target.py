@@ -15,6 +15,7 @@ import PIL.Image
 import psutil
 
 from tests import uploads
+from tests.abuse.effort import effort
 from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
 
 QUEUE: Final = 16
@@ -31,7 +32,7 @@ SHORT: Final[dict[str, Any]] = {"prompt": "x", "num_inference_steps": 1, "seed":
 # Some seconds of work for a client that waits, or leaves.
 LONG: Final[dict[str, Any]] = {
     "prompt": "x",
-    "num_inference_steps": 60,
+    "num_inference_steps": effort(30, 60),
     "seed": 1,
     "width": MAX_SIDE,
     "height": MAX_SIDE,
@@ -77,8 +78,11 @@ class Target:
         return api
 
     def resident(self) -> dict[str, int]:
-        """Bytes in memory of the API, with its decoders, and of the runner."""
-        return {name: _resident(process) for name, process in self.processes.items()}
+        """Bytes in memory of the API, of the processes that decode for it, and of the runner."""
+        decoders = self.processes["API"].children(recursive=True)
+        return {name: _resident([process]) for name, process in self.processes.items()} | {
+            "decoders": _resident(decoders)
+        }
 
     def client(self, source: str = "127.0.0.1") -> httpx.Client:
         """A client with connections of its own, from that address."""
@@ -187,6 +191,5 @@ def warm_up(target: Target) -> None:
     target.settled = target.resident()
 
 
-def _resident(process: psutil.Process) -> int:
-    tree = [process, *process.children(recursive=True)]
-    return sum(one.memory_info().rss for one in tree)
+def _resident(processes: Sequence[psutil.Process]) -> int:
+    return sum(process.memory_info().rss for process in processes)

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.abuse.effort import only_in_full
 from tests.abuse.raw_http import Connection, post_head
 from tests.abuse.target import LONG, OTHER, PICTURE, SHORT, Target, at_once, decoded, target
 from tests.integration.server import WAIT_SECONDS, wait_until
@@ -75,6 +76,7 @@ def test_a_stopped_runner_loses_nothing(doomed: Target) -> None:
     assert {response.status_code for response in responses} == {200}
 
 
+@only_in_full
 def test_a_killed_runner_is_replaced(doomed: Target) -> None:
     """Each of its requests is told at once to come again, and can."""
     runner = doomed.server.runner()

@@ -61,14 +61,14 @@ def test_a_picture_of_any_kind(victim: Target, name: str) -> None:
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
 def test_a_truncated_picture(victim: Target, file_format: str) -> None:
     data = uploads.encode(uploads.noise(), file_format)
-    for end in range(1, len(data), len(data) // effort(25, 250)):
+    for end in range(1, len(data), len(data) // effort(12, 250)):
         assert _upload(victim, data[:end], "/classify") in {400, 415, 200}, end
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
 def test_a_picture_with_a_changed_byte(victim: Target, file_format: str) -> None:
     data = uploads.encode(uploads.red_and_blue(), file_format)
-    for place in range(0, len(data), max(1, len(data) // effort(60, 2000))):
+    for place in range(0, len(data), max(1, len(data) // effort(24, 2000))):
         for value in (0, data[place] ^ 0xFF):
             changed = data[:place] + bytes([value]) + data[place + 1 :]
             _upload(victim, changed, "/classify")
@@ -97,7 +97,7 @@ _CHUNKS = st.lists(st.tuples(st.sampled_from(_KINDS), _DATA), max_size=8)
 
 @given(header=_HEADER, chunks=_CHUNKS, pixels=_DATA, endpoint=st.sampled_from(ENDPOINTS))
 @settings(
-    max_examples=effort(150, 5000),
+    max_examples=effort(60, 5000),
     deadline=None,
     derandomize=not FULL,
     database=None,

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.abuse.effort import effort
+from tests.abuse.effort import effort, only_in_full
 from tests.abuse.raw_http import Connection, post, post_head
 from tests.abuse.target import LONG, OTHER, QUEUE, SHORT, Target, at_once, decoded
 from tests.integration.server import wait_until
@@ -172,7 +172,7 @@ def test_a_client_does_not_get_the_places_of_others_by_their_names(victim: Targe
 @pytest.mark.parametrize(
     "fields",
     [
-        pytest.param([LONG], id="large"),
+        pytest.param([LONG], id="large", marks=only_in_full),
         pytest.param(
             [
                 LONG | {"width": width, "height": height}
@@ -181,7 +181,11 @@ def test_a_client_does_not_get_the_places_of_others_by_their_names(victim: Targe
             ],
             id="of-27-sizes",
         ),
-        pytest.param([LONG | {"num_images": 2, "width": 64, "height": 64}], id="small-and-many"),
+        pytest.param(
+            [LONG | {"num_images": 2, "width": 64, "height": 64}],
+            id="small-and-many",
+            marks=only_in_full,
+        ),
     ],
 )
 def test_a_small_picture_beside_all_that_another_client_may_have(

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.abuse.effort import FULL, effort
+from tests.abuse.effort import effort, only_in_full
 from tests.abuse.raw_http import Connection, post_head
 from tests.abuse.target import (
     BODY_IDLE,
@@ -90,7 +90,7 @@ def test_a_head_that_comes_a_byte_at_a_time_is_given_up(victim: Target) -> None:
             assert time.monotonic() - started < HEAD_SECONDS + LATE
 
 
-@pytest.mark.skipif(not FULL, reason="takes a while: make abuse")
+@only_in_full
 def test_a_body_that_comes_a_byte_at_a_time_is_given_up(victim: Target) -> None:
     """It is never idle; it is far slower than any network."""
     with Connection(victim.port) as connection:
