@@ -44,7 +44,8 @@ release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of mate
 	$(BIN)/python -m deployment.release
 
 test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the whole test suite
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
+	$(BIN)/python -m pytest tests/abuse
 
 test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: within two minutes
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
@@ -24,21 +24,14 @@ from api.protocols.native.schemas import (
     Txt2ImgBody,
 )
 from contract.request import OutputFormat
-from models.architectures import SKIP_FIELDS
+from models.architectures import RequestField
 from models.finetuned import AUTO
 from models.vit import ViT
 from settings import Settings
 
-# Absent by default, which means what their descriptions say.
-_NONE = (
-    "prompt_2",
-    "prompt_3",
-    "negative_prompt",
-    "negative_prompt_2",
-    "negative_prompt_3",
-    "original_size",
-    "refiner",
-)
+# Absent by default, which means what their descriptions say. A default that clients send would be
+# refused by the models that do not take the field.
+_NONE = ("negative_prompt", *get_args(RequestField))
 _BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody, RefinerBody)
 _IMG2IMG, _INPAINT, _CLASSIFY = "Img2ImgForm", "InpaintForm", "ClassifyForm"
 
@@ -165,12 +158,6 @@ class Documentation:
             "guidance_scale": model.defaults.guidance_scale,
             "guidance_start": 0.0,
             "guidance_end": 1.0,
-            "guidance_rescale": 0.0,
-            # Of the models that take them.
-            **model.defaults.model_dump(mode="json", include={*map(str, SKIP_FIELDS)}),
-            "crop": [0, 0],
-            "aesthetic_score": 6.0,
-            "negative_aesthetic_score": 2.5,
             **dict.fromkeys(_NONE),
             "scheduler": model.defaults.scheduler,
             "num_images": 1,

@@ -80,7 +80,7 @@ def test_pictures_come_as_they_are_wanted() -> None:
 
 def test_a_result_that_is_too_large_is_not_made() -> None:
     async def run() -> None:
-        sizing = Sizing(None, None, native=(64, 64), multiple=8, sides=(8, 64), max_pixels=63)
+        sizing = Sizing(64, 48, native=(64, 64), multiple=8, sides=(8, 64), max_pixels=63)
         wanted = Job(picture="p", max_input_pixels=1000, sizing=sizing, resample=LANCZOS)
         async with decoding() as decoders:
             decoded = await decoders.decode(wanted, [PICTURE], "")
