@@ -105,7 +105,6 @@ def check_largest_picture(server: Server) -> None:
 def test_two_services_of_one_home_have_metrics_of_their_own(tmp_path: Path) -> None:
     with serving(tmp_path, SD_MAX_PIXELS="") as first:
         assert post(first, SHORT).status_code == 200
-        check_largest_picture(first)
         drawn = first.metric("sd_jobs_total", outcome="ok")
         another = tmp_path / "another"
         another.mkdir()
@@ -116,6 +115,7 @@ def test_two_services_of_one_home_have_metrics_of_their_own(tmp_path: Path) -> N
             assert second.metric("sd_jobs_total", outcome="ok") == drawn + 1
             folders = [metrics_folder(first), metrics_folder(second)]
             assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 2
+        check_largest_picture(first)
     assert not any(folder.parent.exists() for folder in folders)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from api import clients
 from api.bodies import Body
 from api.uploads import Uploads
 from contract.errors import ErrorCode, RequestError
@@ -21,7 +22,7 @@ FORM = b'--B\r\nContent-Disposition: form-data; name="img"\r\n\r\n%s\r\n--B--\r\
 class Client:
     """Sends a body in chunks, each when it is asked for; ``asked`` counts them."""
 
-    def __init__(self, *chunks: bytes, address: str = "a", announced: int | None = None) -> None:
+    def __init__(self, *chunks: bytes, announced: int | None = None) -> None:
         self._chunks = list(chunks)
         self.asked = 0
         headers = [(b"content-type", b"multipart/form-data; boundary=B")]
@@ -32,7 +33,7 @@ class Client:
             "method": "POST",
             "path": "/",
             "headers": headers,
-            "client": (address, 1),
+            "client": ("10.0.0.1", 1),
         }
 
     @property
@@ -79,14 +80,14 @@ def test_what_does_not_fit_is_refused_unread() -> None:
         assert "5000 bytes" in (await refusal(uploads, late)).message
         assert late.asked == 0
         # Another client has the other half.
-        others = [
-            uploads.body(Client(bytes(2000), announced=2000, address="b").request) for _ in range(2)
-        ]
-        for body in others:
-            await body.__aenter__()
+        others = [uploads.body(Client(bytes(2000), announced=2000).request) for _ in range(2)]
+        with clients.noted({"client": ("10.0.0.2", 1)}):
+            for body in others:
+                await body.__aenter__()
         assert uploads.budget.reserved == 8000
-        third = Client(bytes(2001), announced=2001, address="c")
-        assert "10000 bytes" in (await refusal(uploads, third)).message
+        third = Client(bytes(2001), announced=2001)
+        with clients.noted({"client": ("10.0.0.3", 1)}):
+            assert "10000 bytes" in (await refusal(uploads, third)).message
         for body in (*mine, *others):
             await body.__aexit__(None, None, None)
         assert uploads.budget.reserved == 0
