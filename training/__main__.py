@@ -12,7 +12,9 @@ import torch
 
 from training.classifier.command import add_parser as _add_classifier
 from training.dreambooth.command import add_parser as _add_dreambooth
+from training.embedded.derived import DERIVED_STAGES, DerivedRecipe
 from training.embedded.evaluate import evaluate
+from training.embedded.formats import EMBEDDED_DIR, FORMATS
 from training.embedded.judge import JUDGE_DIR
 from training.embedded.recipe import STAGES, Recipe, default_stages
 from training.embedded.report import write_report
@@ -36,14 +38,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _add_embedded(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "embedded",
-        help="train the embedded text-to-image model",
+        help="train an embedded text-to-image model",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="working directory of the run")
+    parser.add_argument(
+        "--family",
+        choices=("sd1", *FORMATS),
+        default="sd1",
+        help="its format; all but sd1 are made out of a finished model of that family",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--processes", type=int, help="default: one per core, one on a GPU")
-    parser.add_argument("--init-from", type=Path, help="a finished model to go on from")
-    parser.add_argument("--stages", type=_stages, help=f"some of {','.join(STAGES)}; default: all")
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        help="sd1: a finished model to go on from; else what to make it of, by default the "
+        "embedded one",
+    )
+    parser.add_argument(
+        "--stages",
+        type=_stages,
+        help=f"sd1: some of {','.join(STAGES)}; else of {','.join(DERIVED_STAGES)}; default: all",
+    )
+    parser.add_argument(
+        "--denoiser-samples",
+        type=int,
+        help="all but sd1: in total, also when resuming; default: enough for the family",
+    )
     parser.add_argument("--batch", type=int, default=Recipe.batch, help="samples per update")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     for stage in STAGES[:-1]:
@@ -53,7 +75,7 @@ def _add_embedded(commands: argparse._SubParsersAction[argparse.ArgumentParser])
             default=getattr(Recipe, f"{stage}_samples"),
             help="in total, also when resuming",
         )
-    parser.set_defaults(run=_embedded)
+    parser.set_defaults(run=_embedded, parser=parser)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -74,6 +96,23 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _embedded(options: argparse.Namespace) -> None:
     device = _device(options.device)
     cores = 1 if device.type == "cuda" else torch.get_num_threads()
+    stages: tuple[str, ...] | None = options.stages
+    known = STAGES if options.family == "sd1" else DERIVED_STAGES
+    unknown = [stage for stage in stages or () if stage not in known]
+    if unknown:
+        options.parser.error(f"unknown stage {', '.join(unknown)}: choose from {', '.join(known)}")
+    if options.family != "sd1":
+        DerivedRecipe(
+            out=options.out,
+            format=options.family,
+            source=options.init_from or EMBEDDED_DIR,
+            samples=options.denoiser_samples,
+            batch=options.batch,
+            device=device.type,
+            processes=options.processes or cores,
+            seed=options.seed,
+        ).run(stages or DERIVED_STAGES)
+        return
     recipe = Recipe(
         out=options.out,
         device=device.type,
@@ -83,7 +122,7 @@ def _embedded(options: argparse.Namespace) -> None:
         seed=options.seed,
         **{f"{stage}_samples": getattr(options, f"{stage}_samples") for stage in STAGES[:-1]},
     )
-    recipe.run(options.stages or default_stages(options.init_from))
+    recipe.run(stages or default_stages(options.init_from))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -107,13 +146,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _stages(text: str) -> tuple[str, ...]:
-    stages = tuple(text.split(","))
-    unknown = [stage for stage in stages if stage not in STAGES]
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"unknown stage {', '.join(unknown)}: choose from {', '.join(STAGES)}"
-        )
-    return stages
+    return tuple(text.split(","))
 
 
 def _device(name: str) -> torch.device:
