@@ -16,6 +16,7 @@ from training.embedded.derived import DERIVED_STAGES, DerivedRecipe
 from training.embedded.evaluate import evaluate
 from training.embedded.formats import EMBEDDED_DIR, FORMATS
 from training.embedded.judge import JUDGE_DIR
+from training.embedded.pictures import SWITCH_AT
 from training.embedded.recipe import STAGES, Recipe, default_stages
 from training.embedded.report import write_report
 from training.embedded.world import load_world
@@ -85,6 +86,10 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", type=Path, required=True, help="a pipeline directory")
+    parser.add_argument("--refiner", type=Path, help="one of a refiner, to compare with")
+    parser.add_argument(
+        "--switch-at", type=float, default=SWITCH_AT, help="where the refiner takes over"
+    )
     parser.add_argument("--out", type=Path, required=True, help="where the report is written")
     parser.add_argument("--judge", type=Path, default=JUDGE_DIR, help="the classifier that judges")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -135,6 +140,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         per_object=options.per_object,
         timing_repeats=options.timing_repeats,
         command=options.command,
+        refiner=options.refiner,
+        switch_at=options.switch_at,
     )
     write_report(evaluation, world, options.out)
     report = evaluation.report
@@ -143,6 +150,15 @@ def _evaluate(options: argparse.Namespace) -> None:
         f"top-5 {report.held_out.top5:.1%}, VAE {report.vae_psnr_db:.1f} dB, "
         f"{report.seconds_batch_1:.2f} s a picture, {report.megabytes:.1f} MB"
     )
+    if refined := report.refined:
+        print(
+            f"refined: background {refined.held_out.background:.1%}, "
+            f"object top-1 {refined.held_out.top1:.1%}, "
+            f"edges {refined.sharpness.without:.4f} -> {refined.sharpness.refined:.4f} "
+            f"(composites {refined.sharpness.composites:.4f}), "
+            f"restored {refined.restored_psnr_db.without:.1f} -> "
+            f"{refined.restored_psnr_db.refined:.1f} dB"
+        )
 
 
 def _stages(text: str) -> tuple[str, ...]:

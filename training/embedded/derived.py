@@ -1,4 +1,4 @@
-"""The recipe of a model in a larger format, out of a finished embedded one: resumable, by stages."""
+"""The recipe of a model in a larger format, made of a finished embedded one: resumable."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ class DerivedRecipe:
     samples: int | None = None
     """That the denoiser learns from in total, also when resuming; by default the format's."""
     scenes_per_object: int = 120
+    fit_updates: int = 2000
+    """Of what is learned from captions alone, before the training."""
     batch: int = 64
     device: str = "cpu"
     processes: int = 1
     seed: int = 0
+    checkpoint_seconds: float = 120.0
 
     @property
     def cache(self) -> Path:
@@ -85,10 +88,11 @@ class DerivedRecipe:
         )
         pipeline.to("cpu")
         cached = load_cache(self.cache)
-        captions = cached.order.max() + 1
-        form.adapt(
-            pipeline, source, {name: rows[:captions] for name, rows in cached.conditions.items()}
-        )
+        # Zeros, which stand for no caption, come last.
+        told = {
+            name: rows[: int(cached.order.max()) + 1] for name, rows in cached.conditions.items()
+        }
+        form.adapt(pipeline, source, told, self.fit_updates)
         part = self.start.with_name("start.partial")
         shutil.rmtree(part, ignore_errors=True)
         pipeline.save_pretrained(part)
@@ -105,6 +109,7 @@ class DerivedRecipe:
             processes=self.processes,
             device=self.device,
             seed=self.seed,
+            checkpoint_seconds=self.checkpoint_seconds,
         )
         train(settings, form.plan(self.cache, self.start / form.denoiser))
 

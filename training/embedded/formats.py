@@ -33,7 +33,6 @@ EMBEDDED_DIR: Final = Path(__file__).parents[2] / "models" / "embedded"
 SD3_CHANNELS: Final = 16
 SD3_TOKENS: Final = 32
 """The longest captions have half of them, and every token costs."""
-_FIT_UPDATES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,8 @@ class Format:
         denoiser: the component that is trained.
         start: the pipeline that training begins with.
         encode: what its denoiser is told by texts.
-        adapt: teaches it, before the training, what can be had without pictures.
+        adapt: teaches it, before the training and in so many updates, what can be had without
+            pictures.
         plan: of the training, from a cache and the denoiser's directory.
         finish: the trained denoiser of a checkpoint, as it is exported.
         zeros: whether zeros stand for an absent prompt.
@@ -77,7 +77,7 @@ class Format:
     denoiser: Literal["unet", "transformer"]
     start: Callable[[Source], DiffusionPipeline]
     encode: Callable[[Any, list[str]], Conditions]
-    adapt: Callable[[DiffusionPipeline, Source, Conditions], None]
+    adapt: Callable[[DiffusionPipeline, Source, Conditions, int], None]
     plan: Callable[[Path, Path], Plan]
     finish: Callable[[Path], nn.Module]
     zeros: bool = False
@@ -131,11 +131,13 @@ def _sd3(source: Source) -> DiffusionPipeline:
     )
 
 
+@torch.no_grad()
 def _encode_xl(pipeline: Any, texts: list[str]) -> Conditions:
     text, _, pooled, _ = pipeline.encode_prompt(texts, do_classifier_free_guidance=False)
     return {"text": text, "pooled": pooled}
 
 
+@torch.no_grad()
 def _encode_sd3(pipeline: Any, texts: list[str]) -> Conditions:
     # The one token of T5's stands for all of them: see `mmdit.CountedZeros`.
     text, _, pooled, _ = pipeline.encode_prompt(
@@ -144,11 +146,13 @@ def _encode_sd3(pipeline: Any, texts: list[str]) -> Conditions:
     return {"text": text, "pooled": pooled}
 
 
-def _fit_pooled(pipeline: Any, source: Source, conditions: Conditions) -> None:
-    unet_xl.fit_pooled(pipeline.unet, source.unet(), conditions, updates=_FIT_UPDATES)
+def _fit_pooled(pipeline: Any, source: Source, conditions: Conditions, updates: int) -> None:
+    unet_xl.fit_pooled(pipeline.unet, source.unet(), conditions, updates=updates)
 
 
-def _nothing(pipeline: DiffusionPipeline, source: Source, conditions: Conditions) -> None:
+def _nothing(
+    pipeline: DiffusionPipeline, source: Source, conditions: Conditions, updates: int
+) -> None:
     """A new transformer learns all from pictures."""
 
 

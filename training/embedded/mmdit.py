@@ -35,7 +35,7 @@ ARCHITECTURE: dict[str, Any] = {
     "qk_norm": "rms_norm",
 }
 SCHEDULE: dict[str, Any] = {"num_train_timesteps": 1000, "shift": 1.0}
-"""Without a shift, which large pictures need: here neighbouring latents say little of each other."""
+"""Without the shift that large pictures need, whose neighbouring latents say much the same."""
 
 ABSENT_TOKENS: Final = 256
 """The stock pipeline has this many zeros in the place of what T5 would say."""

@@ -1,4 +1,4 @@
-"""The UNets in the format of Stable Diffusion XL, base and refiner: they go on from the embedded one.
+"""The UNets of Stable Diffusion XL's format, base and refiner: they go on from the embedded one.
 
 What is new to them is where the text comes in: from two encoders, or from the second alone; and a
 pooled text, with numbers about the picture, in place of an attention over all tokens.
