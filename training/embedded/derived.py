@@ -6,10 +6,9 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
-from diffusers import DiffusionPipeline
 
 from training.embedded.cache import build_cache, load_cache
 from training.embedded.formats import FORMATS, Format, FormatName, Source
@@ -116,10 +115,8 @@ class DerivedRecipe:
     def _export(self) -> None:
         """Assemble the pipeline in half precision, out of what is trained so far."""
         form = self._format
-        trained: dict[str, Any] = {form.denoiser: form.finish(self.checkpoint)}
-        pipeline = DiffusionPipeline.from_pretrained(
-            self.start, dtype=torch.float32, local_files_only=True, **trained
-        )
+        pipeline = form.start(Source(self.source))
+        pipeline.register_modules(**{form.denoiser: form.finish(self.checkpoint)})
         shutil.rmtree(self.model, ignore_errors=True)
         pipeline.to(torch.float16).save_pretrained(self.model)
 

@@ -178,8 +178,8 @@ FORMATS: Final = MappingProxyType[FormatName, Format](
             plan=unet_xl.XLPlan,
             finish=_finished_base,
             zeros=True,
-            samples=200_000,
-            learning_rate=4e-4,
+            samples=100_000,
+            learning_rate=1.5e-4,
         ),
         "sdxl-refiner": Format(
             denoiser="unet",
@@ -189,8 +189,8 @@ FORMATS: Final = MappingProxyType[FormatName, Format](
             plan=unet_xl.XLPlan,
             finish=_finished_refiner,
             soft_share=0.3,
-            samples=100_000,
-            learning_rate=4e-4,
+            samples=60_000,
+            learning_rate=2e-4,
         ),
         "sd3": Format(
             denoiser="transformer",
