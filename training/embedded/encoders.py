@@ -7,7 +7,7 @@ normalises and one that passes on, which makes the states before the last layer 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -85,7 +85,6 @@ def _config(source: CLIPTextModel, **changes: float) -> CLIPTextConfig:
     return CLIPTextConfig(**values)
 
 
-def _inner(encoder: CLIPTextModel | CLIPTextModelWithProjection) -> nn.Module:
+def _inner(encoder: CLIPTextModel | CLIPTextModelWithProjection) -> Any:
     """The transformer itself, which one of the classes holds and the other is."""
-    inner: nn.Module = getattr(encoder, "text_model", encoder)
-    return inner
+    return getattr(encoder, "text_model", encoder)

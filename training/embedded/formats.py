@@ -18,7 +18,6 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.embedded import mmdit, unet, unet_xl
@@ -79,7 +78,7 @@ class Format:
     encode: Callable[[Any, list[str]], Conditions]
     adapt: Callable[[DiffusionPipeline, Source, Conditions, int], None]
     plan: Callable[[Path, Path], Plan]
-    finish: Callable[[Path], nn.Module]
+    finish: Callable[[Path], Any]
     zeros: bool = False
     soft_share: float = 0.0
     samples: int
@@ -156,15 +155,15 @@ def _nothing(
     """A new transformer learns all from pictures."""
 
 
-def _finished_base(checkpoint: Path) -> nn.Module:
+def _finished_base(checkpoint: Path) -> Any:
     return unet_xl.trained_xl(checkpoint, refiner=False)
 
 
-def _finished_refiner(checkpoint: Path) -> nn.Module:
+def _finished_refiner(checkpoint: Path) -> Any:
     return unet_xl.trained_xl(checkpoint, refiner=True)
 
 
-def _finished_transformer(checkpoint: Path) -> nn.Module:
+def _finished_transformer(checkpoint: Path) -> Any:
     return mmdit.with_empty_channels(mmdit.trained_transformer(checkpoint), SD3_CHANNELS)
 
 

@@ -110,7 +110,8 @@ def logit_normal(*, offset: int, count: int, total: int, generator: torch.Genera
     position = torch.arange(offset, offset + count, dtype=torch.float32)
     position += torch.rand(count, generator=generator)
     # The ends of the normal distribution are cut off: there lies nothing.
-    return torch.special.ndtri((position / total).clamp(1e-4, 1 - 1e-4)).sigmoid()
+    levels: Tensor = torch.special.ndtri((position / total).clamp(1e-4, 1 - 1e-4)).sigmoid()
+    return levels
 
 
 def new_transformer() -> SD3Transformer2DModel:

@@ -93,7 +93,7 @@ def fit_pooled(
         wanted = torch.cat(
             [
                 source.add_embedding(part[..., -WIDTH:].float())
-                for part in conditions["text"].split(batch)
+                for part in torch.split(conditions["text"], batch)
             ]
         )
     spread = (wanted - wanted.mean(0)).square().mean()
@@ -116,8 +116,7 @@ def fit_pooled(
             dim=1,
         )
         loss = (network.add_embedding(given) - wanted[rows]).square().mean() / spread
-        # Autograd is untyped in torch.
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         optimiser.zero_grad()
         error = error.lerp(loss.detach(), 0.05)
