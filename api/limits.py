@@ -19,6 +19,8 @@ RANDOM_SEED = -1
 INPAINT_STRENGTH = 1.0
 _MAX_GUIDANCE_SCALE = 30
 _MAX_LORA_SCALE = 2
+# How many a model has is its own matter; the largest has 38.
+_MAX_LAYER = 127
 # Of pictures that a model is told about, and never sees.
 _MAX_ORIGINAL_SIDE = 8192
 
@@ -112,6 +114,25 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """Integers from 0 to ``maximum``, at most as many as there are."""
+
+    maximum: int
+
+    def check(self, field: str, value: Sequence[int]) -> None:
+        Count(self.maximum + 1).check(field, value)
+        for each in value:
+            if not 0 <= each <= self.maximum:
+                limit = f"integers, each at least 0 and at most {self.maximum}"
+                raise _out_of_range(field, limit, shown(each))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        items = {"type": "integer", "minimum": 0, "maximum": self.maximum}
+        return {"items": items, **Count(self.maximum + 1).schema}
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """One of a few names; ``where`` says when that is so."""
 
@@ -137,7 +158,9 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
         "prompt": text,
         "prompt_2": text,
         "negative_prompt": text,
+        "prompt_3": text,
         "negative_prompt_2": text,
+        "negative_prompt_3": text,
         "width": side,
         "height": side,
         "num_inference_steps": Range(1, settings.max_steps),
@@ -145,6 +168,10 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
         "guidance_start": Range(0, 1),
         "guidance_end": Range(0, 1),
         "guidance_rescale": Range(0, 1),
+        "skip_layers": Numbers(_MAX_LAYER),
+        "skip_layer_scale": Range(0, _MAX_GUIDANCE_SCALE),
+        "skip_layer_start": Range(0, 1),
+        "skip_layer_end": Range(0, 1),
         "original_size": Pair(1, _MAX_ORIGINAL_SIDE),
         "crop": Pair(0, _MAX_ORIGINAL_SIDE),
         "aesthetic_score": Range(0, 10),

@@ -1,5 +1,5 @@
-"""The fields of a request that only some models take: a second prompt, numbers that SDXL is told, a
-refiner."""
+"""The fields of a request that only some models take: further prompts, numbers that SDXL is told, a
+refiner, skip-layer guidance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from api.limits import Constraint, OneOf
 from api.parameters import GenerationParameters, ParameterError, RefinerParameter
 from contract.errors import ErrorCode
 from contract.request import Segment
-from models.architectures import ENSEMBLE_SCHEDULERS, RequestField
+from models.architectures import ENSEMBLE_SCHEDULERS, SKIP_FIELDS, RequestField
 
 # As the authors of SDXL divide the work: the last fifth of the noise levels.
 SWITCH_AT: Final = 0.8
@@ -48,14 +48,11 @@ def model_fields(
             raise _not_taken(name, value, model)
         if name in constraints:
             constraints[name].check(name, value)
-    if "negative_prompt_2" in given and parameters.negative_prompt is None:
-        raise ParameterError(
-            ErrorCode.INVALID_REQUEST,
-            "negative_prompt_2",
-            lambda name: (
-                f"{name('negative_prompt_2')} must be absent where {name('negative_prompt')} is"
-            ),
-        )
+    for further in ("negative_prompt_2", "negative_prompt_3"):
+        if further in given and parameters.negative_prompt is None:
+            raise _beside_nothing(further)
+    if "skip_layers" in model.fields:
+        given |= _skip_layers(parameters, model)
     refiner: RefinerParameter | None = given.pop("refiner", None)
     for name in ("original_size", "crop"):
         if name in given:
@@ -63,6 +60,38 @@ def model_fields(
     if refiner is None:
         return given
     return {**given, **_refined(refiner, model, models, scheduler, constraints)}
+
+
+def _skip_layers(parameters: GenerationParameters, model: ServedModel) -> dict[str, Any]:
+    """Skip-layer guidance as given, or else as the model has it by default."""
+    if parameters.task != "txt2img":
+        if not parameters.skip_layers:
+            return {}
+        raise ParameterError(
+            ErrorCode.OUT_OF_RANGE,
+            "skip_layers",
+            lambda name: (
+                f"{name('skip_layers')} must be absent for {parameters.task}, got "
+                + shown(list(parameters.skip_layers or ()))
+            ),
+        )
+    told: dict[str, Any] = {
+        name: getattr(model.defaults, name)
+        if getattr(parameters, name) is None
+        else getattr(parameters, name)
+        for name in SKIP_FIELDS
+    }
+    start, end = told["skip_layer_start"], told["skip_layer_end"]
+    if start >= end:
+        raise ParameterError(
+            ErrorCode.OUT_OF_RANGE,
+            "skip_layer_start",
+            lambda name: (
+                f"{name('skip_layer_start')} must be below {name('skip_layer_end')}, "
+                f"got {start:g} and {end:g}"
+            ),
+        )
+    return told
 
 
 def _refined(
@@ -79,14 +108,14 @@ def _refined(
             constraints[name].check(f"refiner.{name}", value)
     OneOf(ENSEMBLE_SCHEDULERS, "with a refiner").check("scheduler", scheduler)
     served = [each.name for each in models if each.is_refiner and each.family == model.family]
-    name = refiner.model or model.refiner
-    if name not in served:
+    wanted = refiner.model or model.refiner
+    if wanted is None or wanted not in served:
         raise ParameterError(
             ErrorCode.NOT_FOUND,
             "refiner.model",
-            lambda given: (
-                f"{given('refiner.model')} must be a refiner for {model.name} that is served, "
-                f"which are {', '.join(served) or 'none'}; got {shown(name)}"
+            lambda name: (
+                f"{name('refiner.model')} must be a refiner for {model.name} that is served, "
+                f"which are {', '.join(served) or 'none'}; got {shown(wanted)}"
             ),
         )
     switch = SWITCH_AT if refiner.switch_at is None else refiner.switch_at
@@ -95,8 +124,16 @@ def _refined(
         for field in ("aesthetic_score", "negative_aesthetic_score")
         if (value := getattr(refiner, field)) is not None
     }
-    segments = (Segment(model.name, 0.0, switch), Segment(name, switch, 1.0))
+    segments = (Segment(model.name, 0.0, switch), Segment(wanted, switch, 1.0))
     return {"segments": segments, **told}
+
+
+def _beside_nothing(field: str) -> ParameterError:
+    return ParameterError(
+        ErrorCode.INVALID_REQUEST,
+        field,
+        lambda name: f"{name(field)} must be absent where {name('negative_prompt')} is",
+    )
 
 
 def _not_taken(field: str, value: Any, model: ServedModel) -> ParameterError:

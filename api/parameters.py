@@ -55,8 +55,10 @@ class GenerationParameters:
     task: Task
     prompt: str
     prompt_2: str | None = None
+    prompt_3: str | None = None
     negative_prompt: str | None = None
     negative_prompt_2: str | None = None
+    negative_prompt_3: str | None = None
     expand_prompt: bool = False
     width: int | None = None
     height: int | None = None
@@ -65,6 +67,10 @@ class GenerationParameters:
     guidance_start: float | None = None
     guidance_end: float | None = None
     guidance_rescale: float | None = None
+    skip_layers: tuple[int, ...] | None = None
+    skip_layer_scale: float | None = None
+    skip_layer_start: float | None = None
+    skip_layer_end: float | None = None
     original_size: tuple[int, ...] | None = None
     crop: tuple[int, ...] | None = None
     aesthetic_score: float | None = None

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from models.bucket import fetch
 from models.budget import check_budget, model_bytes
-from models.catalog import Catalog, ModelEntry, check_served, load_catalog
+from models.catalog import Catalog, ModelEntry, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
 from models.placement import Placement, UnsupportedPrecision, place
 from models.registry import with_pipelines
@@ -104,11 +104,10 @@ def check(entries: Sequence[ModelEntry], placement: Placement, compiler: str) ->
         compiler: ``none``, ``inductor`` or ``openvino``.
 
     Raises:
-        ModelError: a model is not here, or of an architecture that is not served yet.
+        ModelError: a model is not here.
         UnusableCompiler: says in a sentence what to do.
     """
     for entry in entries:
-        check_served(entry)
         resolve(entry, placement.precision)
     if compiler == "openvino":
         _check_openvino(placement)

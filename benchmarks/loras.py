@@ -88,7 +88,7 @@ def _adapter(unet: Any) -> Adapter:
         for path, layer in unet.named_modules()
         if path.endswith(TARGETS)
     }
-    return Adapter(layers, {})
+    return Adapter({"unet": layers})
 
 
 def _with(request: GenerationRequest, names: str) -> GenerationRequest:

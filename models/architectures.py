@@ -17,6 +17,7 @@ TextEncoder: TypeAlias = Literal["clip_l", "clip_g", "t5"]
 SchedulerName: TypeAlias = Literal[
     "ddim",
     "euler",
+    "euler_trailing",
     "euler_a",
     "dpmpp_2m",
     "dpmpp_2m_karras",
@@ -29,7 +30,13 @@ SchedulerName: TypeAlias = Literal[
 RequestField: TypeAlias = Literal[
     "prompt_2",
     "negative_prompt_2",
+    "prompt_3",
+    "negative_prompt_3",
     "guidance_rescale",
+    "skip_layers",
+    "skip_layer_scale",
+    "skip_layer_start",
+    "skip_layer_end",
     "original_size",
     "crop",
     "aesthetic_score",
@@ -37,6 +44,13 @@ RequestField: TypeAlias = Literal[
     "refiner",
 ]
 
+# Those of them about skip-layer guidance.
+SKIP_FIELDS: Final[tuple[RequestField, ...]] = (
+    "skip_layers",
+    "skip_layer_scale",
+    "skip_layer_start",
+    "skip_layer_end",
+)
 SCHEDULERS: Final[tuple[SchedulerName, ...]] = get_args(SchedulerName)
 # diffusers' LCMScheduler picks its steps from the 50 of the distillation.
 SCHEDULER_MAX_STEPS: Final[Mapping[str, int]] = MappingProxyType({"lcm": 50})
@@ -57,7 +71,6 @@ class Architecture:
 
     Attributes:
         name: the family, as catalogs spell it.
-        served: whether the engine has a pipeline for it.
         pipelines: the diffusers classes for txt2img, img2img and inpaint. They are made of the
             same components, so a folder may name any of them.
         refiner: whether a model without txt2img is a refiner, which has the img2img class: it is
@@ -80,7 +93,6 @@ class Architecture:
     """
 
     name: Family
-    served: bool
     pipelines: tuple[str, str, str]
     refiner: bool = False
     prediction: Prediction = "diffusion"
@@ -101,11 +113,6 @@ class Architecture:
         return self.vae_scale * self.patch
 
     @property
-    def has_skippable_layers(self) -> bool:
-        """Whether its denoiser is a transformer, some blocks of which may be left out."""
-        return "transformer" in self.lora_components
-
-    @property
     def schedulers(self) -> tuple[SchedulerName, ...]:
         """The names that requests for these models may have in ``scheduler``."""
         return schedulers_of(self.prediction)
@@ -123,8 +130,26 @@ class Architecture:
         """The optional fields of requests for a model with these tasks."""
         if self.is_refiner(tasks):
             return self.refiner_fields
+        if "txt2img" in tasks:
+            return self.request_fields
         # A denoiser that sees the mask can hand over to none that does not.
-        return self.request_fields if "txt2img" in tasks else self.request_fields - {"refiner"}
+        return self.request_fields - {"refiner", *SKIP_FIELDS}
+
+    def skipped_components(self, text_encoders: Collection[str]) -> frozenset[str]:
+        """The components that are not loaded where there are these text encoders alone.
+
+        Raises:
+            ValueError: says what is wrong with that.
+        """
+        if not self.text_encoders:
+            raise ValueError(f"text_encoders: a model of the family {self.name} has no choice")
+        if missing := self.required_text_encoders.difference(text_encoders):
+            raise ValueError(
+                f"text_encoders must name {' and '.join(sorted(self.required_text_encoders))} for "
+                f"a model of the family {self.name}, and lacks {min(missing)}"
+            )
+        left_out = self.text_encoders.keys() - set(text_encoders)
+        return frozenset[str]().union(*(self.text_encoders[name] for name in left_out))
 
 
 def schedulers_of(prediction: Prediction) -> tuple[SchedulerName, ...]:
@@ -144,7 +169,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
         for architecture in (
             Architecture(
                 name="sd1",
-                served=True,
                 request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
@@ -152,7 +176,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sd2",
-                served=True,
                 request_fields=frozenset({"guidance_rescale"}),
                 pipelines=_of("StableDiffusion"),
                 lora_components=frozenset({"unet", "text_encoder"}),
@@ -160,7 +183,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sdxl",
-                served=True,
                 pipelines=_of("StableDiffusionXL"),
                 refiner=True,
                 upcasts_vae=True,
@@ -188,7 +210,6 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
             ),
             Architecture(
                 name="sd3",
-                served=True,
                 pipelines=_of("StableDiffusion3"),
                 prediction="flow",
                 patch=2,
@@ -201,6 +222,16 @@ ARCHITECTURES: Final[Mapping[Family, Architecture]] = MappingProxyType(
                     }
                 ),
                 required_text_encoders=frozenset({"clip_l", "clip_g"}),
+                request_fields=frozenset(
+                    {
+                        "prompt_2",
+                        "negative_prompt_2",
+                        "prompt_3",
+                        "negative_prompt_3",
+                        "guidance_rescale",
+                        *SKIP_FIELDS,
+                    }
+                ),
                 lora_components=frozenset({"transformer", "text_encoder", "text_encoder_2"}),
                 # Its attention takes the text after this layer, in the transformer's own width.
                 text_layer="context_embedder",

@@ -24,7 +24,7 @@ from pydantic import (
 
 from contract.screening import Action, CheckName
 from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName, TextEncoder
-from models.errors import CatalogError, ModelError, UnknownModel
+from models.errors import CatalogError, UnknownModel
 
 Variant: TypeAlias = Literal["fp32", "fp16"]
 Task: TypeAlias = Literal["txt2img", "img2img", "inpaint"]
@@ -156,10 +156,7 @@ class ModelEntry(_Frozen):
         """The components of its pipeline that are not loaded, as its ``text_encoders`` say."""
         if self.text_encoders is None:
             return frozenset()
-        components = self.architecture.text_encoders
-        return frozenset[str]().union(
-            *(components[name] for name in components if name not in self.text_encoders)
-        )
+        return self.architecture.skipped_components(self.text_encoders)
 
     def with_text_encoders(self, names: tuple[TextEncoder, ...] | None) -> ModelEntry:
         """The same model with these text encoders alone, if it is of a family with a choice.
@@ -169,27 +166,21 @@ class ModelEntry(_Frozen):
         """
         if names is None or not self.architecture.text_encoders:
             return self
-        if missing := self.architecture.required_text_encoders.difference(names):
-            raise CatalogError(f"{self.name} needs the text encoder {min(missing)}.")
+        try:
+            self.architecture.skipped_components(names)
+        except ValueError as error:
+            raise CatalogError(f"{self.name}: {error}.") from None
         return self.model_copy(update={"text_encoders": names})
 
     @model_validator(mode="after")
     def _text_encoders_of_the_architecture(self) -> ModelEntry:
-        if self.text_encoders is None:
-            return self
-        there, needed = self.architecture.text_encoders, self.architecture.required_text_encoders
-        if not there:
-            raise ValueError(f"text_encoders: a model of the family {self.family} has no choice")
-        if missing := needed.difference(self.text_encoders):
-            raise ValueError(
-                f"text_encoders must name {' and '.join(sorted(needed))} for a model of the "
-                f"family {self.family}, and lacks {min(missing)}"
-            )
+        # It raises, if that cannot be.
+        _ = self.skipped_components
         return self
 
     @model_validator(mode="after")
     def _layers_of_a_transformer(self) -> ModelEntry:
-        if self.defaults.skip_layers and not self.architecture.has_skippable_layers:
+        if self.defaults.skip_layers and "skip_layers" not in self.architecture.request_fields:
             raise ValueError(
                 f"defaults.skip_layers: a model of the family {self.family} has no such layers"
             )
@@ -245,15 +236,6 @@ class Catalog:
             return self._entries[name]
         except KeyError:
             raise UnknownModel(name, self._entries) from None
-
-
-def check_served(entry: ModelEntry) -> None:
-    """Raise ``ModelError`` for a model of an architecture that the engine does not know yet."""
-    if not entry.architecture.served:
-        served = ", ".join(each.name for each in ARCHITECTURES.values() if each.served)
-        raise ModelError(
-            f"{entry.name} is of the family {entry.family}; only {served} can be served yet."
-        )
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:

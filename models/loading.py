@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,11 @@ def load_pipeline(
         LoadError: the files are missing, broken, or of another family.
     """
     try:
-        upcast = _upcast(entry, location)
+        # Asked for once the files have been checked.
+        upcast = cache(partial(_upcast, entry, location))
 
         def place(name: str, component: torch.nn.Module) -> None:
-            _convert(component, _LOADED if name in upcast else dtype, device)
+            _convert(component, _LOADED if name in upcast() else dtype, device)
             component.eval().requires_grad_(False)
 
         if location.is_dir():

@@ -57,14 +57,17 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def text_channels(folder: Path) -> int | None:
-    """The channels of the text that a pipeline's UNet takes; None if its config does not say.
+    """The channels of the text that a pipeline's denoiser takes; None if its config does not say.
 
     Raises:
         LoadError: the config cannot be read.
     """
-    config = folder / "unet" / "config.json"
-    channels = _read_json(config).get("cross_attention_dim") if config.is_file() else None
-    return channels if isinstance(channels, int) else None
+    for name, key in (("unet", "cross_attention_dim"), ("transformer", "joint_attention_dim")):
+        config = folder / name / "config.json"
+        channels = _read_json(config).get(key) if config.is_file() else None
+        if isinstance(channels, int):
+            return channels
+    return None
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Guidance:
         unchanged."""
         if len(predictions) == 1:
             return predictions
-        negative, positive, *skipped = predictions.split(1)
+        negative, positive, *skipped = predictions.chunk(len(predictions))
         guided = negative + self.scale * (positive - negative)
         if skipped and self.skip_layers is not None:
             guided = guided + (positive - skipped[0]) * self.skip_layers.scale

@@ -41,6 +41,8 @@ class Sampler:
 _SAMPLERS: Final[dict[SchedulerName, Sampler]] = {
     "ddim": Sampler(DDIMScheduler),
     "euler": Sampler(EulerDiscreteScheduler),
+    # As distilled models (SDXL Lightning) want it, whose LoRAs come without a config.
+    "euler_trailing": Sampler(EulerDiscreteScheduler, {"timestep_spacing": "trailing"}),
     "euler_a": Sampler(EulerAncestralDiscreteScheduler),
     "dpmpp_2m": Sampler(DPMSolverMultistepScheduler, {"use_karras_sigmas": False}),
     "dpmpp_2m_karras": Sampler(DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),

@@ -260,7 +260,7 @@ class LatentDiffusion:
         )
         with self._loras.applied(states), self._skipped.applied(states):
             predictions = self._predict(latents, times, conditioning).float()
-        parts = predictions[: sum(state_rows)].split(state_rows)
+        parts = torch.split(predictions[: sum(state_rows)], state_rows)
         return [state.guidance.combine(part) for state, part in zip(states, parts, strict=True)]
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:

@@ -16,7 +16,7 @@ from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
 from engine.pipelines.unet import Compiler, eager
 from engine.weights.memory import release
 from models.architectures import Family
-from models.catalog import ModelEntry, check_served
+from models.catalog import ModelEntry
 from models.errors import LoadError
 from models.loading import load_pipeline
 from models.placement import Placement
@@ -53,10 +53,8 @@ def load_model(
         invariant: see ``StableDiffusion``; likewise ``compiler``.
 
     Raises:
-        models.errors.ModelError: not downloaded, not loadable safely, or of an architecture
-            that the engine does not know yet.
+        models.errors.ModelError: not downloaded, not loadable safely, or not what its entry says.
     """
-    check_served(entry)
     pipeline = load_pipeline(
         entry,
         location=resolve(entry, placement.precision),

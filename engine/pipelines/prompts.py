@@ -1,46 +1,30 @@
-r"""Prompts of any length, with weights, as embeddings for the denoiser.
+"""Prompts of any length, with weights, as embeddings for the denoiser.
 
-``(some words:1.3)`` gives words a weight: 1 is none, 0 leaves them out, 2 is the most. Groups nest,
-and their weights multiply. A bracket that is to be nothing but a bracket there is written ``\(`` or
-``\)``. Everything else means what it says, plain brackets and other programs' weights (``word++``)
-included: a prompt without weights that fits the text encoder's 75 tokens has the very embedding
-of the stock pipeline.
-
-Longer prompts are cut into chunks of up to 75 tokens, at punctuation where there is some, that are
-encoded side by side and put behind each other. Only what is beyond ``MAX_CHUNKS`` is dropped.
+A prompt without weights (``prompt_syntax``) that fits the text encoder's 75 tokens has the very
+embedding of the stock pipeline. Longer prompts are cut into chunks of up to 75 tokens, at
+punctuation where there is some, that are encoded side by side and put behind each other. Only what
+is beyond ``MAX_CHUNKS`` is dropped.
 """
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from compel import EmbeddingsProvider, SplitLongTextMode  # type: ignore[import-untyped]
 
 from engine.lora.adapter import NO_LORAS, Layers, LoraHooks, LoraSet
+from engine.pipelines.prompt_syntax import MAX_WEIGHT, parse
 
 MAX_CHUNKS = 8
-MAX_WEIGHT = 2.0
 # Negative prompts repeat across requests, prompts across seeds. 77 x 1024 numbers take 315 kB.
 CACHED_TOKENS = 256 * 77
 # Chunks that the text encoder sees at once.
 ENCODER_ROWS = 64
 QUOTED_TOKENS = 8
-
-_PIECE = re.compile(r"\\[()]|[()]|[^\\()]+|\\")
-_WEIGHT = re.compile(r"\s*(?P<weight>[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?)\s*")
-
-
-class Fragment(NamedTuple):
-    """A stretch of a prompt with one weight, 0 to ``MAX_WEIGHT``."""
-
-    text: str
-    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +186,11 @@ class PromptEncoder:
                 )
             ]
         counts = [len(each.ids) for each in chunks.values()]
-        hidden = torch.cat([each for each, _ in outputs]).split(counts)
+        hidden = torch.split(torch.cat([each for each, _ in outputs]), counts)
         pooled: Sequence[torch.Tensor | None] = [None] * len(counts)
         if outputs[0][1] is not None:
-            pooled = [
-                rows[:1].clone()
-                for rows in torch.cat([each for _, each in outputs if each is not None]).split(
-                    counts
-                )
-            ]
+            summaries = torch.cat([each for _, each in outputs if each is not None])
+            pooled = [rows[:1].clone() for rows in torch.split(summaries, counts)]
         # Copies, as a part would keep the whole batch in memory.
         return {
             text: (part.reshape(1, -1, part.shape[2]).clone(), summary)
@@ -256,52 +236,3 @@ def _weigh(embeds: torch.Tensor, weights: torch.Tensor, empty: torch.Tensor) -> 
     base = empty.repeat(1, len(weights), 1)
     moved = base + (embeds - base) * factors
     return torch.where(factors == 1, embeds, moved.to(embeds.dtype))
-
-
-def parse(prompt: str) -> tuple[list[Fragment], list[str]]:
-    """Split a prompt at its weights; neighbours of equal weight are one fragment.
-
-    Returns:
-        The fragments, none of them empty, and the weights, as written, that were out of range
-        and so taken for 0 or ``MAX_WEIGHT``.
-    """
-    clamped: list[str] = []
-    found: list[Fragment] = []
-    opened: list[int] = []  # where in ``found`` the brackets are that wait for their end
-    previous = ""
-    for match in _PIECE.finditer(prompt):
-        piece = match[0]
-        if piece == "(":
-            opened.append(len(found))
-        start = opened.pop() if piece == ")" and opened else None
-        if start is None or not _weighted(found, start, previous, clamped):
-            found.append(Fragment(piece[-1] if piece in (r"\(", r"\)") else piece, 1.0))
-        previous = piece
-    return [
-        Fragment("".join(text for text, _ in equal), weight)
-        for weight, equal in groupby(found, key=lambda fragment: fragment.weight)
-    ], clamped
-
-
-def _weighted(found: list[Fragment], start: int, last: str, clamped: list[str]) -> bool:
-    """Weight what follows the bracket at ``start``, if ``last``, the last piece, ends in a weight.
-
-    That piece alone is looked at, so that nests, however deep, cost no more than other prompts.
-
-    Returns:
-        Whether it did; if not, it is a pair of plain brackets, and ``found`` is as it was.
-    """
-    text, colon, tail = last.rpartition(":")
-    match = _WEIGHT.fullmatch(tail) if colon else None
-    if match is None:
-        return False
-    # In ((one:1.2) two:1.1) the inner group comes first, and the last text may be empty.
-    inner = [each for each in [*found[start + 1 : -1], Fragment(text, 1.0)] if each.text]
-    if not any(text.strip() for text, _ in inner):
-        return False
-    written = float(match["weight"])
-    factor = min(max(written, 0.0), MAX_WEIGHT)
-    if written != factor or any(weight * factor > MAX_WEIGHT for _, weight in inner):
-        clamped.append(match["weight"])
-    found[start:] = [Fragment(text, min(weight * factor, MAX_WEIGHT)) for text, weight in inner]
-    return True

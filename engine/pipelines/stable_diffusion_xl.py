@@ -185,8 +185,8 @@ class _Text:
         in the UNet's own precision."""
         size = (request.height, request.width)
         original = request.original_size or size
-        negative = positive = (*original, *request.crop, *size)
+        negative = positive = [*original, *request.crop, *map(float, size)]
         if self.aesthetic:
-            negative = (*original, 0, 0, request.negative_aesthetic_score)
-            positive = (*original, *request.crop, request.aesthetic_score)
+            negative = [*original, 0, 0, request.negative_aesthetic_score]
+            positive = [*original, *request.crop, request.aesthetic_score]
         return self.like.new_tensor([negative, positive])

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from engine.pipelines.prompts import EncodedPrompt, parse
+from engine.pipelines.prompt_syntax import parse
+from engine.pipelines.prompts import EncodedPrompt
 
 # The length that the stock pipeline pads to by default. There is no mask over the padding: it is
 # part of the picture, and is never cut to what a batch needs.

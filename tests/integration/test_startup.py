@@ -24,7 +24,7 @@ LOCAL = ("serving.local",)
             "sd-1.5 is not downloaded in fp32; run: python -m models pull sd-1.5 --precision fp32",
         ),
         ("SD_MODELS", "nope", "There is no model 'nope'; known models: embedded, "),
-        ("SD_MODELS", "sd3-medium", "only sd1, sd2, sdxl can be served yet."),
+        ("SD_TEXT_ENCODERS", "t5,bert", "SD_TEXT_ENCODERS=bert: Input should be 'clip_l', "),
         ("SD_MAX_QUEUE", "0", "SD_MAX_QUEUE=0: Input should be greater than or equal to 1"),
         ("SD_MAX_QUEUE", "4", "max_images (8) must not exceed max_queue (4)"),
         ("SD_MODEL_MEMORY", "5MB", "SD_MODEL_MEMORY is too small: embedded takes 22.5 MB, and"),

@@ -13,6 +13,7 @@ from api.backend import ServedModel
 from api.bodies import Body, Query
 from api.classifier import DEFAULT_TOP_K
 from api.limits import INPAINT_STRENGTH, Range, constraints
+from api.protocols.native.nested import LoraBody, RefinerBody
 from api.protocols.native.openapi_responses import COMPONENT, reference
 from api.protocols.native.responses import JSON
 from api.protocols.native.schemas import (
@@ -20,17 +21,24 @@ from api.protocols.native.schemas import (
     DreamboothQuery,
     Img2ImgBody,
     InpaintBody,
-    LoraBody,
-    RefinerBody,
     Txt2ImgBody,
 )
 from contract.request import OutputFormat
+from models.architectures import SKIP_FIELDS
 from models.finetuned import AUTO
 from models.vit import ViT
 from settings import Settings
 
 # Absent by default, which means what their descriptions say.
-_NONE = ("prompt_2", "negative_prompt", "negative_prompt_2", "original_size", "refiner")
+_NONE = (
+    "prompt_2",
+    "prompt_3",
+    "negative_prompt",
+    "negative_prompt_2",
+    "negative_prompt_3",
+    "original_size",
+    "refiner",
+)
 _BODIES = (Txt2ImgBody, Img2ImgBody, InpaintBody, LoraBody, RefinerBody)
 
 
@@ -145,6 +153,7 @@ class Documentation:
             "guidance_end": 1.0,
             "guidance_rescale": 0.0,
             # Of the models that take them.
+            **model.defaults.model_dump(mode="json", include={*map(str, SKIP_FIELDS)}),
             "crop": [0, 0],
             "aesthetic_score": 6.0,
             "negative_aesthetic_score": 2.5,

@@ -8,53 +8,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from api.bodies import Body, Query
-from api.parameters import GenerationParameters, LoraParameter, RefinerParameter
+from api.parameters import GenerationParameters
+from api.protocols.native.nested import LoraBody, RefinerBody
 from models.catalog import Task
 from models.finetuned import AUTO
 
 # How many there are is checked elsewhere; of many that are wrong, the first one counts.
-_Pair = Annotated[list[int], Field(fail_fast=True)]
-
-
-class LoraBody(Body):
-    """A LoRA to apply to the model."""
-
-    name: str = Field(
-        description="One of the models that `GET /models` lists with the kind `lora`, and with "
-        "the request's model as their `base`",
-        examples=["clay"],
-    )
-    scale: float | None = Field(None, description="Weight; 1 is as it was trained", examples=[0.8])
-
-    def parameter(self) -> LoraParameter:
-        """The same in neutral names."""
-        return LoraParameter(self.name, 1.0 if self.scale is None else self.scale)
-
-
-class RefinerBody(Body):
-    """A model that finishes the picture, from a noise level on."""
-
-    model: str | None = Field(
-        None,
-        description="A refiner of the model's family that is served; default: the one that "
-        "`GET /models` has as the model's `refiner`",
-        examples=["sdxl-refiner"],
-    )
-    switch_at: float | None = Field(
-        None,
-        description="Fraction of the noise schedule at which it takes over; default 0.8",
-        examples=[0.8],
-    )
-    aesthetic_score: float | None = Field(
-        None, description="How well rated it is told the picture is; default 6", examples=[6.0]
-    )
-    negative_aesthetic_score: float | None = Field(
-        None, description="The rating to avoid; default 2.5", examples=[2.5]
-    )
-
-    def parameter(self) -> RefinerParameter:
-        """The same in neutral names."""
-        return RefinerParameter(**self.model_dump())
+_Integers = Annotated[list[int], Field(fail_fast=True)]
 
 
 class Txt2ImgBody(Body):
@@ -78,6 +38,11 @@ class Txt2ImgBody(Body):
         "`prompt`",
         examples=["oil painting"],
     )
+    prompt_3: str | None = Field(
+        None,
+        description="Likewise a third one (T5, of Stable Diffusion 3)",
+        examples=["An oil painting of a red apple that lies on a blue cloth."],
+    )
     negative_prompt: str | None = Field(
         None,
         description="What to avoid. Models that were trained so tell null from an empty text",
@@ -87,6 +52,9 @@ class Txt2ImgBody(Body):
         None,
         description="Like `prompt_2`; only beside `negative_prompt`",
         examples=["photograph"],
+    )
+    negative_prompt_3: str | None = Field(
+        None, description="Like `prompt_3`; only beside `negative_prompt`", examples=["photograph"]
     )
     expand_prompt: bool | None = Field(
         None,
@@ -121,13 +89,34 @@ class Txt2ImgBody(Body):
         description="Share of the contrast that guidance adds and that is taken back",
         examples=[0.0],
     )
-    original_size: _Pair | None = Field(
+    skip_layers: _Integers | None = Field(
+        None,
+        description="Of models that take it (Stable Diffusion 3): the numbers, from 0, of the "
+        "transformer's blocks that skip-layer guidance leaves out; none for no such guidance. "
+        "Pictures from text alone have it, in steps with guidance",
+        examples=[[7, 8, 9]],
+    )
+    skip_layer_scale: float | None = Field(
+        None, description="Weight of skip-layer guidance", examples=[2.8]
+    )
+    skip_layer_start: float | None = Field(
+        None,
+        description="Fraction of the steps after which skip-layer guidance begins; below "
+        "`skip_layer_end`",
+        examples=[0.01],
+    )
+    skip_layer_end: float | None = Field(
+        None,
+        description="Fraction of the steps at which skip-layer guidance ends",
+        examples=[0.2],
+    )
+    original_size: _Integers | None = Field(
         None,
         description="Of models that take it (SDXL): height and width, in pixels, of the picture "
         "that this one is said to be made from; default: its own. Small ones look blurred",
         examples=[[1024, 1024]],
     )
-    crop: _Pair | None = Field(
+    crop: _Integers | None = Field(
         None,
         description="Likewise: the top and left edge, in pixels, of what is said to be cut out of "
         "it",
@@ -183,8 +172,10 @@ class Txt2ImgBody(Body):
             task=self.task,
             prompt=self.prompt,
             prompt_2=self.prompt_2,
+            prompt_3=self.prompt_3,
             negative_prompt=self.negative_prompt,
             negative_prompt_2=self.negative_prompt_2,
+            negative_prompt_3=self.negative_prompt_3,
             expand_prompt=bool(self.expand_prompt),
             width=self.width,
             height=self.height,
@@ -193,6 +184,10 @@ class Txt2ImgBody(Body):
             guidance_start=self.guidance_start,
             guidance_end=self.guidance_end,
             guidance_rescale=self.guidance_rescale,
+            skip_layers=None if self.skip_layers is None else tuple(self.skip_layers),
+            skip_layer_scale=self.skip_layer_scale,
+            skip_layer_start=self.skip_layer_start,
+            skip_layer_end=self.skip_layer_end,
             original_size=None if self.original_size is None else tuple(self.original_size),
             crop=None if self.crop is None else tuple(self.crop),
             aesthetic_score=self.aesthetic_score,

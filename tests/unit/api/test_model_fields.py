@@ -15,7 +15,7 @@ from api.parameters import RefinerParameter
 from api.validation import Validation
 from contract.errors import ErrorCode, RequestError
 from contract.request import Segment
-from models.architectures import ARCHITECTURES, ENSEMBLE_SCHEDULERS, Family
+from models.architectures import ARCHITECTURES, ENSEMBLE_SCHEDULERS, SKIP_FIELDS, Family
 from tests.unit.api.conftest import TINY, ColourBackend, error_of
 from tests.unit.api.parameters import img2img, txt2img
 
@@ -28,6 +28,7 @@ def served(name: str, family: Family, *tasks: Any, **changes: Any) -> ServedMode
         family=family,
         tasks=tasks,
         fields=architecture.fields(tasks),
+        schedulers=architecture.schedulers,
         is_refiner=architecture.is_refiner(tasks),
         **changes,
     )
@@ -37,6 +38,14 @@ SD1 = served("sd", "sd1", "txt2img", "img2img", "inpaint")
 XL = served("xl", "sdxl", "txt2img", "img2img", "inpaint", refiner="xl-refiner")
 XL_TUNED = served("xl-tuned", "sdxl", "txt2img", "img2img", "inpaint")
 XL_INPAINTER = served("xl-inpainter", "sdxl", "inpaint")
+SD3 = served(
+    "sd3",
+    "sd3",
+    "txt2img",
+    "img2img",
+    "inpaint",
+    defaults=TINY.defaults.model_copy(update={"skip_layers": (7, 8, 9), "scheduler": "euler"}),
+)
 REFINER = served("xl-refiner", "sdxl", "img2img")
 REFINER_2 = served("xl-refiner-2", "sdxl", "img2img")
 
@@ -44,7 +53,7 @@ REFINER_2 = served("xl-refiner-2", "sdxl", "img2img")
 @pytest.fixture
 def backend() -> ColourBackend:
     backend = ColourBackend()
-    backend.models = (SD1, XL, XL_TUNED, XL_INPAINTER, REFINER, REFINER_2)
+    backend.models = (SD1, XL, XL_TUNED, XL_INPAINTER, REFINER, REFINER_2, SD3)
     return backend
 
 
@@ -68,6 +77,46 @@ def test_what_a_model_takes_reaches_the_request(validation: Validation) -> None:
     plain = validation.request(txt2img(prompt="x", model="xl"), "r")
     assert (plain.negative_prompt, plain.original_size, plain.crop) == (None, None, (0, 0))
     assert plain.segments == ()
+
+
+def test_three_prompts_reach_the_request(validation: Validation) -> None:
+    fields: dict[str, Any] = {
+        "prompt_2": "a",
+        "prompt_3": "b",
+        "negative_prompt": "c",
+        "negative_prompt_3": "d",
+        "guidance_rescale": 0.5,
+    }
+    request = validation.request(txt2img(prompt="x", model="sd3", **fields), "r")
+    assert {name: getattr(request, name) for name in fields} == fields
+    assert request.negative_prompt_2 is None
+
+
+def test_layers_are_skipped_as_asked_for_or_as_the_model_has_it(validation: Validation) -> None:
+    def told(**fields: Any) -> tuple[Any, ...]:
+        request = validation.request(txt2img(prompt="x", model="sd3", **fields), "r")
+        return tuple(getattr(request, name) for name in SKIP_FIELDS)
+
+    assert told() == ((7, 8, 9), 2.8, 0.01, 0.2)
+    assert told(skip_layers=()) == ((), 2.8, 0.01, 0.2)
+    assert told(skip_layers=(1,), skip_layer_scale=0.5, skip_layer_end=1) == ((1,), 0.5, 0.01, 1)
+    of_sd1 = validation.request(txt2img(prompt="x", model="sd"), "r")
+    assert of_sd1.skip_layers == ()
+
+
+def test_layers_are_skipped_in_pictures_from_text_alone(validation: Validation) -> None:
+    with pytest.raises(RequestError) as refused:
+        validation.request(img2img(picture(), prompt="x", model="sd3", skip_layers=(1,)), "r")
+    assert refused.value.field == "skip_layers"
+    assert refused.value.message == "skip_layers must be absent for img2img, got [1]"
+    request = validation.request(img2img(picture(), prompt="x", model="sd3"), "r")
+    assert request.skip_layers == ()
+
+
+def test_an_interval_that_ends_before_it_begins(validation: Validation) -> None:
+    error = refusal(validation, "sd3", skip_layer_start=0.5)
+    assert (error.code, error.field) == (ErrorCode.OUT_OF_RANGE, "skip_layer_start")
+    assert error.message == "skip_layer_start must be below skip_layer_end, got 0.5 and 0.2"
 
 
 def test_a_refiner_alone_is_told_scores(validation: Validation) -> None:
@@ -119,6 +168,11 @@ def refusal(validation: Validation, model: str, **fields: Any) -> RequestError:
         ("sd", "refiner", RefinerParameter(model="xl-refiner")),
         ("sd", "aesthetic_score", 6.0),
         ("xl", "aesthetic_score", 6.0),
+        ("xl", "prompt_3", "a house"),
+        ("xl", "skip_layers", (1,)),
+        ("sd", "skip_layer_scale", 1.0),
+        ("sd3", "original_size", (64, 64)),
+        ("sd3", "refiner", RefinerParameter()),
         ("xl-refiner", "prompt_2", "a house"),
         ("xl-refiner", "refiner", RefinerParameter()),
     ],
@@ -140,6 +194,11 @@ def test_what_a_model_does_not_take_is_refused(
         ("original_size", (0, 64), "must be two integers, each at least 1 and at most 8192, got 0"),
         ("crop", (-1, 64), "must be two integers, each at least 0 and at most 8192, got -1 and 64"),
         ("crop", (), "must be two integers, got 0"),
+        ("skip_layers", (0, 128), "must be integers, each at least 0 and at most 127, got 128"),
+        ("skip_layers", (1,) * 129, "must be at most 128 elements long, got 129"),
+        ("skip_layer_scale", 31, "must be at least 0 and at most 30, got 31"),
+        ("skip_layer_end", 1.5, "must be at least 0 and at most 1, got 1.5"),
+        ("prompt_3", "x" * 2001, "must be at most 2000 characters long, got 2001"),
         ("refiner.switch_at", 0.0, "must be above 0 and below 1, got 0.0"),
         ("refiner.switch_at", 1, "must be above 0 and below 1, got 1"),
         ("refiner.aesthetic_score", 10.5, "must be at least 0 and at most 10, got 10.5"),
@@ -178,9 +237,10 @@ def test_a_refiner_that_is_not_served(backend: ColourBackend, validation: Valida
     assert error.message.endswith('which are none; got "xl-refiner"')
 
 
-def test_a_second_negative_prompt_needs_a_first_one(validation: Validation) -> None:
-    error = refusal(validation, "xl", negative_prompt_2="a")
-    assert (error.code, error.field) == (ErrorCode.INVALID_REQUEST, "negative_prompt_2")
+@pytest.mark.parametrize("field", ["negative_prompt_2", "negative_prompt_3"])
+def test_a_further_negative_prompt_needs_a_first_one(validation: Validation, field: str) -> None:
+    error = refusal(validation, "sd3", **{field: "a"})
+    assert (error.code, error.field) == (ErrorCode.INVALID_REQUEST, field)
 
 
 def test_over_http(client: TestClient, backend: ColourBackend) -> None:
@@ -203,6 +263,9 @@ def test_over_http(client: TestClient, backend: ColourBackend) -> None:
     [
         ({"model": "sd", "prompt_2": "a"}, 422, "prompt_2", "prompt_2 must be absent for sd"),
         ({"original_size": [1.5, 2]}, 400, "original_size.0", "must be an integer, not 1.5"),
+        ({"model": "sd3", "skip_layers": [1.5]}, 400, "skip_layers.0", "must be an integer"),
+        ({"model": "sd3", "skip_layers": 3}, 400, "skip_layers", "must be an array, not 3"),
+        ({"model": "sd3", "scheduler": "ddim"}, 422, "scheduler", "one of euler, heun"),
         ({"original_size": 3}, 400, "original_size", "must be an array, not 3"),
         ({"refiner": "xl-refiner"}, 400, "refiner", "refiner must be a JSON object"),
         ({"refiner": {"switch": 1}}, 400, "refiner.switch", "the fields are model, switch_at"),

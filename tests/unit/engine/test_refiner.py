@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 SIDE = 32
 SETTINGS = [
     (scheduler, steps, switch)
-    for scheduler, (steps, switch) in zip(
-        [*ENSEMBLE_SCHEDULERS, *ENSEMBLE_SCHEDULERS], cycle([(10, 0.8), (6, 0.5)]), strict=False
-    )
+    for (steps, switch), scheduler in product([(10, 0.8), (6, 0.5)], ENSEMBLE_SCHEDULERS)
 ]
 
 
@@ -159,6 +157,7 @@ def engine(
     engine.close()
 
 
+@pytest.mark.slow
 def test_in_company_and_in_turns_equals_the_two_stock_pipelines(
     engine: Engine, recorder: Recorder, base_reference: Any, refiner_reference: Any
 ) -> None:
@@ -167,7 +166,7 @@ def test_in_company_and_in_turns_equals_the_two_stock_pipelines(
         request(scheduler, switch, num_inference_steps=steps, seed=seed, crop=(seed, 0))
         for seed, (scheduler, steps, switch) in enumerate(SETTINGS[:7])
     ]
-    picture = {"init_image": bytes(SIDE * SIDE * 3), "strength": 0.5}
+    picture: dict[str, Any] = {"init_image": bytes(SIDE * SIDE * 3), "strength": 0.5}
     others = [
         *(request(segments=(), seed=seed, negative_prompt="a cat") for seed in range(3)),
         *(request(model="refiner", segments=(), seed=seed, **picture) for seed in range(3)),

@@ -150,6 +150,15 @@ def test_own_entries_follow_the_built_in_ones(tmp_path: Path) -> None:
             "defaults.scheduler must be one of euler, heun for a model of the family sd3, got "
             "'ddim'",
         ),
+        ({"refiner": "sdxl-refiner"}, "refiner must be absent for a model of the family sd1"),
+        (
+            {"family": "sdxl", "tasks": ["inpaint"], "refiner": "sdxl-refiner"},
+            "refiner must be absent for a model of the family sdxl with the tasks inpaint",
+        ),
+        (
+            {"family": "sdxl", "refiner": "sdxl-base"},
+            "field 'refiner': there is no refiner 'sdxl-base' of the family sdxl",
+        ),
         (
             {"defaults": {**DEFAULTS, "num_inference_steps": 0}},
             "field 'defaults.num_inference_steps': Input should be greater than or equal to 1",
@@ -265,7 +274,13 @@ def test_text_encoders_that_are_left_out(tmp_path: Path) -> None:
         small.skipped_components
     )
     assert small.with_text_encoders(("clip_l", "clip_g", "t5")).skipped_components == frozenset()
-    with pytest.raises(CatalogError, match="whole needs the text encoder clip_g"):
+    with pytest.raises(CatalogError, match="whole: text_encoders must name clip_g and clip_l for"):
         whole.with_text_encoders(("clip_l",))
     embedded = catalog.get("embedded")
     assert embedded.with_text_encoders(("clip_l", "clip_g")) == embedded
+
+
+def test_the_base_of_sdxl_has_its_refiner() -> None:
+    entries = {entry.name: entry for entry in load_catalog()}
+    assert entries["sdxl-base"].refiner == "sdxl-refiner"
+    assert [name for name, entry in entries.items() if entry.is_refiner] == ["sdxl-refiner"]

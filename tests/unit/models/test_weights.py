@@ -14,7 +14,7 @@ from models.catalog import load_catalog
 from models.errors import LoadError, UnsafeWeights
 from models.loading import load_pipeline
 from models.store import resolve
-from models.weights import weight_bytes
+from models.weights import text_channels, weight_bytes
 from tests.unit.models import tiny
 from tests.unit.models.conftest import make_entry
 
@@ -131,3 +131,9 @@ def test_a_file_that_goes_while_it_is_looked_at(
     monkeypatch.setattr(weights, "check_file", remove_after)
     with pytest.raises(LoadError, match="cannot be read"):
         weight_bytes(file, "fp32")
+
+
+def test_the_channels_of_the_text_are_those_of_the_denoiser(folder: Path, tmp_path: Path) -> None:
+    assert text_channels(folder) == tiny.WIDTH
+    tiny.sd3().save_pretrained(tmp_path)
+    assert text_channels(tmp_path) == tiny.T5_WIDTH

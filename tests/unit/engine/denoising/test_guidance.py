@@ -18,6 +18,7 @@ from engine.denoising.samplers import SAMPLERS
 from engine.engine import Engine
 from engine.pipelines.stable_diffusion import StableDiffusion
 from tests.conftest import make_request
+from tests.unit.engine import reference
 from tests.unit.engine.conftest import Client, Recorder, pixels
 from tests.unit.engine.reference import denoise, in_channels_last
 
@@ -94,6 +95,19 @@ def stock(pipeline: Any, request: GenerationRequest, guided: int) -> torch.Tenso
         **arguments,
     ).images
     return latents
+
+
+@pytest.mark.parametrize("rescale", [0.5, 1.0])
+def test_rescaled_it_equals_the_stock_pipeline(
+    model: StableDiffusion, pipeline: Any, rescale: float
+) -> None:
+    request = make_request(guidance_scale=7.5, guidance_rescale=rescale, negative_prompt="a cat")
+    (state,) = denoise(model, [request])
+    expected = reference.stock(
+        in_channels_last(pipeline), request, "latent", guidance_rescale=rescale
+    )
+    difference = (state.latents - expected).abs().max() / expected.abs().max()
+    assert difference <= 1e-5
 
 
 def test_an_interval_in_the_middle_is_two_changes_of_the_rows(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.denoising.samplers import SAMPLERS
+from engine.denoising.samplers import FLOW_SAMPLERS, SAMPLERS
 from models.architectures import ARCHITECTURES, SCHEDULER_MAX_STEPS
 from tests.unit.models import tiny
 
@@ -16,11 +16,10 @@ def config() -> Any:
     return tiny.stable_diffusion().scheduler.config
 
 
-def test_every_name_of_a_served_architecture_has_a_sampler() -> None:
-    served = [each for each in ARCHITECTURES.values() if each.served]
-    assert served
-    for architecture in served:
-        assert set(architecture.schedulers) <= SAMPLERS.keys()
+def test_every_name_of_an_architecture_has_a_sampler() -> None:
+    samplers = {"diffusion": SAMPLERS, "flow": FLOW_SAMPLERS}
+    for architecture in ARCHITECTURES.values():
+        assert set(architecture.schedulers) == samplers[architecture.prediction].keys()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

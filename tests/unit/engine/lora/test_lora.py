@@ -64,7 +64,7 @@ def sdxl() -> Any:
     return tiny.sdxl(refiner=False)
 
 
-def loaded(pipeline: Any, **options: bool) -> LatentDiffusion:
+def loaded(pipeline: Any, **options: Any) -> LatentDiffusion:
     kind = StableDiffusionXL if hasattr(pipeline, "text_encoder_2") else StableDiffusion
     return kind(pipeline, **options)
 

@@ -192,7 +192,7 @@ def write_kohya(folder: Path, pipeline: Any) -> dict[str, torch.Tensor]:
         if weights.ndim > 1
     }
     for path, layer in pipeline.text_encoder_2.named_modules():
-        if path.endswith("q_proj"):
+        if path.endswith(("q_proj", "out_proj")):
             name = f"lora_te2_text_model_{path.removeprefix('text_model.').replace('.', '_')}"
             added[f"text_encoder_2.{path}"] = add(name, layer.weight.shape, 2, 3.0)
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,7 +232,7 @@ def test_it_changes_the_picture(model: StableDiffusion3, tmp_path: Path, photo: 
     [
         ("lora_unet_joint_blocks_0_x_block_attn_out", (32, 32), "no layer"),
         ("lora_unet_down_blocks_0_attn_to_q", (32, 32), "no layer"),
-        ("lora_unet_joint_blocks_9_x_block_attn_proj", (32, 32), "no such layers"),
+        ("lora_unet_joint_blocks_9_x_block_attn_proj", (32, 32), "not found in the base"),
         ("lora_unet_joint_blocks_0_x_block_attn_proj", (64, 64), "another architecture"),
         ("lora_te3_encoder_block_0_layer_0_SelfAttention_q", (80, 80), "another kind|not a LoRA"),
     ],

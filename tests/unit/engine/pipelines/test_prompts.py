@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from engine.pipelines.prompt_syntax import Fragment, parse
 from engine.pipelines.prompts import (
     CACHED_TOKENS,
     ENCODER_ROWS,
     MAX_CHUNKS,
-    Fragment,
     PromptEncoder,
     pad_to_longest,
-    parse,
 )
 from tests.unit.models import tiny
 

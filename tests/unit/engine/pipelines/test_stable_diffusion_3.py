@@ -3,19 +3,33 @@ whole."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
+from engine.pipelines import t5
+from engine.pipelines.compile import compile_unet
+from engine.pipelines.load import load_model
+from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
+from engine.pipelines.t5 import T5Encoder
+from models.catalog import ModelEntry
+from models.errors import LoadError
+from models.placement import Placement
 from tests import conftest
+from tests.unit.engine.conftest import in_two_parts
 from tests.unit.engine.pipelines.rows import Rows
-from tests.unit.engine.reference import advance, prepare, request_for
+from tests.unit.engine.reference import advance, decode, prepare, request_for
 from tests.unit.models import tiny
+from tests.unit.models.conftest import DEFAULTS, make_entry
 
+CPU = Placement("cpu", "fp32")
 pytestmark = pytest.mark.usefixtures("inference_mode")
 
 LONG = "a red apple, " * 40
@@ -56,6 +70,32 @@ def test_new_prompts_take_one_call_of_each_encoder_and_known_ones_none(pipeline:
         prepare(model, requests)
         prepare(model, requests)
     assert [first, second, third] == [[3], [3], [3]]
+
+
+def test_t5_forgets_the_texts_that_were_used_longest_ago(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3)
+    (one,) = encoder.encode(["one"]).values()
+    monkeypatch.setattr(t5, "CACHED_BYTES", 2 * one.embeds.nbytes)
+    encoder.encode(["two"])
+    assert encoder.encode(["one"])["one"] is one
+    with Rows(pipeline.text_encoder_3) as calls:
+        encoder.encode(["three"])
+        assert encoder.encode(["one"])["one"] is one
+        encoder.encode(["two"])
+    assert calls == [1, 1]
+
+
+def test_more_texts_than_t5_takes_at_once(pipeline: Any) -> None:
+    encoder = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3)
+    texts = [f"text {number}" for number in range(11)]
+    with Rows(pipeline.text_encoder_3) as calls:
+        prompts = encoder.encode(texts)
+    assert calls == [8, 3]
+    alone = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3, batch_invariant=True)
+    for text, prompt in alone.encode(texts).items():
+        assert torch.allclose(prompt.embeds, prompts[text].embeds, atol=1e-5)
 
 
 def test_a_long_prompt_goes_on_behind_the_first_chunk_but_not_in_t5(
@@ -152,9 +192,27 @@ def test_heun_is_refused_where_the_schedule_depends_on_the_size() -> None:
     assert refused.value.field == "scheduler"
 
 
-def test_a_unet_has_no_layers_to_skip(pipeline: Any) -> None:
-    from engine.pipelines.stable_diffusion import StableDiffusion
+def test_in_two_parts_each_row_skips_its_own_layers(model: StableDiffusion3) -> None:
+    """Both at the same time, as on a CPU."""
+    states = prepare(
+        model,
+        [
+            make_request(seed=seed, skip_layers=layers, skip_layer_start=0, num_inference_steps=8)
+            for seed, layers in enumerate([(0,), (), (1, 2), (3,)])
+        ],
+    )
+    for state in states:
+        advance(model, state, leave=7)
+    rows = sum(state.rows for state in states)
+    assert rows == 11
+    together = model.forward(states, rows)
+    parts = in_two_parts(model)
+    divided = parts.forward(states, rows)
+    for one, other in zip(together, divided, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
+
+def test_a_unet_has_no_layers_to_skip() -> None:
     with pytest.raises(RequestError, match="skip_layers"):
         prepare(StableDiffusion(tiny.stable_diffusion()), [make_request(skip_layers=(1,))])
 
@@ -163,3 +221,44 @@ def test_previews_are_of_the_picture_to_come(model: StableDiffusion3) -> None:
     (state,) = prepare(model, [make_request(num_inference_steps=4, scheduler="euler")])
     advance(model, state, leave=1)
     assert model.preview(state).size == (32, 32)
+
+
+def stored(folder: Path, **changes: Any) -> ModelEntry:
+    return make_entry(
+        family="sd3",
+        defaults={**DEFAULTS, "scheduler": "euler"},
+        source={"type": "directory", "path": str(folder)},
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_in_half_precision_the_picture_is_about_the_same(tmp_path: Path, precision: str) -> None:
+    """T5 is partly in fp32 then."""
+    tiny.sd3(t5=True, newer=True).save_pretrained(tmp_path)
+    request = make_request(num_inference_steps=3, skip_layers=(1,), skip_layer_end=1.0)
+    pictures = []
+    for each in (Placement("cpu", "fp32"), Placement("cpu", precision)):
+        model = load_model(stored(tmp_path), each)
+        (state,) = prepare(model, [request])
+        advance(model, state)
+        pictures.append(np.asarray(decode(model, [state])[0]).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 3
+
+
+def test_a_model_that_only_inpaints_says_so(tmp_path: Path) -> None:
+    tiny.sd3(channels=33).save_pretrained(tmp_path)
+    with pytest.raises(
+        LoadError, match=r"cannot do txt2img, img2img: set its tasks to \[inpaint\]"
+    ):
+        load_model(stored(tmp_path), CPU)
+    load_model(stored(tmp_path, tasks=["inpaint"]), CPU)
+
+
+@pytest.mark.parametrize("compiler", ["inductor", "openvino"])
+def test_transformers_are_not_compiled(tmp_path: Path, compiler: Any) -> None:
+    tiny.sd3().save_pretrained(tmp_path)
+    with pytest.raises(LoadError, match=f"{compiler} compiles UNets only"):
+        load_model(
+            stored(tmp_path), CPU, compiler=partial(compile_unet, compiler=compiler, threads=1)
+        )

@@ -179,14 +179,16 @@ def test_previews(model: StableDiffusionXL) -> None:
 
 def test_a_refiner_is_loaded(tmp_path: Path) -> None:
     tiny.sdxl(refiner=True).save_pretrained(tmp_path)
-    entry = {"source": {"type": "directory", "path": str(tmp_path)}, "family": "sdxl"}
+    source = {"type": "directory", "path": str(tmp_path)}
+    entry: dict[str, Any] = {"source": source, "family": "sdxl"}
     model = load_model(make_entry(tasks=["img2img"], **entry), CPU)
     assert isinstance(model, StableDiffusionXL)
 
 
 def test_an_inpainter_is_loaded(tmp_path: Path) -> None:
     tiny.sdxl_inpainting().save_pretrained(tmp_path)
-    entry = {"source": {"type": "directory", "path": str(tmp_path)}, "family": "sdxl"}
+    source = {"type": "directory", "path": str(tmp_path)}
+    entry: dict[str, Any] = {"source": source, "family": "sdxl"}
     with pytest.raises(LoadError, match=r"cannot do txt2img, img2img: set its tasks to \[inpaint"):
         load_model(make_entry(**entry), CPU)
     model = load_model(make_entry(tasks=["inpaint"], **entry), CPU)
