@@ -27,7 +27,7 @@ from training.embedded.mmdit import (
     without_empty_channels,
 )
 from training.embedded.tensors import to_pixels
-from training.embedded.unet_xl import WIDTH, XLPlan, fit_pooled, warm_unet
+from training.embedded.unet_xl import WIDTH, fit_pooled, warm_unet
 from training.embedded.vae import load_vae, random_composites, with_empty_latents
 from training.embedded.world import World, load_world
 
@@ -276,10 +276,9 @@ def test_every_format_learns(small: Any) -> None:
     assert min(losses[-3:]) < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize("small", ["sdxl", "sdxl-refiner"], indirect=True)
 def test_numbers_about_a_picture_are_told(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name, path, plan = small
-    if not isinstance(plan, XLPlan):
-        pytest.skip("a format without such numbers")
     learner = plan.learner(CPU)
     told: dict[str, Tensor] = {}
     forward = learner.network.forward
