@@ -16,12 +16,14 @@ from training.embedded.measures import border_colour, nearest_colour, psnr
 from training.embedded.pictures import (
     GUIDANCE,
     STEPS,
+    SWITCH_AT,
     Request,
     draw,
     held_out_requests,
     load_pipeline,
     seconds_per_picture,
 )
+from training.embedded.refined import Comparison, restoration, sharpness
 from training.embedded.scenes import Pixels
 from training.embedded.tensors import to_pixels, to_tensor
 from training.embedded.world import World
@@ -42,9 +44,22 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class RefinedReport:
+    """What a refiner makes of the same requests."""
+
+    switch_at: float
+    held_out: Accuracy
+    sharpness: Comparison
+    restored_psnr_db: Comparison
+    megabytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that the report says."""
 
+    pipeline: str
+    """The class that the model is loaded by."""
     objects: int
     colours: int
     steps: int
@@ -62,6 +77,7 @@ class Report:
     machine: str
     date: str
     command: str
+    refined: RefinedReport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,7 @@ class Evaluation:
     report: Report
     requests: list[Request]
     pictures: list[Pixels]
+    refined: list[Pixels] | None
 
 
 def evaluate(
@@ -82,8 +99,11 @@ def evaluate(
     per_object: int,
     timing_repeats: int,
     command: str,
+    refiner: Path | None = None,
+    switch_at: float = SWITCH_AT,
 ) -> Evaluation:
-    """Draw every held-out pair `per_object` times with fixed seeds and let the judge look."""
+    """Draw every held-out pair `per_object` times with fixed seeds and let the judge look; with a
+    refiner, once more with its help."""
     pipeline = load_pipeline(model, device)
     judging = Judge.load(judge, device)
     requests = held_out_requests(world, per_object)
@@ -94,7 +114,20 @@ def evaluate(
     ground = {subject.name: subject.held_out for subject in world.drawn}
     expected = [request.name for request in requests]
     names = [name for name, _ in composites]
+    refined: list[Pixels] | None = None
+    refined_report: RefinedReport | None = None
+    if refiner is not None:
+        helper = load_pipeline(refiner, device)
+        refined = draw(pipeline, requests, refiner=helper, switch_at=switch_at)
+        refined_report = RefinedReport(
+            switch_at=switch_at,
+            held_out=_accuracy(refined, expected, judging.rank(refined), ground, world),
+            sharpness=sharpness(pictures, refined, real),
+            restored_psnr_db=restoration(pipeline, helper, world, composites),
+            megabytes=round(size_in_megabytes(refiner), 2),
+        )
     report = Report(
+        pipeline=type(pipeline).__name__,
         objects=len(world.drawn),
         colours=len(world.colours),
         steps=STEPS,
@@ -110,8 +143,9 @@ def evaluate(
         machine=machine(device),
         date=datetime.now(UTC).date().isoformat(),
         command=command,
+        refined=refined_report,
     )
-    return Evaluation(report, requests, pictures)
+    return Evaluation(report, requests, pictures, refined)
 
 
 def judge_pictures(

@@ -29,3 +29,12 @@ def psnr(original: Pixels, copy: Pixels) -> float:
     """Peak signal-to-noise ratio in dB, of 8-bit pictures."""
     error = float(np.mean((original.astype(np.float64) - copy.astype(np.float64)) ** 2))
     return 10 * math.log10(255**2 / max(error, 1e-10))
+
+
+def edge_sharpness(pixels: Pixels) -> float:
+    """How steep the edges are: the mean of the largest twentieth of all differences between
+    neighbours, 0..1."""
+    values = pixels.astype(np.float64) / 255
+    steps = np.concatenate([np.abs(np.diff(values, axis=axis)).ravel() for axis in (0, 1)])
+    steepest = len(steps) // 20
+    return float(np.partition(steps, -steepest)[-steepest:].mean())

@@ -1,15 +1,17 @@
-"""Pictures from a trained model, by the stock diffusers pipeline."""
+"""Pictures from a trained model, by the stock diffusers pipelines."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
 from training.embedded.captions import prompt
@@ -18,6 +20,7 @@ from training.embedded.world import World
 
 STEPS = 20
 GUIDANCE = 3.0
+SWITCH_AT = 0.8
 _BATCH = 23
 
 
@@ -44,35 +47,55 @@ def held_out_requests(world: World, per_subject: int) -> list[Request]:
     ]
 
 
-def load_pipeline(directory: Path, device: torch.device) -> StableDiffusionPipeline:
-    """The model as anybody else would load it, in fp32."""
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        directory, dtype=torch.float32, local_files_only=True
+def load_pipeline(directory: Path, device: torch.device) -> Any:
+    """The model as anybody else would load it, in fp32: the pipeline that its index names."""
+    index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
+    # Of Stable Diffusion 3, diffusers wants to be told that there is no T5.
+    absent = {name: None for name, value in index.items() if value == [None, None]}
+    pipeline = DiffusionPipeline.from_pretrained(
+        directory, dtype=torch.float32, local_files_only=True, **absent
     ).to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def draw(
-    pipeline: StableDiffusionPipeline, requests: Sequence[Request], guidance: float = GUIDANCE
+    pipeline: Any,
+    requests: Sequence[Request],
+    guidance: float = GUIDANCE,
+    refiner: Any = None,
+    switch_at: float = SWITCH_AT,
 ) -> list[Pixels]:
-    """One RGB picture [64, 64, 3] per request. Noise comes from the request's seed alone."""
+    """One RGB picture [64, 64, 3] per request. Noise comes from the request's seed alone.
+
+    Args:
+        pipeline: the model's.
+        requests: what to draw.
+        guidance: the scale of classifier-free guidance.
+        refiner: the pipeline that does the rest of the steps, if any.
+        switch_at: the part of the noise levels, 0..1, that the model itself does then.
+    """
     pictures: list[Pixels] = []
     for part in tqdm(list(_chunks(requests)), desc="pictures", unit="batch"):
-        result = pipeline(
-            [request.prompt for request in part],
-            width=SIDE,
-            height=SIDE,
-            num_inference_steps=STEPS,
-            guidance_scale=guidance,
-            generator=[torch.Generator().manual_seed(request.seed) for request in part],
-        )
+        said: dict[str, Any] = {
+            "prompt": [request.prompt for request in part],
+            "num_inference_steps": STEPS,
+            "guidance_scale": guidance,
+            "generator": [torch.Generator().manual_seed(request.seed) for request in part],
+        }
+        if refiner is None:
+            result = pipeline(**said, width=SIDE, height=SIDE)
+        else:
+            begun = pipeline(
+                **said, width=SIDE, height=SIDE, denoising_end=switch_at, output_type="latent"
+            )
+            result = refiner(**said, image=begun.images, denoising_start=switch_at)
         pictures += [np.asarray(image) for image in result.images]
     return pictures
 
 
 def seconds_per_picture(
-    pipeline: StableDiffusionPipeline, batch: int, repeats: int, guidance: float = GUIDANCE
+    pipeline: Any, batch: int, repeats: int, guidance: float = GUIDANCE
 ) -> float:
     """The median wall-clock time of a picture in batches of the given size."""
     request = Request("cat", "blue", 0)

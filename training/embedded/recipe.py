@@ -99,8 +99,12 @@ class Recipe:
                 self.cache,
                 load_world(),
                 vae.load_vae(self._part("vae")),
-                CLIPTokenizer.from_pretrained(self._part("tokenizer")),
-                CLIPTextModel.from_pretrained(self._part("text_encoder"), dtype=torch.float32),
+                text.caption_encoder(
+                    CLIPTokenizer.from_pretrained(self._part("tokenizer")),
+                    CLIPTextModel.from_pretrained(
+                        self._part("text_encoder"), dtype=torch.float32
+                    ).to(self.device),
+                ),
                 style=DRAWN_STYLE,
                 scenes_per_object=self.scenes_per_object,
                 device=torch.device(self.device),

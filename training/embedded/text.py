@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.embedded.art import STYLES
+from training.embedded.cache import Conditions, Encode
 from training.embedded.captions import captions
 from training.embedded.dice import seeded
 from training.embedded.loop import Share, load_trained
@@ -161,6 +162,22 @@ def new_network(world: World, tokenizer: CLIPTokenizer) -> CaptionReader:
         )
     )
     return CaptionReader(encoder, len(world.subjects), len(world.colours) + len(STYLES))
+
+
+def caption_encoder(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> Encode:
+    """Last hidden states "text" [texts, 77, width], padded as the stock pipeline pads."""
+
+    def encode(texts: list[str]) -> Conditions:
+        tokens = tokenizer(
+            texts,
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return {"text": text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state}
+
+    return encode
 
 
 def trained_text_encoder(checkpoint: Path, tokenizer: Path) -> CLIPTextModel:

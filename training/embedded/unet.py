@@ -79,7 +79,8 @@ class UNetLearner:
 
     def loss(self, share: Share) -> Tensor:
         """The loss of freshly drawn latents, noise and timesteps."""
-        latents, captions = self._cache.draw(share.count, UNCONDITIONAL, share.generator)
+        batch = self._cache.draw(share.count, UNCONDITIONAL, share.generator)
+        latents, captions = batch.latents, batch.conditions["text"]
         noise = torch.randn(latents.shape, generator=share.generator)
         timesteps = stratified_timesteps(
             self._scheduler.config.num_train_timesteps,
