@@ -121,7 +121,7 @@ def loads(draw: st.DrawFn) -> list[tuple[float, list[Job]]]:
     return load
 
 
-@given(loads(), st.floats(0, 5))
+@given(loads(), st.floats(0, 5, allow_subnormal=False))
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_small_picture_waits_for_one_piece_of_work_and_gets_half_of_the_time(
     load: list[tuple[float, list[Job]]], comes: float
