@@ -7,7 +7,7 @@ from tests.integration.server import wait_until
 
 # Of the memory after the warm-up, which is as large as what is allowed makes it.
 GROWTH = 1.2
-# What hundreds of connections at once have left in the heap in small blocks, about 55 MB of the API's.
+# What hundreds of connections at once leave in the heap in small blocks: about 55 MB of the API.
 PIECES = 80_000_000
 
 
