@@ -10,10 +10,8 @@ from starlette.requests import Request
 
 from api import clients
 from api.decoding.decoders import Decoders
-from api.decoding.job import Job, PictureFault, Sizing
-from api.disconnect import cancel_on_disconnect
+from api.decoding.job import Job, Sizing
 from api.limits import Range
-from api.parameters import of_picture
 from api.places import Places
 from models.vit import ViT
 from settings import Settings
@@ -107,16 +105,10 @@ class BoundedClassifier:
 
         Raises:
             RequestError: BUSY above the bound; whatever is wrong with the picture, whose field is
-                called ``image``; what ``Decoders.decode`` and the classifier raise; CANCELLED if
-                the client has left.
+                called ``image``; what ``Decoders.decode_for`` and the classifier raise.
         """
-        client = clients.current()
-        with self._places.taken(client):
-            decoding = self._decoders.decode(self._job, [file], client)
-            try:
-                decoded = await cancel_on_disconnect(asked.receive, decoding)
-            except PictureFault as fault:
-                raise of_picture(fault) from None
+        with self._places.taken(clients.current()):
+            decoded = await self._decoders.decode_for(asked, self._job, [file])
             # A client that leaves cancels nothing: that would hide work in progress from the count.
             scores = await self._classifier.scores(decoded.picture)
         best = sorted(zip(scores, self.vit.labels, strict=True), reverse=True)[:top_k]

@@ -187,6 +187,23 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
     }
 
 
+def check_interval(start: tuple[str, float], end: tuple[str, float]) -> None:
+    """Raise ``ParameterError(OUT_OF_RANGE)`` unless ``start`` is below ``end``.
+
+    Args:
+        start: the field and its value; likewise ``end``.
+    """
+    (start_field, first), (end_field, last) = start, end
+    if first >= last:
+        raise ParameterError(
+            ErrorCode.OUT_OF_RANGE,
+            start_field,
+            lambda name: (
+                f"{name(start_field)} must be below {name(end_field)}, got {first:g} and {last:g}"
+            ),
+        )
+
+
 def _out_of_range(field: str, limit: str, value: str) -> ParameterError:
     return ParameterError(
         ErrorCode.OUT_OF_RANGE, field, lambda name: f"{name(field)} must be {limit}, got {value}"

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from api.backend import ServedModel
 from api.errors import shown
-from api.limits import Constraint, OneOf
+from api.limits import Constraint, OneOf, check_interval
 from api.parameters import GenerationParameters, ParameterError, RefinerParameter
 from contract.errors import ErrorCode
 from contract.request import Segment
@@ -81,16 +81,8 @@ def _skip_layers(parameters: GenerationParameters, model: ServedModel) -> dict[s
         else getattr(parameters, name)
         for name in SKIP_FIELDS
     }
-    start, end = told["skip_layer_start"], told["skip_layer_end"]
-    if start >= end:
-        raise ParameterError(
-            ErrorCode.OUT_OF_RANGE,
-            "skip_layer_start",
-            lambda name: (
-                f"{name('skip_layer_start')} must be below {name('skip_layer_end')}, "
-                f"got {start:g} and {end:g}"
-            ),
-        )
+    start, end = ((name, told[name]) for name in ("skip_layer_start", "skip_layer_end"))
+    check_interval(start, end)
     return told
 
 

@@ -14,10 +14,9 @@ from starlette.types import Receive
 from api import clients, request_id
 from api.backend import Backend
 from api.decoding.decoders import Decoders
-from api.decoding.job import PictureFault
 from api.disconnect import cancel_on_disconnect
 from api.error_boundary import request_error
-from api.parameters import GenerationParameters, of_picture
+from api.parameters import GenerationParameters
 from api.places import Places
 from api.served_models import ServedModels
 from api.uploads import Uploads
@@ -81,7 +80,7 @@ class Pictures:
 
         Raises:
             RequestError: whatever is wrong; BUSY where too many pictures wait; what
-                ``Decoders.decode`` raises; CANCELLED if the client has left.
+                ``Decoders.decode_for`` raises.
         """
         await self.served.learn()
         if parameters.loras or parameters.model not in {None, *self.served.names}:
@@ -91,13 +90,8 @@ class Pictures:
         if draft.job is None:
             return draft.request
         files = [file for file in (parameters.init_image, parameters.mask) if file is not None]
-        client = clients.current()
-        try:
-            with self._places.taken(client):
-                decoding = self.decoders.decode(draft.job, files, client)
-                decoded = await cancel_on_disconnect(asked.receive, decoding)
-        except PictureFault as fault:
-            raise of_picture(fault) from None
+        with self._places.taken(clients.current()):
+            decoded = await self.decoders.decode_for(asked, draft.job, files)
         return self._validation.completed(draft, decoded)
 
     async def _draft(self, parameters: GenerationParameters) -> Draft:

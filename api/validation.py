@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from api import arrival, clients
 from api.backend import ServedModel
 from api.decoding.job import LANCZOS, Decoded, Job, Sizing
-from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, constraints
+from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, check_interval, constraints
 from api.model_fields import model_fields
 from api.parameters import GenerationParameters, Names, ParameterError
 from api.served_models import ServedModels
@@ -223,14 +223,7 @@ def _check_steps(steps: int, scheduler: str) -> None:
 def _guidance_interval(parameters: GenerationParameters) -> tuple[float, float]:
     start = 0.0 if parameters.guidance_start is None else parameters.guidance_start
     end = 1.0 if parameters.guidance_end is None else parameters.guidance_end
-    if start >= end:
-        raise _out_of_range(
-            "guidance_start",
-            lambda name: (
-                f"{name('guidance_start')} must be below {name('guidance_end')}, "
-                f"got {start:g} and {end:g}"
-            ),
-        )
+    check_interval(("guidance_start", start), ("guidance_end", end))
     return start, end
 
 

@@ -7,11 +7,15 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from api import admission, arrival
+from starlette.requests import Request
+
+from api import admission, arrival, clients
 from api.decoding.frames import Buffer
 from api.decoding.job import Decoded, Job, PictureFault
 from api.decoding.process import DecodingProcess, ProcessLost
 from api.decoding.turns import Turns
+from api.disconnect import cancel_on_disconnect
+from api.parameters import of_picture
 from contract.errors import ErrorCode, RequestError
 from settings import Settings
 
@@ -74,6 +78,19 @@ class Decoders:
                         return await self._decode(job, files)
             except TimeoutError:
                 raise arrival.too_late(self._deadline) from None
+
+    async def decode_for(self, asked: Request, job: Job, files: Sequence[Buffer]) -> Decoded:
+        """Do a job of the request that is served; a client that leaves ends it.
+
+        Raises:
+            RequestError: what ``decode`` raises, in the client's words; CANCELLED if the client
+                has left.
+        """
+        decoding = self.decode(job, files, clients.current())
+        try:
+            return await cancel_on_disconnect(asked.receive, decoding)
+        except PictureFault as fault:
+            raise of_picture(fault) from None
 
     async def _decode(self, job: Job, files: Sequence[Buffer]) -> Decoded:
         for _ in range(_PROCESSES + 1):
