@@ -7,16 +7,22 @@ from typing import Any
 import torch
 
 from engine.denoising.conditioning import Conditioning
+from engine.pipelines.joint_attention import RepeatedLastToken
 from engine.pipelines.parts import Denoiser
 from engine.pipelines.unet import Compiler, eager
 
 
-def mmdit_denoiser(transformer: Any, compiler: Compiler = eager) -> Denoiser:
+def mmdit_denoiser(
+    transformer: Any, compiler: Compiler = eager, *, last_token: int = 1
+) -> Denoiser:
     """Make a denoiser of a ``diffusers.SD3Transformer2DModel``.
 
     Args:
         compiler: makes of the transformer what is called in its place.
+        last_token: how many equal text tokens the last one stands for.
     """
+    if last_token > 1:
+        transformer.set_attn_processor(RepeatedLastToken(last_token))
     compiled = compiler(transformer)
     config = transformer.config
 

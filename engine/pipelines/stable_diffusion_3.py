@@ -73,9 +73,12 @@ class StableDiffusion3(LatentDiffusion):
         t5 = None
         if pipeline.text_encoder_3 is not None:
             t5 = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3, batch_invariant=invariant)
+        # One of T5's zeros stands for all of them, which takes an attention with a bias. CUDA's
+        # fastest kernels take none, and large pictures gain little.
+        counted = t5 is None and pipeline.transformer.device.type == "cpu"
         super().__init__(
-            mmdit_denoiser(pipeline.transformer, compiler),
-            _Text(clip, t5, config.joint_attention_dim),
+            mmdit_denoiser(pipeline.transformer, compiler, last_token=TOKENS if counted else 1),
+            _Text(clip, t5, 1 if counted else TOKENS, config.joint_attention_dim),
             Autoencoder(pipeline.vae, vae_pixels),
             scheduler_config=pipeline.scheduler.config,
             text_encoders=text_encoders,
@@ -115,11 +118,13 @@ class _Text:
     Attributes:
         clip: both of them.
         t5: None for zeros in its place.
+        zeros: their number.
         channels: of a token; those that CLIP's have not are zeros.
     """
 
     clip: Sequence[PromptEncoder]
     t5: T5Encoder | None
+    zeros: int
     channels: int
 
     def encode(
@@ -165,7 +170,7 @@ class _Text:
         if t5:
             sentences = torch.cat([each.embeds for each in t5[0]])
         else:
-            sentences = words.new_zeros((len(words), TOKENS, self.channels))
+            sentences = words.new_zeros((len(words), self.zeros, self.channels))
         pooled = [
             torch.cat([each.pooled for each in prompts if each.pooled is not None])
             for prompts in clip

@@ -1,0 +1,80 @@
+"""Attention of an MMDiT in which one text token stands for many that are alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class RepeatedLastToken:
+    """What ``JointAttnProcessor2_0`` of diffusers computes, with the last text token ``times``
+    over.
+
+    Text tokens have no positions: where many have the same value, they have it in every layer. One
+    of them is enough then, if its key weighs as much as all of theirs: softmax sums exponentials,
+    so that the logarithm of their number is added to its score.
+
+    Args:
+        times: how often the last text token counts, >= 1.
+    """
+
+    def __init__(self, times: int) -> None:
+        self._bias = math.log(times)
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Carry out one attention: of picture and text, or of the picture alone.
+
+        Args:
+            attn: the layer, a ``diffusers.models.attention_processor.Attention``.
+            hidden_states: of the picture, ``[rows, tokens, channels]``.
+            encoder_hidden_states: likewise of the text; None for the picture alone.
+            attention_mask: none is supported; diffusers gives none.
+
+        Returns:
+            Both parts in the same shapes; the picture's where it is alone.
+        """
+        own = (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k)
+        parts = [_projected(attn, hidden_states, *own)]
+        bias = None
+        if encoder_hidden_states is not None:
+            added = (
+                (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj),
+                (attn.norm_added_q, attn.norm_added_k),
+            )
+            parts.append(_projected(attn, encoder_hidden_states, *added))
+            tokens = hidden_states.shape[1] + encoder_hidden_states.shape[1]
+            bias = hidden_states.new_zeros((1, 1, 1, tokens))
+            bias[..., -1] = self._bias
+        query, key, value = (torch.cat(each, dim=2) for each in zip(*parts, strict=True))
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        picture, text = mixed.split(
+            [hidden_states.shape[1], mixed.shape[1] - hidden_states.shape[1]], dim=1
+        )
+        picture = attn.to_out[1](attn.to_out[0](picture))
+        if encoder_hidden_states is None:
+            return picture
+        return picture, text if attn.context_pre_only else attn.to_add_out(text)
+
+
+def _projected(
+    attn: Any, states: torch.Tensor, projections: tuple[Any, Any, Any], norms: tuple[Any, Any]
+) -> list[torch.Tensor]:
+    """Queries, keys and values, ``[rows, heads, tokens, channels]`` each."""
+    query, key, value = (
+        projection(states).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        for projection in projections
+    )
+    query, key = (
+        each if norm is None else norm(each) for each, norm in zip((query, key), norms, strict=True)
+    )
+    return [query, key, value]
