@@ -64,7 +64,9 @@ def test_the_built_in_entries() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownModel, match=r"no model 'sd-9'; known models: embedded, embedded-xl, sd-1\.4, "):
+    with pytest.raises(
+        UnknownModel, match=r"no model 'sd-9'; known models: embedded, embedded-xl, sd-1\.4, "
+    ):
         load_catalog().get("sd-9")
 
 
