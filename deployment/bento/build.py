@@ -69,8 +69,7 @@ def described(recipe: Recipe, *, version: str, revision: str) -> dict[str, Any]:
     bentofile["include"].append(f"/{SETTINGS_FILE}")
     if recipe.catalog is not None:
         bentofile["include"].append(f"/{CATALOG}")
-    if not recipe.embedded:
-        bentofile["exclude"].append("/models/embedded/")
+    bentofile["exclude"] += [f"/models/{name}/" for name in recipe.left_out]
     bentofile["python"]["requirements_txt"] = REQUIREMENTS
     # The file of the device has it.
     del bentofile["python"]["extra_index_url"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from models.catalog import DirectorySource, EmbeddedSource, FileSource, ModelEntry
+from models.catalog import DirectorySource, EmbeddedSource, FileSource, ModelEntry, load_catalog
 from models.errors import ModelError
 from models.store import find, resolve, variant_for
 
@@ -79,9 +79,10 @@ class Recipe:
         return tuple(f"requirements-{name}.txt" for name in (self.device, *optional))
 
     @property
-    def embedded(self) -> bool:
-        """Whether the model that ships with the code is served."""
-        return any(isinstance(entry.source, EmbeddedSource) for entry in self.entries)
+    def left_out(self) -> tuple[str, ...]:
+        """The folders of models that ship with the code and are not served."""
+        built_in = [entry for entry in load_catalog() if isinstance(entry.source, EmbeddedSource)]
+        return tuple(entry.name for entry in built_in if entry not in self.entries)
 
     def settings(self) -> dict[str, str]:
         """The service's settings (SD_ variables) that make it serve this."""

@@ -99,18 +99,21 @@ class DerivedRecipe:
 
     def _denoiser(self) -> None:
         form = self._format
+        samples = self.samples or form.samples
         settings = LoopSettings(
             name="denoiser",
             checkpoint=self.checkpoint,
-            samples=self.samples or form.samples,
+            samples=samples,
+            warmup=min(200, samples // self.batch // 20),
             learning_rate=form.learning_rate,
+            orthogonal=form.orthogonal,
             batch=self.batch,
             processes=self.processes,
             device=self.device,
             seed=self.seed,
             checkpoint_seconds=self.checkpoint_seconds,
         )
-        train(settings, form.plan(self.cache, self.start / form.denoiser))
+        train(settings, form.plan(self.cache, self.start / form.denoiser, Source(self.source)))
 
     def _export(self) -> None:
         """Assemble the pipeline in half precision, out of what is trained so far."""

@@ -20,7 +20,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.embedded import mmdit, unet, unet_xl
+from training.embedded import flow, mmdit, unet, unet_xl
 from training.embedded.cache import Conditions
 from training.embedded.encoders import first_encoder, first_encoder_projected, second_encoder
 from training.embedded.loop import Plan
@@ -32,6 +32,8 @@ EMBEDDED_DIR: Final = Path(__file__).parents[2] / "models" / "embedded"
 SD3_CHANNELS: Final = 16
 SD3_TOKENS: Final = 32
 """The longest captions have half of them, and every token costs."""
+TAUGHT_TOKENS: Final = 77
+"""What the source pads to, which is its transformer's teacher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +67,26 @@ class Format:
         encode: what its denoiser is told by texts.
         adapt: teaches it, before the training and in so many updates, what can be had without
             pictures.
-        plan: of the training, from a cache and the denoiser's directory.
+        plan: of the training, from a cache, the denoiser's directory and the source.
         finish: the trained denoiser of a checkpoint, as it is exported.
         zeros: whether zeros stand for an absent prompt.
         soft_share: of the pictures that are blurred, and say so by their aesthetic score.
         samples: to learn from.
         learning_rate: at its peak: a lower one where the start knows much already.
+        orthogonal: matrices whose names begin like this are trained by Muon.
     """
 
     denoiser: Literal["unet", "transformer"]
     start: Callable[[Source], DiffusionPipeline]
     encode: Callable[[Any, list[str]], Conditions]
     adapt: Callable[[DiffusionPipeline, Source, Conditions, int], None]
-    plan: Callable[[Path, Path], Plan]
+    plan: Callable[[Path, Path, Source], Plan]
     finish: Callable[[Path], Any]
     zeros: bool = False
     soft_share: float = 0.0
     samples: int
     learning_rate: float
+    orthogonal: str | None = None
 
 
 def _base(source: Source) -> DiffusionPipeline:
@@ -142,7 +146,20 @@ def _encode_sd3(pipeline: Any, texts: list[str]) -> Conditions:
     text, _, pooled, _ = pipeline.encode_prompt(
         texts, None, None, do_classifier_free_guidance=False, max_sequence_length=1
     )
-    return {"text": text, "pooled": pooled}
+    # With the final norm that this format leaves out, its first encoder is the source's.
+    tokens = pipeline.tokenizer(
+        texts, padding="max_length", max_length=TAUGHT_TOKENS, truncation=True, return_tensors="pt"
+    )
+    taught = pipeline.text_encoder(tokens.input_ids.to(text.device)).last_hidden_state
+    return {"text": text, "pooled": pooled, flow.TAUGHT: taught}
+
+
+def _plan_xl(cache: Path, initial: Path, source: Source) -> Plan:
+    return unet_xl.XLPlan(cache, initial)
+
+
+def _plan_flow(cache: Path, initial: Path, source: Source) -> Plan:
+    return flow.FlowPlan(cache, initial, source.folder / "unet")
 
 
 def _fit_pooled(pipeline: Any, source: Source, conditions: Conditions, updates: int) -> None:
@@ -174,7 +191,7 @@ FORMATS: Final = MappingProxyType[FormatName, Format](
             start=_base,
             encode=_encode_xl,
             adapt=_fit_pooled,
-            plan=unet_xl.XLPlan,
+            plan=_plan_xl,
             finish=_finished_base,
             zeros=True,
             samples=100_000,
@@ -185,7 +202,7 @@ FORMATS: Final = MappingProxyType[FormatName, Format](
             start=_refiner,
             encode=_encode_xl,
             adapt=_fit_pooled,
-            plan=unet_xl.XLPlan,
+            plan=_plan_xl,
             finish=_finished_refiner,
             soft_share=0.3,
             samples=60_000,
@@ -196,10 +213,11 @@ FORMATS: Final = MappingProxyType[FormatName, Format](
             start=_sd3,
             encode=_encode_sd3,
             adapt=_nothing,
-            plan=mmdit.FlowPlan,
+            plan=_plan_flow,
             finish=_finished_transformer,
             samples=600_000,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
+            orthogonal="transformer_blocks.",
         ),
     }
 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.embedded.checkpoint import load_checkpoint, save_checkpoint
+from training.embedded.muon import Muon
 from training.embedded.workers import Worker, run_workers
 
 
@@ -30,6 +31,8 @@ class LoopSettings:
     warmup: int = 200
     """Updates until the learning rate is at its peak."""
     weight_decay: float = 0.0
+    orthogonal: str | None = None
+    """Matrices whose names begin like this are trained by Muon; all else by AdamW."""
     ema: float = 0.999
     device: str = "cpu"
     processes: int = 1
@@ -101,6 +104,27 @@ def learning_rate(settings: LoopSettings, update: int) -> float:
     return settings.learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def _optimisers(network: nn.Module, settings: LoopSettings) -> dict[str, torch.optim.Optimizer]:
+    """By the name that their state has in a checkpoint."""
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    prefix = settings.orthogonal
+    matrices = {
+        name: p
+        for name, p in trained.items()
+        if prefix is not None and name.startswith(prefix) and p.ndim == 2
+    }
+    found: dict[str, torch.optim.Optimizer] = {
+        "optimiser": torch.optim.AdamW(
+            [p for name, p in trained.items() if name not in matrices],
+            betas=(0.9, 0.99),
+            weight_decay=settings.weight_decay,
+        )
+    }
+    if matrices:
+        found["muon"] = Muon(matrices.values(), lr=settings.learning_rate)
+    return found
+
+
 def _work(worker: Worker, job: _Job) -> None:
     device = torch.device(job.settings.device)
     worker.start(device)
@@ -116,15 +140,14 @@ class _Trainer:
         self.worker, self.settings, self.learner = worker, settings, learner
         self.network = learner.network.train()
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.parameters, betas=(0.9, 0.99), weight_decay=settings.weight_decay
-        )
+        self.optimisers = _optimisers(self.network, settings)
         self.ema = {name: value.clone() for name, value in self._averaged().items()}
         self.update = 0
         state = load_checkpoint(settings.checkpoint)
         if state is not None:
             self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(state[name])
             for name, value in state["ema"].items():
                 self.ema[name].copy_(value)
             self.update = state["update"]
@@ -161,10 +184,11 @@ class _Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.worker.average([p.grad for p in self.parameters if p.grad is not None])
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, self.update)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(self.settings, self.update)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         self.update += 1
         # A young average forgets faster, or it would remember the random start for long.
         decay = min(self.settings.ema, (1 + self.update) / (10 + self.update))
@@ -177,7 +201,7 @@ class _Trainer:
             self.settings.checkpoint,
             {
                 "network": self.network.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                **{name: one.state_dict() for name, one in self.optimisers.items()},
                 "ema": self.ema,
                 "update": self.update,
             },

@@ -1,22 +1,18 @@
-"""The transformer in the format of Stable Diffusion 3: flow matching, from nothing."""
+"""The transformer in the format of Stable Diffusion 3, which begins with nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from diffusers import SD3Transformer2DModel
-from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from training.embedded.cache import Cache, load_cache
-from training.embedded.loop import Share, load_trained
-from training.embedded.unet import UNCONDITIONAL
+from training.embedded.loop import load_trained
 
 PATCH: Final = 2
 ARCHITECTURE: dict[str, Any] = {
@@ -24,7 +20,7 @@ ARCHITECTURE: dict[str, Any] = {
     "patch_size": PATCH,
     "in_channels": 4,
     "out_channels": 4,
-    "num_layers": 7,
+    "num_layers": 5,
     "attention_head_dim": 32,
     "num_attention_heads": 4,
     "caption_projection_dim": 128,
@@ -62,56 +58,6 @@ class CountedZeros(TorchFunctionMode):
             bias[-1] = math.log(ABSENT_TOKENS)
             return func(query, key, value, attn_mask=bias.expand(1, 1, 1, -1))
         return func(*args, **kwargs)
-
-
-@dataclass(frozen=True, slots=True)
-class FlowPlan:
-    """Train on a cache, whose texts end in one zero token; from the weights in a directory."""
-
-    cache: Path
-    initial: Path
-
-    def learner(self, device: torch.device) -> FlowLearner:
-        network = SD3Transformer2DModel.from_pretrained(self.initial, dtype=torch.float32)
-        return FlowLearner(
-            without_empty_channels(network).to(device), load_cache(self.cache), device
-        )
-
-
-class FlowLearner:
-    """Mean squared error of the direction from picture to noise (rectified flow, with the
-    logit-normal noise levels of Esser and others 2024, arXiv:2403.03206)."""
-
-    def __init__(self, network: SD3Transformer2DModel, cache: Cache, device: torch.device) -> None:
-        self.network = network
-        self._cache, self._device = cache, device
-
-    def loss(self, share: Share) -> Tensor:
-        """The loss of freshly drawn latents, noise and noise levels."""
-        batch = self._cache.draw(share.count, UNCONDITIONAL, share.generator)
-        noise = torch.randn(batch.latents.shape, generator=share.generator)
-        sigmas = logit_normal(
-            offset=share.offset, count=share.count, total=share.total, generator=share.generator
-        )
-        noisy = torch.lerp(batch.latents, noise, sigmas[:, None, None, None])
-        with CountedZeros():
-            predicted = self.network(
-                hidden_states=noisy.to(self._device),
-                timestep=(SCHEDULE["num_train_timesteps"] * sigmas).to(self._device),
-                encoder_hidden_states=batch.conditions["text"].to(self._device),
-                pooled_projections=batch.conditions["pooled"].to(self._device),
-            ).sample
-        return functional.mse_loss(predicted, (noise - batch.latents).to(self._device))
-
-
-def logit_normal(*, offset: int, count: int, total: int, generator: torch.Generator) -> Tensor:
-    """Noise levels [count] between 0 and 1, most of them in the middle: one from each of `total`
-    intervals of equal probability, from number `offset` on."""
-    position = torch.arange(offset, offset + count, dtype=torch.float32)
-    position += torch.rand(count, generator=generator)
-    # The ends of the normal distribution are cut off: there lies nothing.
-    levels: Tensor = torch.special.ndtri((position / total).clamp(1e-4, 1 - 1e-4)).sigmoid()
-    return levels
 
 
 def new_transformer() -> SD3Transformer2DModel:

@@ -39,13 +39,17 @@ def test_every_package_that_serves_is_in_it_and_nothing_else_is() -> None:
 
 
 def test_weights_that_are_not_served_stay_outside(tmp_path: Path) -> None:
-    for entry, inside in ((EMBEDDED, True), (SD15, False)):
-        recipe = choose([entry], "fp16", model_source="s3://bucket/models")
-        file = tmp_path / f"{entry.name}.yaml"
+    shipped = {"embedded", "embedded-xl"}
+    for served in (set(), {"embedded"}, {"embedded-xl"}, shipped):
+        entries = [SD15, *(load_catalog().get(name) for name in sorted(served))]
+        recipe = choose(entries, "fp16", model_source="s3://bucket/models")
+        file = tmp_path / "bentofile.yaml"
         file.write_text(yaml.safe_dump(described(recipe, version="1", revision="x")))
-        weights = "./models/embedded/unet/diffusion_pytorch_model.safetensors"
-        assert included(file).includes(weights) is inside
-        assert included(file).includes("./models/catalog.py")
+        spec = included(file)
+        for name in shipped:
+            weights = f"./models/{name}/unet/diffusion_pytorch_model.safetensors"
+            assert spec.includes(weights) is (name in served), (name, served)
+        assert spec.includes("./models/catalog.py")
 
 
 def test_a_gpu_gets_a_cuda_version_that_its_torch_is_built_for() -> None:

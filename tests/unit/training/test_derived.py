@@ -27,10 +27,10 @@ from tests.unit.models.conftest import make_entry
 from training.__main__ import main
 from training.embedded.derived import DERIVED_STAGES, DerivedRecipe
 from training.embedded.evaluate import evaluate, size_in_megabytes
+from training.embedded.flow import FlowLearner
 from training.embedded.formats import EMBEDDED_DIR, FORMATS, FormatName
 from training.embedded.judge import JUDGE_DIR
 from training.embedded.loop import Share
-from training.embedded.mmdit import FlowLearner
 from training.embedded.report import write_report
 from training.embedded.unet_xl import XLLearner
 from training.embedded.world import World, load_world

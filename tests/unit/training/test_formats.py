@@ -6,27 +6,32 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from training.embedded.cache import SHARP, SOFT, build_cache, load_cache, soften
+from training.embedded.captions import captions
+from training.embedded.dice import seeded
 from training.embedded.encoders import (
     QUIET,
     first_encoder,
     first_encoder_projected,
     second_encoder,
 )
+from training.embedded.flow import LOWEST, TAUGHT, Teacher, uniform_levels
 from training.embedded.formats import EMBEDDED_DIR, FORMATS, FormatName, Source
 from training.embedded.loop import Learner, Share
 from training.embedded.measures import edge_sharpness
 from training.embedded.mmdit import (
     ABSENT_TOKENS,
     CountedZeros,
-    logit_normal,
     new_transformer,
     with_empty_channels,
     without_empty_channels,
 )
-from training.embedded.tensors import to_pixels
+from training.embedded.scenes import compose, held_out_scene
+from training.embedded.tensors import to_pixels, to_tensor
+from training.embedded.unet import SCHEDULE
 from training.embedded.unet_xl import WIDTH, fit_pooled, warm_unet
 from training.embedded.vae import load_vae, random_composites, with_empty_latents
 from training.embedded.world import World, load_world
@@ -184,10 +189,10 @@ def test_one_counted_zero_token_is_as_good_as_all_of_them() -> None:
     assert (uncounted - all_of_them).abs().max() > 0.01
 
 
-def test_noise_levels_are_most_often_in_the_middle() -> None:
+def test_noise_levels_are_alike_in_all_workers_together() -> None:
     levels = torch.cat(
         [
-            logit_normal(
+            uniform_levels(
                 offset=offset,
                 count=500,
                 total=1000,
@@ -196,11 +201,39 @@ def test_noise_levels_are_most_often_in_the_middle() -> None:
             for offset in (0, 500)
         ]
     )
-    assert levels.min() > 0
-    assert levels.max() < 1
-    # A normal deviate is between -1 and 1 in 68 % of cases.
-    middle = ((levels - 0.5).abs() < torch.tensor(1.0).sigmoid() - 0.5).float().mean()
-    assert abs(float(middle) - 0.6827) < 0.01
+    expected = LOWEST + (1 - LOWEST) * (torch.arange(1000) + 0.5) / 1000
+    torch.testing.assert_close(levels, expected, rtol=0, atol=0.5 / 1000)
+
+
+@torch.no_grad()
+def test_the_teacher_says_of_a_flow_what_it_says_of_its_diffusion() -> None:
+    network = SOURCE.unet()
+    kept = DDIMScheduler(**SCHEDULE).alphas_cumprod[[100, 700]][:, None, None, None]
+    told = SOURCE.text_encoder()(_ids()[:2]).last_hidden_state
+    diffused = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    velocity = network(diffused, torch.tensor([100, 700]), told).sample
+    picture = kept.sqrt() * diffused - (1 - kept).sqrt() * velocity
+    noise = (1 - kept).sqrt() * diffused + kept.sqrt() * velocity
+    scale = kept.sqrt() + (1 - kept).sqrt()
+    sigmas = ((1 - kept).sqrt() / scale).flatten()
+    direction = Teacher(network).direction(diffused / scale, sigmas, told)
+    torch.testing.assert_close(direction, noise - picture, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_teacher_sees_the_picture_in_the_noise() -> None:
+    scenes = [held_out_scene(subject, "noto", seeded(0)) for subject in WORLD.drawn[:4]]
+    said = [captions(scene)[0] for scene in scenes]
+    form = FORMATS["sd3"]
+    told = form.encode(form.start(SOURCE), said)[TAUGHT]
+    pixels = to_tensor([compose(WORLD, scene) for scene in scenes])
+    latents = load_vae(EMBEDDED_DIR / "vae").encode(pixels).latent_dist.mode()
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    for sigma, largest in ((LOWEST, 0.01), (0.5, 0.1), (1.0, 0.5)):
+        noisy = torch.lerp(latents, noise, sigma)
+        direction = Teacher(SOURCE.unet()).direction(noisy, torch.full((4,), sigma), told)
+        error = (noisy - sigma * direction - latents).square().mean()
+        assert error < largest * latents.square().mean(), sigma
 
 
 @pytest.fixture(scope="module", params=["sdxl", "sdxl-refiner", "sd3"])
@@ -226,7 +259,7 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return (
         name,
         folder / "cache.safetensors",
-        form.plan(folder / "cache.safetensors", folder / form.denoiser),
+        form.plan(folder / "cache.safetensors", folder / form.denoiser, SOURCE),
     )
 
 
