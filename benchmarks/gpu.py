@@ -43,7 +43,7 @@ from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.weights.cache import WeightCache
 from training.machine import describe
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = ROOT / "models" / "configs"
 TOKENIZER = ROOT / "models" / "embedded" / "tokenizer"
 
 
@@ -87,7 +87,7 @@ def measure_gpu(out: Path, *, quick: bool) -> int:
         return 2
     print("SDXL is not measured: its family is not served yet")
     scale = Scale(
-        config=CONFIGS / "sd15",
+        config=CONFIGS / "sd-1.5",
         device="cuda",
         dtype=torch.float16,
         side=512,
@@ -102,17 +102,26 @@ def measure_gpu(out: Path, *, quick: bool) -> int:
 def build(scale: Scale) -> StableDiffusionPipeline:
     """A pipeline with random weights, the same ones every time."""
     torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
+    vocabulary = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     with torch.device(scale.device):
         unet = UNet2DConditionModel.from_config(
             UNet2DConditionModel.load_config(scale.config / "unet")
         )
         vae = AutoencoderKL.from_config(AutoencoderKL.load_config(scale.config / "vae"))
-        text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(scale.config / "text_encoder"))
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig.from_pretrained(scale.config / "text_encoder", **vocabulary)
+        )
     pipeline = StableDiffusionPipeline(
         unet=unet,
         vae=vae,
         text_encoder=text_encoder,
-        tokenizer=CLIPTokenizer.from_pretrained(TOKENIZER),
+        tokenizer=tokenizer,
         scheduler=DDIMScheduler.from_pretrained(scale.config / "scheduler"),
         safety_checker=None,
         feature_extractor=None,

@@ -44,12 +44,18 @@ def test_the_built_in_entries() -> None:
         "sd-2-inpainting",
         "sdxl-base",
         "sdxl-refiner",
+        "sdxl-inpainting",
+        "sdxl-turbo",
         "sd3-medium",
         "sd-3.5-medium",
+        "sd-3.5-large",
+        "sd-3.5-large-turbo",
     )
     assert len(catalog) == len(list(catalog))
     assert "sd-1.5" in catalog
-    assert {entry.name for entry in catalog if entry.gated} == {"sd3-medium", "sd-3.5-medium"}
+    assert {entry.name for entry in catalog if entry.gated} == {
+        entry.name for entry in catalog if entry.family == "sd3"
+    }
     for entry in catalog:
         assert entry.defaults.scheduler in entry.architecture.schedulers
         if isinstance(entry.source, HuggingFaceSource):
@@ -60,6 +66,14 @@ def test_the_built_in_entries() -> None:
     embedded = catalog.get("embedded")
     assert isinstance(embedded.source, EmbeddedSource)
     assert (embedded.source.path / "model_index.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["sdxl-turbo", "sd-3.5-large-turbo"])
+def test_a_distilled_model_draws_without_guidance_and_from_a_picture(name: str) -> None:
+    defaults = load_catalog().get(name).defaults
+    assert defaults.guidance_scale <= 1
+    assert 1 <= defaults.num_inference_steps <= 4
+    assert int(defaults.num_inference_steps * defaults.strength) >= 1
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
