@@ -17,7 +17,6 @@ from torch.overrides import TorchFunctionMode
 from training.embedded.cache import Cache, load_cache
 from training.embedded.loop import Share, load_trained
 from training.embedded.unet import UNCONDITIONAL
-from training.timesteps import logit_normal
 
 PATCH: Final = 2
 ARCHITECTURE: dict[str, Any] = {
@@ -103,6 +102,16 @@ class FlowLearner:
                 pooled_projections=batch.conditions["pooled"].to(self._device),
             ).sample
         return functional.mse_loss(predicted, (noise - batch.latents).to(self._device))
+
+
+def logit_normal(*, offset: int, count: int, total: int, generator: torch.Generator) -> Tensor:
+    """Noise levels [count] between 0 and 1, most of them in the middle: one from each of `total`
+    intervals of equal probability, from number `offset` on."""
+    position = torch.arange(offset, offset + count, dtype=torch.float32)
+    position += torch.rand(count, generator=generator)
+    # The ends of the normal distribution are cut off: there lies nothing.
+    levels: Tensor = torch.special.ndtri((position / total).clamp(1e-4, 1 - 1e-4)).sigmoid()
+    return levels
 
 
 def new_transformer() -> SD3Transformer2DModel:

@@ -21,6 +21,7 @@ from training.embedded.measures import edge_sharpness
 from training.embedded.mmdit import (
     ABSENT_TOKENS,
     CountedZeros,
+    logit_normal,
     new_transformer,
     with_empty_channels,
     without_empty_channels,
@@ -29,7 +30,6 @@ from training.embedded.tensors import to_pixels
 from training.embedded.unet_xl import WIDTH, fit_pooled, warm_unet
 from training.embedded.vae import load_vae, random_composites, with_empty_latents
 from training.embedded.world import World, load_world
-from training.timesteps import logit_normal
 
 WORLD = load_world()
 FEW = World(WORLD.colours, WORLD.subjects[:4])
