@@ -37,6 +37,7 @@ def test_the_built_in_entries() -> None:
     catalog = load_catalog()
     assert catalog.names == (
         "embedded",
+        "embedded-xl",
         "sd-1.4",
         "sd-1.5",
         "sd-1.5-inpainting",
@@ -77,7 +78,7 @@ def test_a_distilled_model_draws_without_guidance_and_from_a_picture(name: str) 
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownModel, match=r"no model 'sd-9'; known models: embedded, sd-1\.4, "):
+    with pytest.raises(UnknownModel, match=r"no model 'sd-9'; known models: embedded, embedded-xl, sd-1\.4, "):
         load_catalog().get("sd-9")
 
 
