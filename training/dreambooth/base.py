@@ -90,6 +90,21 @@ def weights_precision(options: Options) -> str:
     return "fp32" if options.full else _PRECISIONS[options.mixed_precision]
 
 
+def text_encoders_of(entry: ModelEntry) -> tuple[str, ...]:
+    """The components of a base's text encoders that are used."""
+    family = FAMILIES[entry.family]
+    t5 = () if family.t5 in (None, *entry.skipped_components) else (family.t5,)
+    return (*family.clip, *t5)
+
+
+def channels_of(entry: ModelEntry, folder: Path) -> int:
+    """Of the text that a base's denoiser takes, by the configs in a pipeline folder."""
+    channels = text_channels(folder)
+    if channels is None:
+        raise TrainingError(f"{entry.name}: the config of its denoiser names no text.")
+    return channels
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """The base of a run, of which only those components are in memory that are in use.
@@ -116,17 +131,14 @@ class Base:
     @property
     def text_encoders(self) -> tuple[str, ...]:
         """The components of its text encoders."""
-        family = self.family
-        t5 = () if family.t5 in (None, *self.entry.skipped_components) else (family.t5,)
-        return (*family.clip, *t5)
+        return text_encoders_of(self.entry)
 
     @property
     def text_channels(self) -> int:
         """Of the text that its denoiser takes."""
-        channels = text_channels(self._configs)
-        if channels is None:
-            raise TrainingError(f"{self.entry.name}: the config of its denoiser names no text.")
-        return channels
+        source = self.entry.source
+        folder = source.config if isinstance(source, FileSource) else self._location
+        return channels_of(self.entry, folder)
 
     def load(self, *components: str) -> DiffusionPipeline:
         """The frozen pipeline with these of its networks alone; the others are None.
@@ -145,8 +157,3 @@ class Base:
     @property
     def _location(self) -> Path:
         return resolve(self.entry, self.precision)
-
-    @property
-    def _configs(self) -> Path:
-        source = self.entry.source
-        return source.config if isinstance(source, FileSource) else self._location

@@ -54,7 +54,10 @@ def run(given: argparse.Namespace) -> None:
             _restart(options)
         finetuned = dreambooth(options, given.ray_workers)
     except torch.OutOfMemoryError as error:
-        _fail(f"{error} Try --mixed-precision fp16, --gradient-checkpointing or a lower --rank.")
+        _fail(
+            f"{error} Try --mixed-precision bf16, --gradient-checkpointing or a lower --rank; "
+            "--plan tells what is needed."
+        )
     except (TrainingError, ModelError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:

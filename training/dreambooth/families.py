@@ -21,6 +21,9 @@ Conditioning: TypeAlias = Mapping[str, Tensor]
 Call: TypeAlias = Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
 Join: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | None, int], Conditioning]
 
+SIZES: Final = 6
+"""Numbers that SDXL is told of a picture: original size, crop, and its own size."""
+
 _UNET: Final[Mapping[Target, tuple[str, ...]]] = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
     "feed-forward": ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),

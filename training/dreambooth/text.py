@@ -14,8 +14,8 @@ from engine.pipelines.t5 import TOKENS
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.families import Conditioning, TunedFamily
 
-_CHUNK: Final = 8
-_SENTENCES: Final = "sentences"
+CHUNK: Final = 8
+SENTENCES: Final = "sentences"
 
 
 class Prompts:
@@ -63,10 +63,10 @@ class Text(nn.Module):
             if name in self.encoders:
                 read = read_clip(name, self.encoders[name], pieces[name], self._family)
             else:
-                read = {key: pieces[key] for key in (name, _pooled(name)) if key in pieces}
+                read = {key: pieces[key] for key in (name, pooled_name(name)) if key in pieces}
             states.append(read[name])
-            pooled += [read[key] for key in (_pooled(name),) if key in read]
-        return self._family.joined(states, pooled, pieces.get(_SENTENCES), self._channels)
+            pooled += [read[key] for key in (pooled_name(name),) if key in read]
+        return self._family.joined(states, pooled, pieces.get(SENTENCES), self._channels)
 
 
 def tokenizer_of(pipeline: DiffusionPipeline, name: str) -> Any:
@@ -99,7 +99,7 @@ def read_clip(name: str, encoder: nn.Module, ids: Tensor, family: TunedFamily) -
     read = {name: output.hidden_states[-2]}
     # Without a projection, the first output is the last layer's states.
     if output[0].ndim == 2:
-        read[_pooled(name)] = output[0]
+        read[pooled_name(name)] = output[0]
     return read
 
 
@@ -115,18 +115,18 @@ def read_prompts(
     encoder: Any = getattr(pipeline, name)
     tokenizer = tokenizer_of(pipeline, name)
     parts: list[dict[str, Tensor]] = []
-    for start in range(0, len(prompts), _CHUNK):
-        part = list(prompts[start : start + _CHUNK])
+    for start in range(0, len(prompts), CHUNK):
+        part = list(prompts[start : start + CHUNK])
         if name == family.t5:
             ids = tokenizer(
                 part, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
             ).input_ids
-            read = {_SENTENCES: encoder(ids.to(encoder.device))[0].to(encoder.dtype)}
+            read = {SENTENCES: encoder(ids.to(encoder.device))[0].to(encoder.dtype)}
         else:
             read = read_clip(name, encoder, tokenize(tokenizer, part).to(encoder.device), family)
         parts.append({key: piece.cpu() for key, piece in read.items()})
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-def _pooled(name: str) -> str:
+def pooled_name(name: str) -> str:
     return f"{name}_pooled"
