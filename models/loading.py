@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +48,7 @@ def load_pipeline(
     location: Path,
     dtype: torch.dtype,
     device: torch.device | str,
+    skipped: Collection[str] = (),
 ) -> DiffusionPipeline:
     """Load a model for inference.
 
@@ -58,6 +59,7 @@ def load_pipeline(
         dtype: of all weights, whatever they are stored in; but a VAE, and layers of T5, that would
             overflow in fp16 stay in fp32.
         device: where the weights end up.
+        skipped: components that are not loaded, beside those that its entry leaves out.
 
     Returns:
         The pipeline, with every module in eval mode and without gradients. It has no safety
@@ -68,6 +70,7 @@ def load_pipeline(
             component from a foreign library.
         LoadError: the files are missing, broken, or of another family.
     """
+    skipped = entry.skipped_components.union(skipped)
     try:
         # Asked for once the files have been checked.
         upcast = cache(partial(_upcast, entry, location))
@@ -77,9 +80,11 @@ def load_pipeline(
             component.eval().requires_grad_(False)
 
         if location.is_dir():
-            pipeline = _from_folder(entry, location, place, half=dtype == torch.float16)
+            pipeline = _from_folder(
+                entry, location, place, half=dtype == torch.float16, skipped=skipped
+            )
         else:
-            pipeline = _from_file(entry, location)
+            pipeline = _from_file(entry, location, skipped)
             for name, component in pipeline.components.items():
                 if isinstance(component, torch.nn.Module):
                     place(name, component)
@@ -124,12 +129,13 @@ def _from_folder(
     place: Callable[[str, torch.nn.Module], None],
     *,
     half: bool,
+    skipped: Collection[str],
 ) -> DiffusionPipeline:
     """Load a pipeline component by component, each of which is placed before the next one."""
     pipeline_class = _pipeline_class(entry)
     index = read_index(folder)
     _check_family(entry, folder, index.get("_class_name"))
-    names = [name for name in components(index) if name not in entry.skipped_components]
+    names = [name for name in components(index) if name not in skipped]
     check_folder(folder, names)
     half = folder_variant(folder, names, half=half) == "fp16"
     loaded: dict[str, torch.nn.Module] = {}
@@ -152,12 +158,12 @@ def _from_folder(
         str(folder),
         local_files_only=True,
         **loaded,
-        **_absent(entry, pipeline_class, index),
+        **_absent(skipped, pipeline_class, index),
     )
     return pipeline
 
 
-def _from_file(entry: ModelEntry, file: Path) -> DiffusionPipeline:
+def _from_file(entry: ModelEntry, file: Path, skipped: Collection[str]) -> DiffusionPipeline:
     check_file(file)
     if not isinstance(entry.source, FileSource):
         raise LoadError(f"{entry.name}: {file} is a single file, and its entry names no config.")
@@ -176,7 +182,7 @@ def _from_file(entry: ModelEntry, file: Path) -> DiffusionPipeline:
         config=str(config),
         dtype=_LOADED,
         local_files_only=True,
-        **_absent(entry, pipeline_class, index),
+        **_absent(skipped, pipeline_class, index),
     )
     return pipeline
 
@@ -196,12 +202,12 @@ def _check_family(entry: ModelEntry, folder: Path, found: object) -> None:
 
 
 def _absent(
-    entry: ModelEntry, pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]
+    skipped: Collection[str], pipeline_class: type[DiffusionPipeline], index: Mapping[str, Any]
 ) -> dict[str, None]:
     """``component=None`` for what is not needed, and for what a model is published without."""
     parameters = inspect.signature(pipeline_class.__init__).parameters
     return {
         name: None
         for name in parameters
-        if name in SKIPPED_COMPONENTS | entry.skipped_components or index.get(name) == [None, None]
+        if name in SKIPPED_COMPONENTS.union(skipped) or index.get(name) == [None, None]
     }

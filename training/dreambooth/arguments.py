@@ -7,10 +7,13 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
+from models.architectures import TextEncoder
 from training.dreambooth.options import (
     CROPS,
     MIXED_PRECISIONS,
+    OPTIMIZERS,
     SCHEDULES,
     TARGETS,
     Options,
@@ -81,7 +84,16 @@ def _pictures(group: argparse._ArgumentGroup) -> None:
 def _network(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--full", action="store_true", help="train all weights, not a LoRA")
-    add("--train-text-encoder", action="store_true", help="and not the UNet alone")
+    add(
+        "--train-text-encoder",
+        action="store_true",
+        help="those of CLIP, not the denoiser alone",
+    )
+    add(
+        "--text-encoders",
+        type=_encoders,
+        help="those that are used, such as clip_l,clip_g without T5; default: as the base has them",
+    )
     add("--rank", type=_whole(1, 1024), default=Options.rank, help="of the LoRA")
     add(
         "--targets",
@@ -109,11 +121,17 @@ def _updates(group: argparse._ArgumentGroup) -> None:
     add("--steps", type=_whole(1), default=Options.steps, help="updates in total, also resumed")
     add("--batch-size", type=_whole(1), default=Options.batch_size, help="in a pass of a process")
     add("--accumulation", type=_whole(1), default=Options.accumulation, help="passes an update")
+    add(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default=Options.optimizer,
+        help="adamw8bit takes a quarter of the memory for its moments",
+    )
     add("--learning-rate", type=_real(0), default=Options.learning_rate)
     add("--schedule", choices=SCHEDULES, default=Options.schedule, help="of the learning rate")
     add("--warmup", type=_whole(0), default=Options.warmup, help="updates")
     add("--clip", type=_real(0), default=Options.clip, help="largest norm of the gradient")
-    add("--snr-gamma", type=_real(0), help="min-SNR weights of the loss, usually 5; default: none")
+    add("--snr-gamma", type=_real(0), help="min-SNR weights, usually 5; default: none")
     add("--seed", type=_whole(0, _SEEDS - 1), default=Options.seed)
 
 
@@ -184,6 +202,16 @@ def _word(text: str) -> str:
     if not text or len(text) > 64 or text.split() != [text]:
         raise argparse.ArgumentTypeError(f"must be one word of at most 64 letters, is '{text}'")
     return text
+
+
+def _encoders(text: str) -> tuple[TextEncoder, ...]:
+    given, known = text.split(","), get_args(TextEncoder)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"unknown {', '.join(unknown)}: choose from {', '.join(known)}"
+        )
+    return tuple(name for name in known if name in given)
 
 
 def _targets(text: str) -> tuple[Target, ...]:

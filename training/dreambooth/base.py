@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 
 from engine.pipelines.load import DTYPES
-from models.catalog import ModelEntry, load_catalog
+from models.catalog import FileSource, ModelEntry, load_catalog
 from models.loading import load_pipeline
 from models.placement import obstacle
 from models.store import resolve
+from models.weights import text_channels
 from training.dreambooth.errors import TrainingError
+from training.dreambooth.families import FAMILIES, TunedFamily
 from training.dreambooth.options import MixedPrecision, Options
 
-FAMILIES = ("sd1", "sd2")
 _PRECISIONS: dict[MixedPrecision, str] = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
 def find_base(options: Options) -> ModelEntry:
-    """The catalog entry of the base.
+    """The catalog entry of the base, with the text encoders that are wanted.
 
     Raises:
-        ModelError: there is none.
-        TrainingError: it is of another family, or cannot draw from a text alone.
+        ModelError: there is none, or it cannot do without another text encoder.
+        TrainingError: it cannot draw from a text alone, or not be tuned like that.
     """
     entry = load_catalog(options.catalog).get(options.base)
-    if entry.family not in FAMILIES:
-        raise TrainingError(
-            f"{entry.name} is of the family {entry.family}; only {', '.join(FAMILIES)} can be "
-            "tuned yet."
-        )
     if "txt2img" not in entry.tasks:
         raise TrainingError(
             f"{entry.name} only does {', '.join(entry.tasks)}: take a model that does txt2img."
+        )
+    if options.text_encoders is not None and not entry.architecture.text_encoders:
+        raise TrainingError(
+            f"--text-encoders: {entry.name} is of the family {entry.family}, which has no choice."
+        )
+    entry = entry.with_text_encoders(options.text_encoders)
+    if options.snr_gamma is not None and entry.architecture.prediction == "flow":
+        raise TrainingError(
+            f"--snr-gamma: {entry.name} is of the family {entry.family}, which predicts a flow: "
+            "there are no such weights for it."
+        )
+    layers = FAMILIES[entry.family].targets
+    if not options.full and (lacking := [one for one in options.targets if not layers[one]]):
+        raise TrainingError(
+            f"--targets: {entry.name} is of the family {entry.family}, whose denoiser has no "
+            f"layers of {lacking[0]}; it has {', '.join(name for name in layers if layers[name])}."
+        )
+    if (side := side_of(entry, options)) % (multiple := entry.architecture.multiple_of):
+        raise TrainingError(
+            f"--resolution: must be a multiple of {multiple} for {entry.name}, is {side}."
         )
     return entry
 
@@ -71,12 +90,70 @@ def weights_precision(options: Options) -> str:
     return "fp32" if options.full else _PRECISIONS[options.mixed_precision]
 
 
-def load_base(entry: ModelEntry, options: Options, device: torch.device) -> StableDiffusionPipeline:
-    """The frozen pipeline of the base. Raises ``ModelError`` if it is not here or broken."""
-    precision = weights_precision(options)
-    return load_pipeline(
-        entry,
-        location=resolve(entry, precision),
-        dtype=DTYPES[precision],
-        device=device,
-    )
+def text_encoders_of(entry: ModelEntry) -> tuple[str, ...]:
+    """The components of a base's text encoders that are used."""
+    family = FAMILIES[entry.family]
+    t5 = () if family.t5 in (None, *entry.skipped_components) else (family.t5,)
+    return (*family.clip, *t5)
+
+
+def channels_of(entry: ModelEntry, folder: Path) -> int:
+    """Of the text that a base's denoiser takes, by the configs in a pipeline folder."""
+    channels = text_channels(folder)
+    if channels is None:
+        raise TrainingError(f"{entry.name}: the config of its denoiser names no text.")
+    return channels
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base of a run, of which only those components are in memory that are in use.
+
+    Attributes:
+        precision: of its weights: fp32, fp16 or bf16.
+        device: where they are when they are loaded.
+    """
+
+    entry: ModelEntry
+    precision: str
+    device: torch.device
+
+    @property
+    def family(self) -> TunedFamily:
+        """What is known of its family."""
+        return FAMILIES[self.entry.family]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return DTYPES[self.precision]
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """The components of its text encoders."""
+        return text_encoders_of(self.entry)
+
+    @property
+    def text_channels(self) -> int:
+        """Of the text that its denoiser takes."""
+        source = self.entry.source
+        folder = source.config if isinstance(source, FileSource) else self._location
+        return channels_of(self.entry, folder)
+
+    def load(self, *components: str) -> DiffusionPipeline:
+        """The frozen pipeline with these of its networks alone; the others are None.
+
+        Raises:
+            ModelError: it is not here or broken.
+        """
+        return load_pipeline(
+            self.entry,
+            location=self._location,
+            dtype=self.dtype,
+            device=self.device,
+            skipped=self.family.modules.difference(components),
+        )
+
+    @property
+    def _location(self) -> Path:
+        return resolve(self.entry, self.precision)

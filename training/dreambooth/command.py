@@ -19,6 +19,7 @@ from training.dreambooth.base import find_base, find_device, side_of
 from training.dreambooth.cluster import train_with_ray
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.loop import train
+from training.dreambooth.optimizers import check_optimizer
 from training.dreambooth.options import Options
 from training.dreambooth.pictures import find_examples, read_picture
 from training.dreambooth.prior import class_prompts
@@ -53,7 +54,10 @@ def run(given: argparse.Namespace) -> None:
             _restart(options)
         finetuned = dreambooth(options, given.ray_workers)
     except torch.OutOfMemoryError as error:
-        _fail(f"{error} Try --mixed-precision fp16, --gradient-checkpointing or a lower --rank.")
+        _fail(
+            f"{error} Try --mixed-precision bf16, --gradient-checkpointing or a lower --rank; "
+            "--plan tells what is needed."
+        )
     except (TrainingError, ModelError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -81,6 +85,7 @@ def check(options: Options) -> None:
     entry = find_base(options)
     check_name(options.output, load_catalog(options.catalog))
     find_device(options)
+    check_optimizer(options.optimizer)
     if options.prior_preservation:
         class_prompts(options)
     for example in find_examples(options.images, options.token, options.instance_prompt):

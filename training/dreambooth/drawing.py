@@ -2,36 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
+from torch import Tensor
 
 from models.catalog import Defaults
+from training.dreambooth.latents import decode
+from training.dreambooth.text import Prompts, Text
 
 _PIXELS = 4 * 512 * 512
 _ROWS = 16
 
+# What a pipeline is given for some prompts.
+Say: TypeAlias = Callable[[Sequence[str]], Mapping[str, Any]]
+
 
 def draw(
-    pipeline: StableDiffusionPipeline,
+    pipeline: DiffusionPipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
     side: int,
     defaults: Defaults,
+    say: Say = lambda prompts: {"prompt": list(prompts)},
 ) -> Iterator[Image.Image]:
-    """One picture of ``side`` x ``side`` pixels per prompt; its noise comes from its seed alone."""
+    """One picture of ``side`` x ``side`` pixels per prompt; its noise comes from its seed alone.
+
+    Args:
+        say: for a pipeline without text encoders.
+    """
     pipeline.set_progress_bar_config(disable=True)
-    batch = max(1, min(_ROWS, _PIXELS // side**2))
+    batch = pictures_at_once(side)
     for start in range(0, len(prompts), batch):
         part = slice(start, start + batch)
-        yield from pipeline(
-            list(prompts[part]),
+        latents = pipeline(
+            **say(prompts[part]),
             width=side,
             height=side,
             num_inference_steps=defaults.num_inference_steps,
             guidance_scale=defaults.guidance_scale,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
+            # The VAE may have another precision than the denoiser.
+            output_type="latent",
         ).images
+        yield from decode(pipeline, latents)
+
+
+def pictures_at_once(side: int) -> int:
+    """How many pictures are generated together."""
+    return max(1, min(_ROWS, _PIXELS // side**2))
+
+
+def embedded(text: Text, prompts: Prompts, *, zeros: bool, device: torch.device) -> Say:
+    """Gives a pipeline the embeddings of prompts, and of no negative prompt.
+
+    Args:
+        text: makes them of the pieces of ``prompts``, which has the empty text too.
+        zeros: no negative prompt is zeros, and not the empty text.
+    """
+
+    def embed(texts: Sequence[str]) -> Mapping[str, Tensor]:
+        pieces = prompts.take(prompts.rows(texts))
+        with torch.no_grad():
+            conditioning: Mapping[str, Tensor] = text(
+                {name: piece.to(device) for name, piece in pieces.items()}
+            )
+        return conditioning
+
+    def say(texts: Sequence[str]) -> Mapping[str, Any]:
+        said = _arguments(embed(texts), "")
+        if zeros:
+            negative = {f"negative_{name}": torch.zeros_like(one) for name, one in said.items()}
+        else:
+            negative = _arguments(embed([""] * len(texts)), "negative_")
+        return {**said, **negative}
+
+    return say
+
+
+def _arguments(conditioning: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """By the names of the stock pipelines' arguments."""
+    names = {
+        "encoder_hidden_states": "prompt_embeds",
+        "text_embeds": "pooled_prompt_embeds",
+        "pooled_projections": "pooled_prompt_embeds",
+    }
+    return {f"{prefix}{names[name]}": one for name, one in conditioning.items()}

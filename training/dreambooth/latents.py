@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTokenizer
 
 from training.dreambooth.chance import chance
-from training.dreambooth.errors import TrainingError
+from training.dreambooth.text import Prompts
 
-_CHUNK = 8
+# A VAE takes 3 kB and more for a pixel.
+VAE_PIXELS: Final = 1024 * 1024
+_CHUNK: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,98 +24,107 @@ class Material:
     """N pictures with what the denoiser is told about each.
 
     Attributes:
-        mean: [N, 4, height, width], of the scaled latents' distributions.
+        mean: [N, C, height, width], of the scaled latents' distributions.
         deviation: likewise.
-        conditions: [C, 77] token ids or [C, 77, width] embeddings, of C different prompts.
-        prompts: [N], each picture's row of ``conditions``.
+        prompts: of these pictures, and perhaps others.
+        rows: [N], each picture's row of ``prompts``.
+        told: what else the denoiser is told, by the names of its inputs, [N, ...] each.
     """
 
     mean: Tensor
     deviation: Tensor
-    conditions: Tensor
-    prompts: Tensor
+    prompts: Prompts
+    rows: Tensor
+    told: Mapping[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.mean)
 
     def draw(
         self, first: int, count: int, seed: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Samples number ``first`` and following: latents [count, ...], conditions [count, ...].
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Samples number ``first`` and following: latents [count, ...], and the pieces of their
+        prompts with what else is told, [count, ...] each.
 
         All pictures come once before any comes again, each time in another order. Both follow
         from the number and the seed, so that a run can go on anywhere.
         """
-        rows = [self._row(number, seed) for number in range(first, first + count)]
-        spread = torch.randn(self.mean[rows].shape, generator=generator)
+        pictures = [self._picture(number, seed) for number in range(first, first + count)]
+        spread = torch.randn(self.mean[pictures].shape, generator=generator)
         return (
-            self.mean[rows] + self.deviation[rows] * spread,
-            self.conditions[self.prompts[rows]],
+            self.mean[pictures] + self.deviation[pictures] * spread,
+            self.prompts.take(self.rows[pictures])
+            | {name: values[pictures] for name, values in self.told.items()},
         )
 
-    def _row(self, number: int, seed: int) -> int:
+    def _picture(self, number: int, seed: int) -> int:
         epoch, place = divmod(number, len(self))
         order = torch.randperm(len(self), generator=chance("order", seed, epoch))
         return int(order[place])
 
 
-@torch.no_grad()
-def encode(
-    pipeline: StableDiffusionPipeline,
-    pictures: Sequence[Image.Image],
-    prompts: Sequence[str],
-    *,
-    embed: bool,
-) -> Material:
-    """Pictures of one size through the VAE, in fp32, and their prompts through the tokenizer.
+class LatentScale:
+    """Between a VAE's latents and those that the denoiser knows.
 
     Args:
-        embed: put the prompts through the text encoder too, as it will not change.
+        config: the VAE's.
+    """
 
-    Raises:
-        TrainingError: a prompt is too long for the text encoder.
+    def __init__(self, config: Any) -> None:
+        self._factor: float = config.scaling_factor
+        self._shift: float | Tensor = config.shift_factor or 0.0
+        self._deviation: float | Tensor = 1.0
+        # Of some models for each channel.
+        if getattr(config, "latents_mean", None) and getattr(config, "latents_std", None):
+            self._shift, self._deviation = (
+                torch.tensor(values).view(1, -1, 1, 1)
+                for values in (config.latents_mean, config.latents_std)
+            )
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """As the denoiser knows them."""
+        return self.spread(latents - self._shift)
+
+    def spread(self, deviation: Tensor) -> Tensor:
+        """Of standard deviations likewise."""
+        return deviation / self._deviation * self._factor
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """As the VAE knows them."""
+        return latents / self._factor * self._deviation + self._shift
+
+
+@torch.no_grad()
+def encode(pipeline: DiffusionPipeline, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the latents of pictures of one size, [N, C, height, width], by the VAE
+    in fp32.
+
+    In fp16 its activations may be too large (diffusers: ``force_upcast``).
     """
     vae = pipeline.vae
-    dtype = vae.dtype
-    # In fp16 the encoder's activations may be too large (diffusers: `force_upcast`).
     # Not diffusers' own method, which warns of every conversion.
     torch.nn.Module.to(vae, dtype=torch.float32)
+    scale = LatentScale(vae.config)
+    chunk = at_once(pictures[0].width * pictures[0].height)
     means, deviations = [], []
-    for start in range(0, len(pictures), _CHUNK):
-        batch = pipeline.image_processor.preprocess(list(pictures[start : start + _CHUNK]))
+    for start in range(0, len(pictures), chunk):
+        batch = pipeline.image_processor.preprocess(list(pictures[start : start + chunk]))
         distribution = vae.encode(batch.to(vae.device)).latent_dist
-        means.append(distribution.mean.cpu() * vae.config.scaling_factor)
-        deviations.append(distribution.std.cpu() * vae.config.scaling_factor)
-    torch.nn.Module.to(vae, dtype=dtype)
-    distinct = list(dict.fromkeys(prompts))
-    return Material(
-        mean=torch.cat(means),
-        deviation=torch.cat(deviations),
-        conditions=_conditions(pipeline, distinct, embed=embed),
-        prompts=torch.tensor([distinct.index(prompt) for prompt in prompts]),
-    )
+        means.append(scale.scaled(distribution.mean.cpu()))
+        deviations.append(scale.spread(distribution.std.cpu()))
+    return torch.cat(means), torch.cat(deviations)
 
 
-def _conditions(
-    pipeline: StableDiffusionPipeline, prompts: Sequence[str], *, embed: bool
-) -> Tensor:
-    tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
-    parts = []
-    for start in range(0, len(prompts), _CHUNK):
-        part = list(prompts[start : start + _CHUNK])
-        _check_length(tokenizer, part)
-        ids = tokenizer(
-            part, padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
-        ).input_ids
-        if embed:
-            ids = encoder(ids.to(encoder.device)).last_hidden_state.float().cpu()
-        parts.append(ids)
-    return torch.cat(parts)
+@torch.no_grad()
+def decode(pipeline: DiffusionPipeline, latents: Tensor) -> list[Image.Image]:
+    """Pictures of scaled latents [N, C, height, width], by the VAE in the precision that it has."""
+    vae = pipeline.vae
+    unscaled = LatentScale(vae.config).unscaled(latents.float().cpu())
+    pixels = vae.decode(unscaled.to(vae.device, vae.dtype)).sample
+    pictures: list[Image.Image] = pipeline.image_processor.postprocess(pixels, output_type="pil")
+    return pictures
 
 
-def _check_length(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> None:
-    room = tokenizer.model_max_length - 2
-    for prompt in prompts:
-        length = len(tokenizer.tokenize(prompt))
-        if length > room:
-            raise TrainingError(f"A prompt has {length} tokens, and only {room} fit: '{prompt}'.")
+def at_once(pixels: int) -> int:
+    """How many pictures of so many pixels the VAE takes at a time."""
+    return max(1, min(_CHUNK, VAE_PIXELS // pixels))

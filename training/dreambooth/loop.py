@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.optimization import get_scheduler
 from tqdm import tqdm
 
+from engine.weights.memory import release
 from models.catalog import ModelEntry
 from models.registry import content_hash, revision_of
 from training.dreambooth.base import (
+    Base,
     find_base,
     find_device,
-    load_base,
     side_of,
     weights_precision,
 )
 from training.dreambooth.chance import chance
 from training.dreambooth.checkpoint import Checkpoints
-from training.dreambooth.drawing import draw
+from training.dreambooth.drawing import draw, embedded
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.journal import Journal
-from training.dreambooth.latents import Material
-from training.dreambooth.material import class_material, subject_material
-from training.dreambooth.network import prepare, save
-from training.dreambooth.objective import Objective
+from training.dreambooth.material import prepare_material
+from training.dreambooth.network import Denoiser, prepare
+from training.dreambooth.objective import objective_for
+from training.dreambooth.optimizers import make_optimizer
 from training.dreambooth.options import Options
+from training.dreambooth.result import write_result
 from training.dreambooth.run import RunFolder
 from training.sheet import contact_sheet
-from training.timesteps import stratified_timesteps
 
 _SHEET_SIDE = 192
 
@@ -79,19 +80,16 @@ class _Training:
         self.accelerator, self.options = accelerator, options
         self.entry, self.folder = entry, folder
         self.side = side_of(entry, options)
-        pipeline = load_base(entry, options, accelerator.device)
-        self.pipeline: StableDiffusionPipeline = pipeline
-        self.subject = subject_material(pipeline, options, self.side)
-        self.prior: Material | None = None
-        if options.prior_preservation:
-            pictures = folder.class_pictures
-            self.prior = class_material(pipeline, options, pictures, self.side, entry.defaults)
-        schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-        self.objective = Objective(schedule, options.snr_gamma)
+        self.base = base = Base(entry, weights_precision(options), accelerator.device)
+        self.material = material = prepare_material(base, options, folder, self.side)
+        architecture = entry.architecture
+        self.objective = objective_for(
+            architecture.prediction, material.scheduler, options.snr_gamma
+        )
         set_seed(options.seed)
-        denoiser = prepare(pipeline, options)
+        self.denoiser = denoiser = load_denoiser(base, options)
         self.parameters = list(denoiser.trained().values())
-        optimizer = torch.optim.AdamW(self.parameters, lr=options.learning_rate)
+        optimizer = make_optimizer(options.optimizer, self.parameters, options.learning_rate)
         self.network, self.optimizer = accelerator.prepare(denoiser, optimizer)
         # By updates, not by processes: accelerate would step a prepared one for each of them.
         self.rate = get_scheduler(
@@ -133,7 +131,7 @@ class _Training:
                 self.checkpoints.save(step)
         bar.close()
         if main:
-            save(self.pipeline, options, self.folder.result)
+            write_result(self.base, self.denoiser, options, self.folder.result)
         self.accelerator.wait_for_everyone()
 
     def update(self, step: int) -> dict[str, float]:
@@ -159,7 +157,7 @@ class _Training:
         self.rate.step()
         subject, prior = accelerator.reduce(total, "mean").tolist()
         values = {"loss": subject + options.prior_weight * prior, "subject_loss": subject}
-        if self.prior is not None:
+        if self.material.prior is not None:
             values["class_loss"] = prior
         return values | {"gradient_norm": norm, "learning_rate": rate}
 
@@ -175,14 +173,13 @@ class _Training:
         generator = chance("pass", options.seed, number)
         drawn = [
             material.draw(number * count, count, options.seed, generator)
-            for material in (self.subject, self.prior)
+            for material in (self.material.subject, self.material.prior)
             if material is not None
         ]
         latents = torch.cat([one for one, _ in drawn])
         timesteps = torch.cat(
             [
-                stratified_timesteps(
-                    self.objective.timesteps,
+                self.objective.timesteps(
                     offset=(part * world + rank) * count,
                     count=count,
                     total=count * options.accumulation * world,
@@ -192,13 +189,13 @@ class _Training:
             ]
         )
         noise = torch.randn(latents.shape, generator=generator)
-        condition = torch.cat([one for _, one in drawn])
         noisy = self.objective.noisy(latents, noise, timesteps)
         device = accelerator.device
-        prediction = self.network(noisy.to(device), timesteps.to(device), condition.to(device))
+        told = {name: torch.cat([one[name] for _, one in drawn]).to(device) for name in drawn[0][1]}
+        prediction = self.network(noisy.to(device), timesteps.to(device), told)
         targets = (one.to(device) for one in (latents, noise, timesteps))
         each = self.objective.losses(prediction, *targets)
-        prior = each[count:].mean() if self.prior is not None else each.new_zeros(())
+        prior = each[count:].mean() if self.material.prior is not None else each.new_zeros(())
         return torch.stack([each[:count].mean(), prior])
 
     def refuse_nonsense(self, step: int, losses: torch.Tensor, norm: float) -> None:
@@ -216,16 +213,42 @@ class _Training:
         """Draw a contact sheet, in the main process; the others wait."""
         if self.accelerator.is_main_process:
             self.network.eval()
-            options = self.options
-            prompts = options.validation_prompts or (options.instance_prompt,)
-            labels = [prompt for prompt in prompts for _ in range(options.validation_images)]
-            seeds = list(range(options.validation_images)) * len(prompts)
-            pictures = draw(
-                self.pipeline, labels, seeds, side=self.side, defaults=self.entry.defaults
-            )
-            columns = options.validation_images
-            sheet = contact_sheet(labels, list(pictures), columns=columns, side=_SHEET_SIDE)
-            self.folder.sheets.mkdir(parents=True, exist_ok=True)
-            sheet.save(self.folder.sheets / f"step-{step:07}.png")
+            self.sheet(self.folder.sheets / f"step-{step:07}.png")
             self.network.train()
+            release()
         self.accelerator.wait_for_everyone()
+
+    def sheet(self, file: Path) -> None:
+        """Pictures by what is trained, with the base's VAE."""
+        options, base, material = self.options, self.base, self.material
+        prompts, columns = options.sheet_prompts, options.validation_images
+        labels = [prompt for prompt in prompts for _ in range(columns)]
+        seeds = list(range(columns)) * len(prompts)
+        pipeline = base.load("vae")
+        pipeline.register_modules(**{base.family.denoiser: self.denoiser.network})
+        pictures = draw(
+            pipeline,
+            labels,
+            seeds,
+            side=self.side,
+            defaults=self.entry.defaults,
+            say=embedded(
+                self.denoiser.text, material.prompts, zeros=material.zeros, device=base.device
+            ),
+        )
+        sheet = contact_sheet(labels, list(pictures), columns=columns, side=_SHEET_SIDE)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(file)
+
+
+def load_denoiser(base: Base, options: Options) -> Denoiser:
+    """What is trained, and nothing else of the base."""
+    encoders = base.family.clip if options.train_text_encoder else ()
+    pipeline = base.load(base.family.denoiser, *encoders)
+    return prepare(
+        base.family,
+        getattr(pipeline, base.family.denoiser),
+        {name: getattr(pipeline, name) for name in encoders},
+        base.text_channels,
+        options,
+    )

@@ -1,101 +1,97 @@
-"""The networks that are trained: the UNet, perhaps the text encoder, as a LoRA or in full."""
+"""The networks that are trained: the denoiser, perhaps text encoders, as a LoRA or in full."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
-from training.dreambooth.options import Options, Target
-
-_UNET: Final[dict[Target, tuple[str, ...]]] = {
-    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
-    "feed-forward": ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
-    "convolution": ("conv1", "conv2", "conv_shortcut", "time_emb_proj"),
-}
-_TEXT_ENCODER: Final[dict[Target, tuple[str, ...]]] = {
-    "attention": ("q_proj", "k_proj", "v_proj", "out_proj"),
-    "feed-forward": ("fc1", "fc2"),
-    "convolution": (),
-}
+from training.dreambooth.families import TunedFamily
+from training.dreambooth.options import Options
+from training.dreambooth.text import Text
 
 
 class Denoiser(nn.Module):
-    """The UNet, behind the text encoder if that is trained too: one module to distribute."""
+    """A denoiser, behind the text encoders that are trained too: one module to distribute."""
 
-    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel | None) -> None:
+    def __init__(self, family: TunedFamily, network: nn.Module, text: Text) -> None:
         super().__init__()
-        self.unet = unet
-        self.text_encoder = text_encoder
+        self.family = family
+        self.network = network
+        self.text = text
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
-        """The UNet's prediction, shaped like ``noisy`` [B, 4, height, width].
+    def forward(self, noisy: Tensor, timesteps: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+        """The prediction, shaped like ``noisy`` [B, C, height, width].
 
         Args:
             timesteps: [B].
-            condition: token ids [B, 77] with a text encoder, else embeddings [B, 77, width].
+            told: the pieces of the prompts, and what the denoiser is told beside, [B, ...] each.
         """
-        if self.text_encoder is not None:
-            condition = self.text_encoder(condition).last_hidden_state
-        prediction: Tensor = self.unet(noisy, timesteps, condition).sample
-        return prediction
+        conditioning = self.text(told)
+        beside = {name: values for name, values in told.items() if name in self.family.beside}
+        return self.family.call(self.network, noisy, timesteps, {**conditioning, **beside})
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by their names."""
         return {name: one for name, one in self.named_parameters() if one.requires_grad}
 
+    def components(self) -> dict[str, Any]:
+        """What is trained, by the names of the pipeline's components."""
+        return {self.family.denoiser: self.network, **self.text.encoders}
 
-def prepare(pipeline: StableDiffusionPipeline, options: Options) -> Denoiser:
-    """The part of a frozen pipeline that is trained: with LoRA layers, or unfrozen.
+
+def prepare(
+    family: TunedFamily,
+    network: Any,
+    encoders: Mapping[str, Any],
+    channels: int,
+    options: Options,
+) -> Denoiser:
+    """Make what is trained out of frozen components: with LoRA layers, or unfrozen.
 
     New layers are in fp32, whatever the base is in, and initialised by torch's global generator.
+
+    Args:
+        network: the denoiser.
+        encoders: the text encoders that are trained too, by their names in the pipeline.
+        channels: of the text that the denoiser takes.
     """
-    text_encoder = pipeline.text_encoder if options.train_text_encoder else None
-    denoiser = Denoiser(pipeline.unet, text_encoder)
+    denoiser = Denoiser(family, network, Text(family, channels, encoders))
     if options.full:
         denoiser.requires_grad_(True)
     else:
-        pipeline.unet.add_adapter(_lora(_UNET, options))
-        if text_encoder is not None:
-            text_encoder.add_adapter(_lora(_TEXT_ENCODER, options))
+        for name, module in denoiser.components().items():
+            module.add_adapter(_lora(family, name, options))
         for parameter in denoiser.trained().values():
             parameter.data = parameter.data.float()
     if options.gradient_checkpointing:
-        pipeline.unet.enable_gradient_checkpointing()
-        if text_encoder is not None:
-            text_encoder.gradient_checkpointing_enable()
+        network.enable_gradient_checkpointing()
+        for encoder in encoders.values():
+            encoder.gradient_checkpointing_enable()
     return denoiser
 
 
-def save(pipeline: StableDiffusionPipeline, options: Options, folder: Path) -> None:
-    """Write a LoRA file in diffusers' convention, or the whole pipeline in fp32."""
-    if options.full:
-        pipeline.to(dtype=torch.float32).save_pretrained(folder)
-        return
-    trained = {"unet": pipeline.unet}
-    if options.train_text_encoder:
-        trained["text_encoder"] = pipeline.text_encoder
+def save_lora(pipeline: type[DiffusionPipeline], denoiser: Denoiser, folder: Path) -> None:
+    """Write a LoRA file as the pipeline's class has it."""
+    layers = {}
+    for name, module in denoiser.components().items():
+        state = get_peft_model_state_dict(module)
+        # That of a transformer is in peft's own convention.
+        converted = state if name == "transformer" else convert_state_dict_to_diffusers(state)
+        layers[f"{name}_lora_layers"] = converted
     # Without peft's settings, which diffusers finds out from the matrices, as alpha is the rank:
     # with a second entry in its header, safetensors writes the same file in one of two ways.
-    StableDiffusionPipeline.save_lora_weights(
-        folder,
-        **{
-            f"{name}_lora_layers": convert_state_dict_to_diffusers(
-                get_peft_model_state_dict(module)
-            )
-            for name, module in trained.items()
-        },
-    )
+    pipeline.save_lora_weights(folder, **layers)
 
 
-def _lora(layers: dict[Target, tuple[str, ...]], options: Options) -> LoraConfig:
+def _lora(family: TunedFamily, component: str, options: Options) -> LoraConfig:
+    layers = family.layers(component)
     return LoraConfig(
         r=options.rank,
         lora_alpha=options.rank,

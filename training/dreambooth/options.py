@@ -6,13 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from models.architectures import TextEncoder
+
 Crop: TypeAlias = Literal["centre", "random"]
 MixedPrecision: TypeAlias = Literal["no", "fp16", "bf16"]
+OptimizerName: TypeAlias = Literal["adamw", "adamw8bit"]
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"]
 Target: TypeAlias = Literal["attention", "feed-forward", "convolution"]
 
 CROPS: Final[tuple[Crop, ...]] = get_args(Crop)
 MIXED_PRECISIONS: Final[tuple[MixedPrecision, ...]] = get_args(MixedPrecision)
+OPTIMIZERS: Final[tuple[OptimizerName, ...]] = get_args(OptimizerName)
 SCHEDULES: Final[tuple[Schedule, ...]] = get_args(Schedule)
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 
@@ -39,7 +43,9 @@ class Options:
         crop: where pictures of another shape are cut; ``random`` cuts ``crops`` times.
         flip: train on mirrored copies too.
         full: train all weights rather than a LoRA.
-        train_text_encoder: train the text encoder as well.
+        train_text_encoder: train the CLIP text encoders as well.
+        text_encoders: those that are used, of a base that can do without some of its own; None for
+            what its entry says.
         rank: of the LoRA's matrices.
         targets: which layers get a LoRA.
         prior_preservation: train on ``class_images`` pictures by the base as well.
@@ -49,6 +55,7 @@ class Options:
         batch_size: pictures of the subject (and, besides, of the class) in a pass of a process.
         accumulation: passes of each process that make one update.
         clip: largest norm of the gradient.
+        optimizer: AdamW, with its moments in fp32 or in 8 bits.
         snr_gamma: min-SNR-gamma of the loss (Hang et al. 2023); None for equal weights.
         validation_every: updates between contact sheets; 0 for none.
         checkpoint_every: updates between checkpoints.
@@ -72,6 +79,7 @@ class Options:
     flip: bool = False
     full: bool = False
     train_text_encoder: bool = False
+    text_encoders: tuple[TextEncoder, ...] | None = None
     rank: int = 16
     targets: tuple[Target, ...] = ("attention",)
     prior_preservation: bool = False
@@ -80,6 +88,7 @@ class Options:
     steps: int = 800
     batch_size: int = 1
     accumulation: int = 1
+    optimizer: OptimizerName = "adamw"
     learning_rate: float = 1e-4
     schedule: Schedule = "constant"
     warmup: int = 0
@@ -94,10 +103,18 @@ class Options:
     validation_images: int = 4
     checkpoint_every: int = 100
 
+    @property
+    def sheet_prompts(self) -> tuple[str, ...]:
+        """What contact sheets show; nothing if there are none."""
+        if not self.validation_every:
+            return ()
+        return self.validation_prompts or (self.instance_prompt,)
+
     def shaping(self) -> dict[str, Any]:
         """The options that a run cannot change when it goes on, as plain values by their names.
 
         ``steps`` may grow: the same pictures come in the same order, just for longer.
         """
         values = {name: value for name, value in asdict(self).items() if name not in _FREE}
-        return values | {"targets": list(self.targets)}
+        encoders = None if self.text_encoders is None else list(self.text_encoders)
+        return values | {"targets": list(self.targets), "text_encoders": encoders}

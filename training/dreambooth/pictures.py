@@ -83,15 +83,46 @@ def read_picture(path: Path, side: int) -> Image.Image:
     return Image.alpha_composite(ground, upright).convert("RGB")
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A square out of a picture.
+
+    Attributes:
+        picture: the square.
+        original: height and width of the picture, in its pixels.
+        corner: where the square begins, from the top and from the left, in pixels of the square:
+            what SDXL calls the crop (Podell et al. 2023, https://arxiv.org/abs/2307.01952).
+    """
+
+    picture: Image.Image
+    original: tuple[int, int]
+    corner: tuple[int, int]
+
+    def mirrored(self) -> Cut:
+        """The same out of the mirrored picture."""
+        height, width = self.original
+        side = self.picture.width
+        whole = round(width * side / min(height, width))
+        top, left = self.corner
+        return Cut(ImageOps.mirror(self.picture), self.original, (top, max(0, whole - side - left)))
+
+
 def cuts(
     picture: Image.Image, side: int, crop: Crop, count: int, generator: torch.Generator
-) -> list[Image.Image]:
+) -> list[Cut]:
     """Squares of ``side`` pixels out of a picture, each as large as the picture allows.
 
     One from the centre, or ``count`` from random places.
     """
     places = [_CENTRE] if crop == "centre" else torch.rand(count, 2, generator=generator).tolist()
+    shortest = min(picture.size)
+    # Pixels of the square that are cut off, from the left and from the top together.
+    spare = [(length - shortest) * side / shortest for length in picture.size]
     return [
-        ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS, centering=tuple(place))
-        for place in places
+        Cut(
+            ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS, centering=(left, top)),
+            (picture.height, picture.width),
+            (round(spare[1] * top), round(spare[0] * left)),
+        )
+        for left, top in places
     ]

@@ -3,20 +3,22 @@ the prior preservation of DreamBooth (Ruiz et al. 2022, section 3.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from accelerate import PartialState
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 from tqdm import tqdm
 
 from contract.errors import RequestError
-from models.catalog import Defaults
 from templating.expansion import expand
 from templating.wildcards import Wildcards
-from training.dreambooth.drawing import draw
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.options import Options
+
+# A picture of each prompt, from its seed.
+Generate: TypeAlias = Callable[[Sequence[str], Sequence[int]], Iterable[Image.Image]]
 
 
 def class_prompts(options: Options) -> list[str]:
@@ -33,14 +35,10 @@ def class_prompts(options: Options) -> list[str]:
 
 
 def class_pictures(
-    pipeline: StableDiffusionPipeline,
-    options: Options,
-    folder: Path,
-    *,
-    side: int,
-    defaults: Defaults,
-) -> list[Image.Image]:
-    """The picture of each class prompt: out of the folder, or else generated and put there.
+    generate: Generate, options: Options, folder: Path
+) -> list[tuple[Image.Image, str]]:
+    """The picture of each class prompt, and the prompt: out of the folder, or else generated and
+    put there.
 
     The processes of a run share the work.
     """
@@ -50,25 +48,22 @@ def class_pictures(
     state = PartialState()
     own = range(state.process_index, len(prompts), state.num_processes)
     missing = [number for number in own if not files[number].exists()]
-    pictures = draw(
-        pipeline,
-        [prompts[number] for number in missing],
-        [options.seed + number for number in missing],
-        side=side,
-        defaults=defaults,
-    )
-    bar = tqdm(
-        zip(missing, pictures, strict=True),
-        desc="class pictures",
-        total=len(missing),
-        disable=not state.is_main_process or not missing,
-    )
-    for number, picture in bar:
-        partial = files[number].with_suffix(".partial")
-        picture.save(partial, format="PNG")
-        partial.replace(files[number])
+    if missing:
+        pictures = generate(
+            [prompts[number] for number in missing], [options.seed + number for number in missing]
+        )
+        bar = tqdm(
+            zip(missing, pictures, strict=True),
+            desc="class pictures",
+            total=len(missing),
+            disable=not state.is_main_process,
+        )
+        for number, picture in bar:
+            partial = files[number].with_suffix(".partial")
+            picture.save(partial, format="PNG")
+            partial.replace(files[number])
     state.wait_for_everyone()
-    return [_read(file) for file in files]
+    return [(_read(file), prompt) for file, prompt in zip(files, prompts, strict=True)]
 
 
 def _read(file: Path) -> Image.Image:

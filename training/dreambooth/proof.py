@@ -24,7 +24,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 
 from models.catalog import ModelEntry, load_catalog
@@ -92,13 +92,24 @@ class Proof:
         out: where runs, report and sheets go.
         samples: pictures of the token.
         per_object: pictures of each of the model's own objects.
+        base: the model, one of those that were trained on the embedded model's world.
+        catalog: file with its entry, if that is not built in.
         changes: options other than the usual ones.
     """
 
-    def __init__(self, out: Path, samples: int, per_object: int, **changes: object) -> None:
+    def __init__(
+        self,
+        out: Path,
+        samples: int,
+        per_object: int,
+        base: str = "embedded",
+        catalog: Path | None = None,
+        **changes: object,
+    ) -> None:
         self.out, self.samples, self.changes = out, samples, changes
+        self.catalog = catalog
         self.world = load_world()
-        self.entry = load_catalog().get("embedded")
+        self.entry = load_catalog(catalog).get(base)
         self.judge = Judge.load(JUDGE_DIR, _CPU)
         self.others = held_out_requests(self.world, per_object)
 
@@ -107,6 +118,7 @@ class Proof:
         folder = self.out / subject.name.replace(" ", "-")
         usual = Options(
             base=self.entry.name,
+            catalog=self.catalog,
             images=folder / "images",
             token=WORD,
             class_name="thing",
@@ -163,7 +175,7 @@ class Proof:
         )
         return measured, sheet
 
-    def known(self, pipeline: StableDiffusionPipeline) -> float:
+    def known(self, pipeline: DiffusionPipeline) -> float:
         """Share of the model's own objects, on their held-out backgrounds, that are recognised."""
         requests = self.others
         pictures = self.draw(
@@ -173,7 +185,7 @@ class Proof:
         return _share([one.name == best[0] for one, best in zip(requests, answers, strict=True)])
 
     def draw(
-        self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int]
+        self, pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int]
     ) -> list[Pixels]:
         """Pictures by the stock pipeline, as arrays [64, 64, 3]."""
         images = draw(pipeline, prompts, seeds, side=SIDE, defaults=self.entry.defaults)
@@ -236,14 +248,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--subjects", default=",".join(SUBJECTS), help="default: %(default)s")
     parser.add_argument("--samples", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--per-object", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--base", default="embedded", help="default: %(default)s")
+    parser.add_argument("--catalog", type=Path, help="YAML file with an entry for the base")
     options = parser.parse_args(given)
     options.out.mkdir(parents=True, exist_ok=True)
-    proof = Proof(options.out, options.samples, options.per_object)
+    proof = Proof(options.out, options.samples, options.per_object, options.base, options.catalog)
     command = shlex.join(["python", "-m", "training.dreambooth.proof", *given])
     prove(proof, options.subjects.split(","), command)
 
 
-def _pipeline(entry: ModelEntry) -> StableDiffusionPipeline:
+def _pipeline(entry: ModelEntry) -> DiffusionPipeline:
     return load_pipeline(resolve(entry, "fp32"), _CPU)
 
 

@@ -1,13 +1,31 @@
-"""The result of a run, registered in the model store."""
+"""The result of a run: its files, and their place in the model store."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
 
 from models.catalog import load_catalog
 from models.finetuned import FineTuned, Provenance
 from models.registry import content_hash, register, revision_of
-from training.dreambooth.base import find_base, weights_precision
+from training.dreambooth.base import Base, find_base, weights_precision
+from training.dreambooth.network import Denoiser, save_lora
 from training.dreambooth.options import Options
 from training.dreambooth.run import RunFolder
+
+
+def write_result(base: Base, denoiser: Denoiser, options: Options, folder: Path) -> None:
+    """Write a LoRA file in diffusers' convention, or the whole pipeline in fp32."""
+    if not options.full:
+        save_lora(type(base.load()), denoiser, folder)
+        return
+    trained = denoiser.components()
+    rest = base.family.modules.difference(trained)
+    pipeline = replace(base, device=torch.device("cpu")).load(*rest)
+    pipeline.register_modules(**trained)
+    pipeline.to(dtype=torch.float32).save_pretrained(folder)
 
 
 def register_result(options: Options) -> FineTuned:

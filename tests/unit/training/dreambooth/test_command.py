@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,8 +88,26 @@ def test_restart_begins_anew(store: Path, make_options: MakeOptions) -> None:
     ("changes", "words"),
     [
         ({"--base": "nothing"}, "There is no model 'nothing'; known models: embedded"),
-        ({"--base": "sdxl-base"}, "is of the family sdxl; only sd1, sd2"),
+        ({"--base": "sdxl-refiner"}, "only does img2img: take a model that does txt2img"),
         ({"--base": "sd-1.5-inpainting"}, "only does inpaint: take a model that does txt2img"),
+        (
+            {"--base": "sd3-medium", "--snr-gamma": "5"},
+            "--snr-gamma: sd3-medium is of the family sd3, which predicts a flow",
+        ),
+        (
+            {"--base": "sd3-medium", "--targets": "attention,convolution"},
+            "--targets: sd3-medium is of the family sd3, whose denoiser has no layers of "
+            "convolution; it has attention, feed-forward.",
+        ),
+        (
+            {"--base": "sd3-medium", "--resolution": "72"},
+            "--resolution: must be a multiple of 16 for sd3-medium, is 72",
+        ),
+        ({"--base": "sd3-medium", "--text-encoders": "clip_l,t5"}, "and lacks clip_g"),
+        (
+            {"--text-encoders": "clip_l,clip_g"},
+            "--text-encoders: embedded is of the family sd1, which has no choice",
+        ),
         ({"--output": "embedded"}, "The name 'embedded' is taken"),
         ({"--output": "Robo"}, "'Robo' is no name for a model"),
         ({"--images": "/nowhere"}, "the folder /nowhere does not exist"),
@@ -116,12 +135,29 @@ def test_what_cannot_work_is_refused_before_it_starts(
     assert not options.work.exists()
 
 
+def test_an_optimiser_that_is_not_installed_is_named(
+    store: Path,
+    make_options: MakeOptions,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As if there were none.
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    options = make_options()
+    with pytest.raises(SystemExit):
+        main([*arguments(options), "--optimizer", "adamw8bit"])
+    assert "pip install -r requirements-8bit.txt" in capsys.readouterr().err
+    assert not options.work.exists()
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
         (["--rank", "0"], "argument --rank: must be 1 to 1024, is 0"),
         (["--steps", "many"], "argument --steps: invalid"),
         (["--token", "two words"], "argument --token: must be one word"),
+        (["--text-encoders", "clip_l,bert"], "unknown bert: choose from clip_l, clip_g, t5"),
+        (["--optimizer", "sgd"], "argument --optimizer: invalid choice: 'sgd'"),
         (["--targets", "attention,mlp"], "unknown mlp: choose from attention, feed-forward"),
         (["--resolution", "100"], "must be a multiple of 8 from 64 to 2048, is 100"),
         (["--learning-rate", "nan"], "must be a number above 0, is nan"),

@@ -1,12 +1,12 @@
-"""The loss, for models that predict the noise and models that predict the velocity."""
+"""The loss, for models that predict the noise, the velocity or a flow."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from training.dreambooth.objective import Objective
+from training.dreambooth.objective import Diffusion, Flow, objective_for
 
 
 def _scheduler(kind: str) -> DDPMScheduler:
@@ -15,7 +15,7 @@ def _scheduler(kind: str) -> DDPMScheduler:
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_the_right_answer_costs_nothing(kind: str) -> None:
-    objective = Objective(_scheduler(kind), None)
+    objective = Diffusion(_scheduler(kind), None)
     generator = torch.Generator().manual_seed(0)
     latents, noise = (torch.randn(3, 4, 8, 8, generator=generator) for _ in range(2))
     timesteps = torch.tensor([10, 500, 990])
@@ -34,10 +34,55 @@ def test_the_right_answer_costs_nothing(kind: str) -> None:
     torch.testing.assert_close(noisy, alpha.sqrt() * latents + (1 - alpha).sqrt() * noise)
 
 
+def _flow(**config: object) -> Flow:
+    return Flow(FlowMatchEulerDiscreteScheduler(**config).config)
+
+
+def test_the_right_direction_costs_nothing() -> None:
+    objective = _flow(shift=3.0)
+    generator = torch.Generator().manual_seed(0)
+    latents, noise = (torch.randn(3, 16, 8, 8, generator=generator) for _ in range(2))
+    timesteps = torch.tensor([10.5, 500, 990])
+    right = objective.losses(noise - latents, latents, noise, timesteps)
+    torch.testing.assert_close(right, torch.zeros(3))
+    off_by_one = objective.losses(noise - latents + 1, latents, noise, timesteps)
+    torch.testing.assert_close(off_by_one, torch.ones(3))
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    for index in (0, 400, 999):
+        times = scheduler.timesteps[index : index + 1]
+        expected = scheduler.scale_noise(latents[:1], times, noise[:1])
+        torch.testing.assert_close(objective.noisy(latents[:1], noise[:1], times), expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "middle"),
+    # A level s becomes 3 s / (1 + 2 s); one that is shifted for each picture's size stays.
+    [({"shift": 3.0}, 750), ({"shift": 3.0, "use_dynamic_shifting": True}, 500), ({}, 500)],
+)
+def test_levels_are_normal_in_the_logits_and_shifted(
+    config: dict[str, object], middle: float
+) -> None:
+    timesteps = _flow(**config).timesteps(
+        offset=0, count=4096, total=4096, generator=torch.Generator().manual_seed(0)
+    )
+    assert timesteps.is_floating_point()
+    assert 0 < timesteps.min() < timesteps.max() < 1000
+    assert timesteps.median() == pytest.approx(middle, abs=2)
+    levels = timesteps / 1000
+    shift = 3 if middle == 750 else 1
+    unshifted = levels / (shift - (shift - 1) * levels)
+    assert unshifted.logit().std() == pytest.approx(1, abs=0.02)
+
+
+def test_a_flow_is_never_trained_as_noise() -> None:
+    assert isinstance(objective_for("flow", {"num_train_timesteps": 1000}, None), Flow)
+    assert isinstance(objective_for("diffusion", _scheduler("epsilon").config, 5.0), Diffusion)
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_min_snr_weights(kind: str) -> None:
     gamma = 5.0
-    objective = Objective(_scheduler(kind), gamma)
+    objective = Diffusion(_scheduler(kind), gamma)
     timesteps = torch.tensor([5, 400, 995])
     zeros = torch.zeros(3, 4, 2, 2)
     noise = torch.zeros_like(zeros)

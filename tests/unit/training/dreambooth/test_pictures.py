@@ -10,6 +10,7 @@ from PIL import Image
 
 from training.dreambooth.chance import chance
 from training.dreambooth.errors import TrainingError
+from training.dreambooth.options import Crop
 from training.dreambooth.pictures import cuts, find_examples, read_picture
 
 _RED, _BLUE = (200, 20, 20), (20, 20, 200)
@@ -30,8 +31,8 @@ def test_a_square_stays_a_square(size: tuple[int, int]) -> None:
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     picture.paste(_RED, (left, top, left + side, top + side))
     (cut,) = cuts(picture, 100, "centre", 1, chance(0))
-    assert cut.size == (100, 100)
-    width, height = _extent(cut)
+    assert cut.picture.size == (100, 100)
+    width, height = _extent(cut.picture)
     assert abs(width - height) <= 1
     assert width == pytest.approx(side * 100 / min(size), abs=2)
 
@@ -39,10 +40,29 @@ def test_a_square_stays_a_square(size: tuple[int, int]) -> None:
 def test_random_cuts_lie_elsewhere_and_are_drawn_by_the_seed() -> None:
     picture = Image.linear_gradient("L").resize((64, 256)).convert("RGB")
     first, again, other = (cuts(picture, 64, "random", 3, chance(seed)) for seed in (1, 1, 2))
-    means = [float(np.asarray(cut).mean()) for cut in first]
+    means = [float(np.asarray(cut.picture).mean()) for cut in first]
     assert len(set(means)) == 3
-    assert means == [float(np.asarray(cut).mean()) for cut in again]
-    assert means != [float(np.asarray(cut).mean()) for cut in other]
+    assert means == [float(np.asarray(cut.picture).mean()) for cut in again]
+    assert means != [float(np.asarray(cut.picture).mean()) for cut in other]
+
+
+@pytest.mark.parametrize("crop", ["centre", "random"])
+@pytest.mark.parametrize("size", [(300, 200), (200, 333), (200, 200)])
+def test_a_cut_says_where_it_was(size: tuple[int, int], crop: Crop) -> None:
+    side = 100
+    ramps = np.zeros((size[1], size[0], 3), np.uint8)
+    # The place of each pixel, as it is after the picture is made smaller.
+    ramps[..., 0] = (np.arange(size[0]) * side / min(size))[None, :]
+    ramps[..., 1] = (np.arange(size[1]) * side / min(size))[:, None]
+    for cut in cuts(Image.fromarray(ramps), side, crop, 4, chance(3)):
+        assert cut.original == (size[1], size[0])
+        found = np.asarray(cut.picture).astype(int)[side // 2, side // 2]
+        assert found[0] - side // 2 == pytest.approx(cut.corner[1], abs=2)
+        assert found[1] - side // 2 == pytest.approx(cut.corner[0], abs=2)
+        mirrored = cut.mirrored()
+        assert np.array_equal(np.asarray(mirrored.picture), np.asarray(cut.picture)[:, ::-1])
+        whole = round(size[0] * side / min(size))
+        assert mirrored.corner == (cut.corner[0], whole - side - cut.corner[1])
 
 
 def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
