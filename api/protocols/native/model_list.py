@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -11,7 +11,7 @@ from api.served_models import ModelChoice, ModelSnapshot
 from api.version import VERSION
 from contract.request import OutputFormat
 from contract.screening import Action, CheckName
-from models.architectures import SCHEDULERS
+from models.architectures import SCHEDULERS, RequestField
 from models.catalog import Defaults, Task
 from models.vit import ViT
 from settings import Settings
@@ -47,7 +47,8 @@ class ModelInfo(BaseModel):
     multiple_of: int = Field(description="Width and height must be multiples of it")
     max_pixels: int = Field(description="width x height of a picture with it")
     defaults: Defaults = Field(
-        description="For fields that a request leaves out; `strength` is that of img2img"
+        description="For fields that a request leaves out, of those that the model takes; "
+        "`strength` is that of img2img"
     )
     fields: list[str] = Field(
         description="The fields of a request that it takes and other models may not"
@@ -94,6 +95,15 @@ class ModelList(BaseModel):
     limits: ModelLimits
     schedulers: list[str]
     output_formats: list[str]
+
+    def as_json(self) -> str:
+        """Without the defaults of fields that a model does not take."""
+        others = frozenset(get_args(RequestField))
+        inapplicable = {
+            index: {"defaults": set(others.difference(model.fields))}
+            for index, model in enumerate(self.models)
+        }
+        return self.model_dump_json(exclude={"models": inapplicable})
 
 
 def model_list(served: ModelSnapshot, vit: ViT | None, settings: Settings) -> ModelList:
