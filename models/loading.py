@@ -21,6 +21,9 @@ from diffusers import DiffusionPipeline
 
 from models.catalog import FileSource, ModelEntry
 from models.errors import LoadError, ModelError, UnsafeWeights
+from models.identity import is_text_encoder
+from models.quantized_layers import quantize
+from models.shared_modules import SharedModules
 from models.weights import (
     EXACT_LAYERS,
     PICKLED,
@@ -48,6 +51,9 @@ def load_pipeline(
     location: Path,
     dtype: torch.dtype,
     device: torch.device | str,
+    text_dtype: torch.dtype | None = None,
+    text_device: torch.device | str | None = None,
+    shared: SharedModules | None = None,
 ) -> DiffusionPipeline:
     """Load a model for inference.
 
@@ -58,6 +64,8 @@ def load_pipeline(
         dtype: of all weights, whatever they are stored in; but a VAE, and layers of T5, that would
             overflow in fp16 stay in fp32.
         device: where the weights end up.
+        text_dtype: likewise of the text encoders, and ``text_device``; None: as the others.
+        shared: text encoders that other models have brought along, and where this one's go.
 
     Returns:
         The pipeline, with every module in eval mode and without gradients. It has no safety
@@ -73,11 +81,17 @@ def load_pipeline(
         upcast = cache(partial(_upcast, entry, location))
 
         def place(name: str, component: torch.nn.Module) -> None:
-            _convert(component, _LOADED if name in upcast() else dtype, device)
+            own_dtype, own_device = dtype, device
+            if is_text_encoder(name):
+                own_dtype, own_device = text_dtype or dtype, text_device or device
+            _convert(component, _LOADED if name in upcast() else own_dtype, own_device)
             component.eval().requires_grad_(False)
+            if name in entry.quantized:
+                quantize(component, entry.quantized[name])
 
         if location.is_dir():
-            pipeline = _from_folder(entry, location, place, half=dtype == torch.float16)
+            half = dtype == torch.float16
+            pipeline = _from_folder(entry, location, place, shared or SharedModules(), half=half)
         else:
             pipeline = _from_file(entry, location)
             for name, component in pipeline.components.items():
@@ -122,6 +136,7 @@ def _from_folder(
     entry: ModelEntry,
     folder: Path,
     place: Callable[[str, torch.nn.Module], None],
+    shared: SharedModules,
     *,
     half: bool,
 ) -> DiffusionPipeline:
@@ -139,6 +154,10 @@ def _from_folder(
         component_class = getattr(import_module(library), class_name)
         if not issubclass(component_class, torch.nn.Module):
             continue
+        if found := shared.find(entry.name, name):
+            logger.info("%s: its %s is in memory already", entry.name, name)
+            loaded[name] = found
+            continue
         variant = folder_variant(folder, [name], half=half)
         loaded[name] = component_class.from_pretrained(
             str(folder / name),
@@ -148,6 +167,7 @@ def _from_folder(
             local_files_only=True,
         )
         place(name, loaded[name])
+        shared.keep(entry.name, name, loaded[name])
     pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
         str(folder),
         local_files_only=True,

@@ -13,6 +13,7 @@ from contract.request import OutputFormat
 from contract.screening import Action, CheckName
 from models.architectures import SCHEDULERS, RequestField
 from models.catalog import Defaults, Task
+from models.quantization import Part, Scheme
 from models.vit import ViT
 from settings import Settings
 
@@ -41,6 +42,9 @@ class ModelInfo(BaseModel):
     default: bool = Field(description="Whether requests without `model` go to it")
     family: str
     precision: str
+    quantized: dict[Part, Scheme] = Field(
+        description="The parts whose weights are quantised, and how; empty where none is"
+    )
     description: str
     licence: str
     tasks: list[Task] = Field(description="The tasks that it can do")
@@ -142,6 +146,7 @@ def _model_info(served: ModelSnapshot, choice: ModelChoice) -> ModelInfo:
         default=choice.lora is None and model.name == served.models[0].name,
         family=model.family,
         precision=model.precision,
+        quantized=dict(model.quantized),
         description=model.description if provenance is None else provenance.description,
         licence=model.licence if provenance is None else provenance.licence,
         tasks=list(model.tasks),
