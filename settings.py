@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from contract.screening import Action, CheckName, NudityLabel
 from models.architectures import TextEncoder
 from models.catalog import ModelEntry
+from models.quantization import Quantization
 
 MOST_PIXELS = 2_400_000  # of a picture, on the fastest device, unless SD_MAX_PIXELS says otherwise
 
@@ -108,6 +109,18 @@ class Settings(BaseSettings):
         description="Text encoders of Stable Diffusion 3 that are loaded, comma-separated: "
         "clip_l,clip_g leaves out T5, which is most of such a model; its pictures then follow long "
         "prompts and write words less well. Default: as the catalog says, else all",
+    )
+
+    quantize: Annotated[Quantization | None, NoDecode] = Field(
+        None,
+        description="Keep weights in 8 or 4 bits: int8 or fp8 (torchao), nf4 (bitsandbytes), for "
+        "all, or for each such as t5=int8,denoiser=fp8 (requirements-quantize.txt). Default: as "
+        "the catalog says, else none",
+    )
+    text_encoder_device: Literal["auto", "cpu"] = Field(
+        "auto",
+        description="cpu keeps the text encoders in the memory of the CPU, in fp32, where the "
+        "models are on a GPU; auto: where the models are",
     )
 
     pinned_models: Listed[str] = Field(

@@ -12,6 +12,7 @@ from contract.screening import Action, CheckName
 from models.architectures import SCHEDULERS
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
+from models.quantization import Part, Scheme
 from settings import MOST_PIXELS
 
 
@@ -27,7 +28,7 @@ class ServedModel:
     takes and others may not. ``refiner`` is the model that finishes its pictures where a request
     names no other one; ``is_refiner`` says whether it can do that for others of its family.
     ``max_pixels`` is width x height of its largest picture: as set, or what it does in the time
-    that a pass may take.
+    that a pass may take. ``quantized`` has the scheme for each of its parts that is quantised.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ServedModel:
     refiner: str | None = None
     is_refiner: bool = False
     max_pixels: int = MOST_PIXELS
+    quantized: Mapping[Part, Scheme] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

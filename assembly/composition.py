@@ -49,7 +49,10 @@ def compose(settings: Settings) -> Composition:
     """
     catalog = startup.load_models(settings)
     entries = tuple(
-        catalog.get(name).with_text_encoders(settings.text_encoders) for name in settings.models
+        catalog.get(name)
+        .with_text_encoders(settings.text_encoders)
+        .with_quantization(settings.quantize)
+        for name in settings.models
     )
     placement = startup.placement(settings, entries)
     return Composition(

@@ -35,9 +35,11 @@ from engine.screening.nudity import Nudity
 from engine.screening.screen import Check, Screen
 from engine.weights.cache import Source, WeightCache
 from engine.weights.probe import affordable_pixels
-from models.budget import model_bytes
+from models.budget import model_footprint
 from models.catalog import ModelEntry
+from models.identity import NO_IDENTITIES, Identities, identify
 from models.placement import Placement
+from models.shared_modules import SharedModules
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -78,8 +80,13 @@ def build_engine(
     # Bars on stderr are for people at a terminal; a service has log lines.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+    identities = identify(entries, placement.precision)
+    shared = SharedModules(identities)
     cache = WeightCache(
-        {entry.name: model_source(settings, entry, placement) for entry in entries},
+        {
+            entry.name: model_source(settings, entry, placement, identities, shared)
+            for entry in entries
+        },
         budget=settings.model_memory,
         observer=observer,
     )
@@ -139,17 +146,29 @@ def screens(
 
 
 def model_source(
-    settings: Settings, entry: ModelEntry, placement: Placement
+    settings: Settings,
+    entry: ModelEntry,
+    placement: Placement,
+    identities: Identities = NO_IDENTITIES,
+    shared: SharedModules | None = None,
 ) -> Source[DiffusionModel]:
-    """How to load a model, and the memory that it takes."""
+    """How to load a model, and the memory that it takes.
+
+    Args:
+        identities: of text encoders that it shares with other models, in ``shared``.
+    """
+    footprint = model_footprint(entry, placement, identities)
     return Source(
-        partial(_load, settings, entry, placement),
-        memory=model_bytes(entry, placement.precision),
+        partial(_load, settings, entry, placement, shared),
+        memory=footprint.total,
         pinned=entry.name in settings.pinned_models,
+        shared=footprint.shared,
     )
 
 
-def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> DiffusionModel:
+def _load(
+    settings: Settings, entry: ModelEntry, placement: Placement, shared: SharedModules | None
+) -> DiffusionModel:
     threads = settings.threads or torch.get_num_threads()
     on_cpu = placement.device == "cpu"
     limits = BatchLimits(
@@ -164,6 +183,7 @@ def _load(settings: Settings, entry: ModelEntry, placement: Placement) -> Diffus
         placement,
         vae_pixels=settings.vae_pixels,
         invariant=settings.invariant,
+        shared=shared,
         compiler=partial(
             compile_unet,
             compiler=settings.compile,

@@ -23,6 +23,7 @@ def served_model(entry: ModelEntry, placement: Placement, settings: Settings) ->
         name=entry.name,
         family=entry.family,
         precision=placement.precision,
+        quantized=entry.quantized_parts,
         description=entry.description,
         licence=entry.licence,
         tasks=entry.tasks,

@@ -75,7 +75,7 @@ def _largest(
     def measure(width: int, height: int) -> float:
         # With guidance, whatever the default: that is what a client may ask for.
         request = replace(first_request(entry, width, height), guidance_scale=2.0)
-        rows = limits.padded(2, width * height)
+        rows = limits.of(entry.name).padded(2, width * height)
         return pass_seconds(model, request, rows, placement.device, patience=PATIENCE * bound)
 
     native = (entry.defaults.width, entry.defaults.height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from models.bucket import fetch
-from models.budget import check_budget, model_bytes
+from models.budget import check_budget, model_footprint
 from models.catalog import Catalog, ModelEntry, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
+from models.identity import identify
 from models.placement import Placement, UnsupportedPrecision, place
+from models.quantization import missing_package
 from models.registry import with_pipelines
 from models.store import resolve, use
 from models.vit import ViT, find_vit
@@ -27,6 +30,10 @@ BUCKET = "s3://"
 
 class UnusableCompiler(ValueError):
     """A compiler that is not installed, or that does not compile for where the models run."""
+
+
+class UnusableQuantization(ValueError):
+    """A quantisation whose package is not installed, or that does not go with other settings."""
 
 
 class UnusableScreening(ValueError):
@@ -45,6 +52,7 @@ def explained() -> Iterator[None]:
         ModelError,
         UnsupportedPrecision,
         UnusableCompiler,
+        UnusableQuantization,
         UnusableScreening,
         UnusableWildcards,
     ) as error:
@@ -80,16 +88,20 @@ def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:
     With ``build_only`` nothing is checked, as that is about another machine.
 
     Raises:
-        UnsupportedPrecision, ModelError, UnusableCompiler: says in a sentence what to do.
+        UnsupportedPrecision, ModelError, UnusableCompiler, UnusableQuantization,
+        UnusableScreening: says in a sentence what to do.
     """
     if settings.build_only:
         return Placement(settings.device, settings.precision)
     here = place(settings.device, settings.precision)
+    if settings.text_encoder_device == "cpu":
+        here = replace(here, text_encoders="cpu")
     source = settings.model_source
     if source is not None and source.startswith(BUCKET):
         for entry in entries:
             fetch(source, entry, here.precision)
     check(entries, here, settings.compile)
+    check_quantization(settings, entries)
     check_screening(settings, entries)
     check_memory(entries, here, settings.model_memory, settings.pinned_models)
     return here
@@ -132,12 +144,47 @@ def check_memory(
     """
     if budget is None:
         return
-    precision = placement.precision
-    sizes = {entry.name: model_bytes(entry, precision) for entry in entries}
+    sizes = {each.name: model_footprint(each, placement) for each in entries}
     try:
         check_budget(sizes, pinned, budget)
-    except NotEnoughMemory as error:
-        raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}") from None
+    except NotEnoughMemory:
+        # What several of them have counts once; to find it takes its time.
+        identities = identify(entries, placement.precision)
+        sizes = {each.name: model_footprint(each, placement, identities) for each in entries}
+        try:
+            check_budget(sizes, pinned, budget)
+        except NotEnoughMemory as error:
+            raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}") from None
+
+
+def check_quantization(settings: Settings, entries: Sequence[ModelEntry]) -> None:
+    """Refuse a quantisation that cannot be.
+
+    Args:
+        settings: they may exclude it.
+        entries: the models to be served, quantised or not.
+
+    Raises:
+        UnusableQuantization: says in a sentence what to do.
+    """
+    if settings.quantize is not None and not any(entry.quantized for entry in entries):
+        raise UnusableQuantization(
+            f"SD_QUANTIZE names {' and '.join(settings.quantize)} alone, and none of the models "
+            "has such a part"
+        )
+    for entry in entries:
+        for part, scheme in entry.quantized_parts.items():
+            if part == "denoiser" and settings.compile != "none":
+                raise UnusableQuantization(
+                    f"the denoiser of {entry.name} is to be quantised ({scheme}) and compiled: "
+                    f"set SD_COMPILE=none, got {settings.compile}, or no SD_QUANTIZE"
+                )
+            if package := missing_package(scheme):
+                raise UnusableQuantization(
+                    f"{entry.name} is to be quantised ({part}={scheme}), which needs {package}, "
+                    "a package that is not installed; run: "
+                    "pip install --no-deps -r requirements-quantize.txt"
+                )
 
 
 def check_screening(settings: Settings, entries: Sequence[ModelEntry]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 
 # Steps of a quarter to a half: few enough to compile or capture each, and little padding.
 BUCKETS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -29,6 +29,8 @@ class BatchLimits:
             whatever it is batched with. None for passes in one piece.
         seconds: that a pass, or a piece of other work, may take, unless it is for a single job;
             None for no bound.
+        own_pixels: what is in the place of ``pixels`` for a model, by its name: what a row takes
+            depends on the model.
     """
 
     rows: int = 32
@@ -36,6 +38,12 @@ class BatchLimits:
     buckets: tuple[int, ...] = ()
     block: int | None = None
     seconds: float | None = None
+    own_pixels: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, model: str) -> BatchLimits:
+        """The bounds of a pass of this model."""
+        own = self.own_pixels.get(model)
+        return self if own is None else replace(self, pixels=own, own_pixels={})
 
     def capacity(self, pixels: int) -> int:
         """Rows of a pass over pictures of this many pixels, >= 1."""
@@ -64,20 +72,15 @@ class RowBounds:
 
     A pass that did not fit halves the bound of its shape. After ``RECOVERY_PASSES`` full passes it
     is raised again, as what took the memory may have gone.
-
-    Args:
-        limits: never exceeded.
     """
 
-    def __init__(self, limits: BatchLimits) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self._bounds: dict[Hashable, int] = {}
         self._full_passes: dict[Hashable, int] = {}
 
-    def capacity(self, shape: Hashable, pixels: int) -> int:
-        """Rows of a pass over pictures of this shape and many pixels, >= 1."""
-        capacity = self._limits.capacity(pixels)
-        return min(capacity, self._bounds.get(shape, capacity))
+    def capacity(self, shape: Hashable, most: int) -> int:
+        """Rows of a pass of this shape, >= 1 and no more than ``most``."""
+        return min(most, self._bounds.get(shape, most))
 
     def overflowed(self, shape: Hashable, rows: int) -> None:
         """A pass with ``rows`` rows in use, padding aside, did not fit."""
@@ -87,8 +90,8 @@ class RowBounds:
         if len(self._bounds) > REMEMBERED:
             self._forget(next(iter(self._bounds)))
 
-    def fitted(self, shape: Hashable, rows: int, pixels: int) -> None:
-        """A pass of ``rows`` rows did fit."""
+    def fitted(self, shape: Hashable, rows: int, most: int) -> None:
+        """A pass of ``rows`` rows did fit, and ``most`` are allowed."""
         # A job with guidance may leave one row free.
         if shape not in self._bounds or rows < self._bounds[shape] - 1:
             return
@@ -96,7 +99,7 @@ class RowBounds:
         if self._full_passes[shape] >= RECOVERY_PASSES:
             self._full_passes[shape] = 0
             self._bounds[shape] *= 2
-            if self._bounds[shape] >= self._limits.capacity(pixels):
+            if self._bounds[shape] >= most:
                 self._forget(shape)
 
     def _forget(self, shape: Hashable) -> None:

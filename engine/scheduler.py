@@ -42,7 +42,7 @@ class Scheduler:
         self.denoised: list[Job] = []
         self.suspect: Job | None = None
         self._limits = limits
-        self._bounds = RowBounds(limits)
+        self._bounds = RowBounds()
         self._estimates = Estimates()
         self._admission = Admission(weights, self._estimates, self._places, self._looked)
         self._turns = Turns()
@@ -143,7 +143,8 @@ class Scheduler:
             self._estimates.decode.record(plan.pixels, seconds)
         elif plan.size_class is not None:
             self._estimates.denoised(plan.size_class, plan.rows, seconds)
-            self._bounds.fitted(plan.shape, sum(plan.job_rows), plan.jobs[0].pixels)
+            most = self._capacity(plan.jobs[0])
+            self._bounds.fitted(plan.shape, sum(plan.job_rows), most)
 
     def admissible(self) -> list[Job]:
         """The waiting jobs that could be prepared now, the urgent ones first."""
@@ -213,7 +214,7 @@ class Scheduler:
             tuple(batch),
             tuple(job_rows),
             job_rows=tuple(job_rows),
-            rows=self._limits.padded(total, lead.pixels),
+            rows=self._limits.of(lead.model).padded(total, lead.pixels),
             shape=lead.shape,
             size_class=lead.size_class,
         )
@@ -224,7 +225,7 @@ class Scheduler:
         alike = [job for job in self.denoised if job.shape == lead.shape]
         own = [job for job in alike if job.tenant == lead.tenant]
         others = [job for job in alike if job.tenant != lead.tenant]
-        most = self._limits.capacity(lead.pixels)
+        most = self._capacity(lead)
         if (seconds := self._piece()) is not None:
             most = min(most, max(1, self._estimates.decode.affordable(seconds) // lead.pixels))
         own = own[:most]
@@ -239,15 +240,19 @@ class Scheduler:
 
     def _rows(self, lead: Job) -> int:
         """Rows that fit into a pass led by a job, in memory and in time."""
-        rows = self._bounds.capacity(lead.shape, lead.pixels)
+        rows = self._bounds.capacity(lead.shape, self._capacity(lead))
         if self._limits.seconds is None:
             return rows
         # The first pass of a size says what it takes.
         return min(rows, self._estimates.rows_within(lead.size_class, self._limits.seconds) or 1)
 
+    def _capacity(self, job: Job) -> int:
+        """Rows of a pass for pictures like that of a job, by the limits of its model."""
+        return self._limits.of(job.model).capacity(job.pixels)
+
     def _places(self, job: Job) -> int:
         """Rows of a pass for pictures like that of a job, as far as is known."""
-        rows = self._limits.capacity(job.pixels)
+        rows = self._capacity(job)
         if self._limits.seconds is None:
             return rows
         within = self._estimates.rows_within(job.size_class, self._limits.seconds)

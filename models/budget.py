@@ -6,43 +6,73 @@ from collections.abc import Collection, Mapping
 
 from models.catalog import FileSource, ModelEntry
 from models.errors import NotEnoughMemory
+from models.footprint import Footprint, component_bytes, together
+from models.identity import NO_IDENTITIES, Identities, is_text_encoder
+from models.placement import Placement
 from models.store import readable, resolve
-from models.weights import weight_bytes
 
 
-def model_bytes(entry: ModelEntry, precision: str) -> int:
-    """Bytes that a model's weights take in memory in a precision.
+def model_bytes(entry: ModelEntry, precision: str) -> dict[str, int]:
+    """Bytes that the weights of each of a model's components take in memory in a precision.
 
     Raises:
         ModelError: it is not on this machine, or broken.
     """
     config = entry.source.config if isinstance(entry.source, FileSource) else None
-    return weight_bytes(
-        resolve(entry, precision), precision, config, skipped=entry.skipped_components
+    return component_bytes(
+        resolve(entry, precision),
+        precision,
+        config,
+        skipped=entry.skipped_components,
+        quantized=entry.quantized,
     )
 
 
-def check_budget(sizes: Mapping[str, int], pinned: Collection[str], budget: int) -> None:
+def model_footprint(
+    entry: ModelEntry, placement: Placement, identities: Identities = NO_IDENTITIES
+) -> Footprint:
+    """What a model takes in the memory of the device that it runs on.
+
+    Args:
+        identities: of the text encoders that are in memory once, whoever else has them.
+
+    Raises:
+        ModelError: it is not on this machine, or broken.
+    """
+    own, shared = 0, {}
+    for component, size in model_bytes(entry, placement.precision).items():
+        if is_text_encoder(component) and placement.text_device != placement.device:
+            continue
+        identity = identities.get((entry.name, component))
+        if identity is None:
+            own += size
+        else:
+            shared[identity] = size
+    return Footprint(own, shared)
+
+
+def check_budget(sizes: Mapping[str, Footprint], pinned: Collection[str], budget: int) -> None:
     """Refuse a budget that some model could never fit into, beside the pinned ones.
 
     Args:
-        sizes: bytes of each model's weights, by its catalog name.
+        sizes: what each model takes, by its catalog name.
         pinned: those that never leave the memory.
         budget: bytes that all models in memory may take together.
 
     Raises:
         NotEnoughMemory: names the model, what it takes and the budget.
     """
-    beside = sum(size for name, size in sizes.items() if name in pinned)
+    stay = [size for name, size in sizes.items() if name in pinned]
+    beside = together(stay)
     if beside > budget:
         raise NotEnoughMemory(
             f"the pinned models take {readable(beside)} together, and the budget of all models "
             f"is {readable(budget)}"
         )
     for name, size in sizes.items():
-        if name not in pinned and size + beside > budget:
+        if name not in pinned and together([*stay, size]) > budget:
             raise NotEnoughMemory(
-                f"{name} takes {readable(size)}"
-                + (f", with the pinned models {readable(size + beside)}" if beside else "")
+                f"{name} takes {readable(size.total)}"
+                + (f", with the pinned models {readable(together([*stay, size]))}" if stay else "")
                 + f", and the budget of all models is {readable(budget)}"
             )

@@ -25,6 +25,7 @@ from pydantic import (
 from contract.screening import Action, CheckName
 from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName, TextEncoder
 from models.errors import CatalogError, UnknownModel
+from models.quantization import Part, Quantization, Scheme, quantized_components
 
 Variant: TypeAlias = Literal["fp32", "fp16"]
 Task: TypeAlias = Literal["txt2img", "img2img", "inpaint"]
@@ -136,6 +137,9 @@ class ModelEntry(_Frozen):
     text_encoders: tuple[TextEncoder, ...] | None = Field(
         None, description="Those that are loaded, of a family that can do without some of its own"
     )
+    quantize: Quantization | None = Field(
+        None, description="How weights are quantised, as SD_QUANTIZE has it; none are without it"
+    )
     refiner: ModelName | None = Field(
         None, description="The entry that finishes its pictures, where a request wants that"
     )
@@ -171,6 +175,30 @@ class ModelEntry(_Frozen):
         except ValueError as error:
             raise CatalogError(f"{self.name}: {error}.") from None
         return self.model_copy(update={"text_encoders": names})
+
+    @property
+    def quantized_parts(self) -> dict[Part, Scheme]:
+        """How those of its parts are quantised that are."""
+        absent = set() if self.has_t5 else {"t5"}
+        return {part: how for part, how in (self.quantize or {}).items() if part not in absent}
+
+    @property
+    def quantized(self) -> dict[str, Scheme]:
+        """The same by the components that its pipeline may have."""
+        return quantized_components(self.quantized_parts)
+
+    @property
+    def has_t5(self) -> bool:
+        """Whether T5 is loaded, if its files are there."""
+        return "t5" in (
+            self.architecture.text_encoders if self.text_encoders is None else self.text_encoders
+        )
+
+    def with_quantization(self, parts: Quantization | None) -> ModelEntry:
+        """The same model quantised like that, unless its entry says how."""
+        if parts is None or self.quantize is not None:
+            return self
+        return self.model_copy(update={"quantize": parts})
 
     @model_validator(mode="after")
     def _text_encoders_of_the_architecture(self) -> ModelEntry:

@@ -21,6 +21,9 @@ from diffusers import DiffusionPipeline
 
 from models.catalog import FileSource, ModelEntry
 from models.errors import LoadError, ModelError, UnsafeWeights
+from models.identity import is_text_encoder
+from models.quantized_layers import quantize
+from models.shared_modules import SharedModules
 from models.weights import (
     EXACT_LAYERS,
     PICKLED,
@@ -49,6 +52,9 @@ def load_pipeline(
     dtype: torch.dtype,
     device: torch.device | str,
     skipped: Collection[str] = (),
+    text_dtype: torch.dtype | None = None,
+    text_device: torch.device | str | None = None,
+    shared: SharedModules | None = None,
 ) -> DiffusionPipeline:
     """Load a model for inference.
 
@@ -60,6 +66,8 @@ def load_pipeline(
             overflow in fp16 stay in fp32.
         device: where the weights end up.
         skipped: components that are not loaded, beside those that its entry leaves out.
+        text_dtype: likewise of the text encoders, and ``text_device``; None: as the others.
+        shared: text encoders that other models have brought along, and where this one's go.
 
     Returns:
         The pipeline, with every module in eval mode and without gradients. It has no safety
@@ -76,12 +84,18 @@ def load_pipeline(
         upcast = cache(partial(_upcast, entry, location))
 
         def place(name: str, component: torch.nn.Module) -> None:
-            _convert(component, _LOADED if name in upcast() else dtype, device)
+            own_dtype, own_device = dtype, device
+            if is_text_encoder(name):
+                own_dtype, own_device = text_dtype or dtype, text_device or device
+            _convert(component, _LOADED if name in upcast() else own_dtype, own_device)
             component.eval().requires_grad_(False)
+            if name in entry.quantized:
+                quantize(component, entry.quantized[name])
 
         if location.is_dir():
+            half = dtype == torch.float16
             pipeline = _from_folder(
-                entry, location, place, half=dtype == torch.float16, skipped=skipped
+                entry, location, place, shared or SharedModules(), half=half, skipped=skipped
             )
         else:
             pipeline = _from_file(entry, location, skipped)
@@ -127,6 +141,7 @@ def _from_folder(
     entry: ModelEntry,
     folder: Path,
     place: Callable[[str, torch.nn.Module], None],
+    shared: SharedModules,
     *,
     half: bool,
     skipped: Collection[str],
@@ -145,6 +160,10 @@ def _from_folder(
         component_class = getattr(import_module(library), class_name)
         if not issubclass(component_class, torch.nn.Module):
             continue
+        if found := shared.find(entry.name, name):
+            logger.info("%s: its %s is in memory already", entry.name, name)
+            loaded[name] = found
+            continue
         variant = folder_variant(folder, [name], half=half)
         loaded[name] = component_class.from_pretrained(
             str(folder / name),
@@ -154,6 +173,7 @@ def _from_folder(
             local_files_only=True,
         )
         place(name, loaded[name])
+        shared.keep(entry.name, name, loaded[name])
     pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
         str(folder),
         local_files_only=True,

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from models.architectures import ARCHITECTURES, Family
 from models.errors import LoadError
-from models.weights import read_header, weight_bytes
+from models.footprint import weight_bytes
+from models.weights import read_header
 
 # What diffusers' ``save_lora_weights`` calls it.
 LORA_FILE: Final = "pytorch_lora_weights.safetensors"

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 
 class UnsupportedPrecision(ValueError):
@@ -17,10 +18,27 @@ class UnsupportedPrecision(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The device (``cpu`` or ``cuda``) and the precision (fp32, fp16 or bf16) of the models."""
+    """Where models are, and what they compute with.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        precision: fp32, fp16 or bf16.
+        text_encoders: where those are; None for ``device``.
+    """
 
     device: str
     precision: str
+    text_encoders: Literal["cpu"] | None = None
+
+    @property
+    def text_device(self) -> str:
+        """The text encoders' device."""
+        return self.text_encoders or self.device
+
+    @property
+    def text_precision(self) -> str:
+        """The text encoders' precision: beside a GPU, fp32 on the CPU, which is slow with less."""
+        return self.precision if self.text_device == self.device else "fp32"
 
 
 def place(device: str, precision: str) -> Placement:

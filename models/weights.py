@@ -7,7 +7,6 @@ and unpickling a file runs whatever code it carries.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -53,7 +52,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "model_index.json").is_file():
         raise LoadError(f"{folder} is not a diffusers pipeline folder: it has no model_index.json.")
-    return _read_json(folder / "model_index.json")
+    return read_json(folder / "model_index.json")
 
 
 def text_channels(folder: Path) -> int | None:
@@ -64,13 +63,13 @@ def text_channels(folder: Path) -> int | None:
     """
     for name, key in (("unet", "cross_attention_dim"), ("transformer", "joint_attention_dim")):
         config = folder / name / "config.json"
-        channels = _read_json(config).get(key) if config.is_file() else None
+        channels = read_json(config).get(key) if config.is_file() else None
         if isinstance(channels, int):
             return channels
     return None
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -125,75 +124,16 @@ def upcast_components(folder: Path) -> frozenset[str]:
     upcasts = any(each.upcasts_vae for each in ARCHITECTURES.values() if found in each.pipelines)
     config = folder / "vae" / "config.json"
     # What the config leaves out is diffusers' default.
-    if upcasts and config.is_file() and _read_json(config).get("force_upcast", True):
+    if upcasts and config.is_file() and read_json(config).get("force_upcast", True):
         return frozenset({"vae"})
     return frozenset()
 
 
-def weight_bytes(
-    location: Path,
-    precision: str,
-    config: Path | None = None,
-    skipped: Collection[str] = (),
-) -> int:
-    """Bytes that a model's weights take in memory, by the headers of its files alone.
-
-    Args:
-        location: a pipeline folder, or one checkpoint file.
-        precision: fp32, fp16 or bf16, whatever the files are stored in.
-        config: of a checkpoint file: the pipeline folder with its configs.
-        skipped: components of a pipeline folder that are not loaded.
-
-    Raises:
-        LoadError: a file is missing or broken.
-        UnsafeWeights: a component comes from a foreign library.
-    """
-    item = 4 if precision == "fp32" else 2
-    if location.is_dir():
-        index = read_index(location)
-        names = tuple(name for name in components(index) if name not in skipped)
-        variant = folder_variant(location, names, half=precision == "fp16")
-        upcast = upcast_components(location)
-        return sum(
-            _size(file, 4 if name in upcast else item, exact=_exact(index[name][1], precision))
-            for name in names
-            for file in _weight_files(location / name, variant)
-        )
-    upcast = frozenset() if config is None else upcast_components(config)
-    return _size(location, item, 4 if "vae" in upcast else item)
-
-
-def _exact(class_name: str, precision: str) -> frozenset[str]:
-    """Names of layers of a component's class that stay in fp32 in this precision."""
-    return EXACT_LAYERS.get(class_name, frozenset()) if precision == "fp16" else frozenset()
-
-
-def _weight_files(folder: Path, variant: Variant) -> list[Path]:
+def weight_files(folder: Path, variant: Variant) -> list[Path]:
     """A component's weights, shards included: in the variant, or else in the one there is."""
     files = sorted(folder.glob("*.safetensors"))
     wanted = [file for file in files if variant_of(file.name) == variant]
     return wanted or [file for file in files if variant_of(file.name) is not None]
-
-
-def _size(
-    file: Path, item: int, vae_item: int | None = None, exact: Collection[str] = frozenset()
-) -> int:
-    """Bytes of the tensors of a safetensors file with ``item`` bytes for each real number, or
-    ``vae_item`` for those of the VAE in a file with the whole pipeline; those of layers with a
-    name in ``exact`` take 4."""
-    size = 0
-    for name, tensor in read_header(file).items():
-        # Training's moving averages, a second copy in some single files, are never loaded.
-        if name == "__metadata__" or name.startswith("model_ema."):
-            continue
-        begin, end = tensor["data_offsets"]
-        # Rounding of indices and the like would be wrong, and is never done.
-        real = str(tensor["dtype"]).startswith(("F", "BF"))
-        width = vae_item if vae_item and name.startswith("first_stage_model.") else item
-        if not frozenset(exact).isdisjoint(name.split(".")):
-            width = 4
-        size += math.prod(tensor["shape"]) * width if real else end - begin
-    return size
 
 
 def read_header(file: Path) -> dict[str, Any]:

@@ -28,6 +28,10 @@ class Conditioning:
             rows.append({name: first[name][:1].repeat_interleave(padding, 0) for name in first})
         return cls({name: torch.cat([part[name] for part in rows]) for name in rows[0]})
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
+        """The same where a denoiser is, as it computes."""
+        return Conditioning({name: part.to(device, dtype) for name, part in self.tensors.items()})
+
     @property
     def rows(self) -> int:
         return len(next(iter(self.tensors.values())))

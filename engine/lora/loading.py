@@ -58,16 +58,13 @@ _NAMED_WEIGHT = re.compile(rf"\.{_NAME}\.weight$")
 _SHOWN = 3
 
 
-def load_adapter(
-    file: Path, modules: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype
-) -> Adapter:
+def load_adapter(file: Path, modules: Mapping[str, Any]) -> Adapter:
     """Read a LoRA. Safe while passes run: of the model, only the configs are looked at.
 
     Args:
         file: safetensors, in the format of diffusers, peft or kohya.
         modules: the components that it may change, by their names in the pipeline: of diffusers or
-            of transformers.
-        device: where the weights end up; likewise ``dtype``.
+            of transformers. Its weights end up where those are, and in their precision.
 
     Raises:
         UnsafeWeights: not a safetensors file.
@@ -99,7 +96,10 @@ def load_adapter(
         raise LoadError(f"{file.name} cannot be read as a LoRA: {error}") from error
     adapter = Adapter(
         {
-            name: {path: _placed(layer, device, dtype) for path, layer in part.items()}
+            name: {
+                path: _placed(layer, modules[name].device, modules[name].dtype)
+                for path, layer in part.items()
+            }
             for name, part in parts.items()
             if part
         }

@@ -94,9 +94,7 @@ class LatentDiffusion:
         return self._autoencoder.scale
 
     def load_adapter(self, folder: Path) -> Adapter:
-        return load_adapter(
-            folder / LORA_FILE, self._components, device=self._device, dtype=self._dtype
-        )
+        return load_adapter(folder / LORA_FILE, self._components)
 
     def prepare(
         self, wanted: Sequence[SegmentRequest], adapters: Mapping[str, Adapter] = NO_ADAPTERS
@@ -180,7 +178,7 @@ class LatentDiffusion:
         start = handover or self._start(wanted, schedule, posteriors)
         return DenoisingState(
             latents=start.latents,
-            conditioning=prompted.conditioning,
+            conditioning=prompted.conditioning.to(self._device, self._dtype),
             guidance=_guidance(request),
             schedule=schedule,
             extra_channels=start.extra_channels,

@@ -20,6 +20,7 @@ from models.catalog import ModelEntry
 from models.errors import LoadError
 from models.loading import load_pipeline
 from models.placement import Placement
+from models.shared_modules import SharedModules
 from models.store import resolve
 
 # The classes for the families of ``models.architectures`` that are served.
@@ -43,6 +44,7 @@ def load_model(
     vae_pixels: int = VAE_PIXELS,
     invariant: bool = False,
     compiler: Compiler = eager,
+    shared: SharedModules | None = None,
 ) -> DiffusionModel:
     """Load a model in the given precision onto the given device.
 
@@ -51,6 +53,7 @@ def load_model(
         placement: device and precision.
         vae_pixels: pixels that the VAE may take at once, see ``StableDiffusion``.
         invariant: see ``StableDiffusion``; likewise ``compiler``.
+        shared: text encoders of other models in memory, see ``load_pipeline``.
 
     Raises:
         models.errors.ModelError: not downloaded, not loadable safely, or not what its entry says.
@@ -60,6 +63,9 @@ def load_model(
         location=resolve(entry, placement.precision),
         dtype=DTYPES[placement.precision],
         device=placement.device,
+        text_dtype=DTYPES[placement.text_precision],
+        text_device=placement.text_device,
+        shared=shared,
     )
     try:
         model = MODELS[entry.family](

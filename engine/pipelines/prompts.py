@@ -178,13 +178,17 @@ class PromptEncoder:
         ids = torch.cat([each.ids for each in chunks.values()])
         mask = torch.cat([each.mask for each in chunks.values()])
         self._lora_hooks.cover(layers)
-        with self._lora_hooks.applied([(slice(None), layers)]):
-            outputs = [
-                self._call(*rows)
-                for rows in zip(
-                    torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
-                )
-            ]
+        try:
+            with self._lora_hooks.applied([(slice(None), layers)]):
+                outputs = [
+                    self._call(*rows)
+                    for rows in zip(
+                        torch.split(ids, self._rows), torch.split(mask, self._rows), strict=True
+                    )
+                ]
+        finally:
+            # Other models may have the same encoder, and keep it when this one is gone.
+            self._lora_hooks.cover(())
         counts = [len(each.ids) for each in chunks.values()]
         hidden = torch.split(torch.cat([each for each, _ in outputs]), counts)
         pooled: Sequence[torch.Tensor | None] = [None] * len(counts)

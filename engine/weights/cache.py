@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import Generic, TypeVar
@@ -14,6 +14,7 @@ from contract.observer import NullObserver, Observer, WeightKind
 from engine.thread_pool import started_pool
 from engine.weights.memory import release
 from models.budget import check_budget
+from models.footprint import Footprint, together
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +31,18 @@ class Source(Generic[Weights]):
         load: brings them into memory, given what ``WeightCache.request`` was given; called from a
             thread of its own, may take long and may raise.
         memory: bytes that they will take.
+        shared: of these, what others may have too, by its identity: it takes its bytes once.
         pinned: whether they are never evicted.
     """
 
     load: Callable[..., Weights]
     memory: int = 0
     pinned: bool = False
+    shared: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def footprint(self) -> Footprint:
+        return Footprint(self.memory - sum(self.shared.values()), self.shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class _Resident(Generic[Weights]):
     """What is in memory. Its source may be gone."""
 
     weights: Weights
-    memory: int
+    footprint: Footprint
     pinned: bool
 
 
@@ -125,10 +132,10 @@ class WeightCache(Generic[Weights]):
         sources = dict(self._sources)
         pinned = [name for name, source in sources.items() if source.pinned]
         if self._budget is not None:
-            sizes = {name: source.memory for name, source in sources.items()}
+            sizes = {name: source.footprint for name, source in sources.items()}
             check_budget(sizes, pinned, self._budget)
         for name in [*pinned, *(name for name in sources if name not in pinned)]:
-            if self._excess(sources[name]) <= 0:
+            if self._fits(sources[name], self._resident):
                 started = monotonic()
                 self._add(name, sources[name], sources[name].load(), started)
         return list(self._resident)
@@ -228,26 +235,25 @@ class WeightCache(Generic[Weights]):
         """Those that have to be evicted for another one to fit: what drains already, then the
         least recently used. None if it cannot fit beside the protected ones."""
         victims: set[str] = set()
-        excess = self._excess(source)
         for candidate in sorted(self._resident, key=lambda each: each not in self._draining):
-            if excess <= 0:
+            if self._fits(source, self._resident.keys() - victims):
                 break
             if not self._resident[candidate].pinned and candidate not in protected:
                 victims.add(candidate)
-                excess -= self._resident[candidate].memory
-        return victims if excess <= 0 else None
+        return victims if self._fits(source, self._resident.keys() - victims) else None
 
-    def _excess(self, source: Source[Weights]) -> int:
-        """Bytes over the budget if this one came on top."""
+    def _fits(self, source: Source[Weights], beside: Iterable[str]) -> bool:
+        """Whether these residents and this one are within the budget."""
         if self._budget is None:
-            return 0
-        return self._total() + source.memory - self._budget
+            return True
+        footprints = (self._resident[name].footprint for name in beside)
+        return together([*footprints, source.footprint]) <= self._budget
 
     def _total(self) -> int:
-        return sum(resident.memory for resident in self._resident.values())
+        return together(resident.footprint for resident in self._resident.values())
 
     def _add(self, name: str, source: Source[Weights], weights: Weights, started: float) -> None:
-        self._resident[name] = _Resident(weights, source.memory, source.pinned)
+        self._resident[name] = _Resident(weights, source.footprint, source.pinned)
         seconds = monotonic() - started
         logger.info("%s is in memory after %.1f s", name, seconds)
         self._observer.loaded(self._kind, name, seconds, self._total())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -11,8 +11,9 @@ from api.served_models import ModelChoice, ModelSnapshot
 from api.version import VERSION
 from contract.request import OutputFormat
 from contract.screening import Action, CheckName
-from models.architectures import SCHEDULERS
+from models.architectures import SCHEDULERS, RequestField
 from models.catalog import Defaults, Task
+from models.quantization import Part, Scheme
 from models.vit import ViT
 from settings import Settings
 
@@ -41,13 +42,17 @@ class ModelInfo(BaseModel):
     default: bool = Field(description="Whether requests without `model` go to it")
     family: str
     precision: str
+    quantized: dict[Part, Scheme] = Field(
+        description="The parts whose weights are quantised, and how; empty where none is"
+    )
     description: str
     licence: str
     tasks: list[Task] = Field(description="The tasks that it can do")
     multiple_of: int = Field(description="Width and height must be multiples of it")
     max_pixels: int = Field(description="width x height of a picture with it")
     defaults: Defaults = Field(
-        description="For fields that a request leaves out; `strength` is that of img2img"
+        description="For fields that a request leaves out, of those that the model takes; "
+        "`strength` is that of img2img"
     )
     fields: list[str] = Field(
         description="The fields of a request that it takes and other models may not"
@@ -95,6 +100,15 @@ class ModelList(BaseModel):
     schedulers: list[str]
     output_formats: list[str]
 
+    def as_json(self) -> str:
+        """Without the defaults of fields that a model does not take."""
+        others = frozenset(get_args(RequestField))
+        inapplicable = {
+            index: {"defaults": set(others.difference(model.fields))}
+            for index, model in enumerate(self.models)
+        }
+        return self.model_dump_json(exclude={"models": inapplicable})
+
 
 def model_list(served: ModelSnapshot, vit: ViT | None, settings: Settings) -> ModelList:
     """Describe the models, the classifier and the limits."""
@@ -132,6 +146,7 @@ def _model_info(served: ModelSnapshot, choice: ModelChoice) -> ModelInfo:
         default=choice.lora is None and model.name == served.models[0].name,
         family=model.family,
         precision=model.precision,
+        quantized=dict(model.quantized),
         description=model.description if provenance is None else provenance.description,
         licence=model.licence if provenance is None else provenance.licence,
         tasks=list(model.tasks),

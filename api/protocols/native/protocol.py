@@ -134,4 +134,4 @@ class NativeProtocol(Protocol):
         await self._pictures.served.learn()
         served = self._pictures.served.snapshot()
         body = model_list(served, self._vit, self._settings)
-        return Response(body.model_dump_json(), media_type=JSON)
+        return Response(body.as_json(), media_type=JSON)

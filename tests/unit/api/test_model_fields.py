@@ -289,3 +289,12 @@ def test_the_list_of_models_says_what_they_take(client: TestClient) -> None:
     assert "aesthetic_score" in models["xl-refiner"]["fields"]
     assert (models["xl"]["refiner"], models["xl-tuned"]["refiner"]) == ("xl-refiner", None)
     assert "refiner" not in models["xl-inpainter"]["fields"]
+
+
+def test_the_list_of_models_has_the_defaults_that_apply(client: TestClient) -> None:
+    listed = client.get("/models").json()["models"]
+    skipping = {each["name"]: each["defaults"].get("skip_layers") for each in listed}
+    assert skipping == {
+        each["name"]: [7, 8, 9] if each["name"] == "sd3" else None for each in listed
+    }
+    assert all("guidance_scale" in each["defaults"] for each in listed)

@@ -122,7 +122,7 @@ def test_other_compilers_are_accepted_anywhere(placement: Placement, compiler: s
         (
             30_000_000,
             ("embedded",),
-            "again takes 22.5 MB, with the pinned models 44.9 MB, and the budget of all models "
+            "again takes 22.5 MB, with the pinned models 42.4 MB, and the budget of all models "
             "is 30.0 MB",
         ),
     ],

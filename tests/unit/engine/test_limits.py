@@ -24,24 +24,30 @@ def test_only_the_last_block_is_padded() -> None:
     assert limits.block_rows(1024 * 1024) == limits.padded(1, 1024 * 1024) == 2
 
 
+def test_a_model_may_have_pixels_of_its_own() -> None:
+    limits = BatchLimits(rows=32, pixels=8 * 64 * 64, own_pixels={"large": 2 * 64 * 64})
+    assert limits.of("large").capacity(64 * 64) == 2
+    assert limits.of("small").capacity(64 * 64) == limits.capacity(64 * 64) == 8
+
+
 def test_a_pass_that_did_not_fit_bounds_its_shape_alone() -> None:
-    bounds = RowBounds(BatchLimits(rows=32))
+    bounds = RowBounds()
     bounds.overflowed("large", 20)
-    assert bounds.capacity("large", 64 * 64) == 10
-    assert bounds.capacity("small", 64 * 64) == 32
+    assert bounds.capacity("large", 32) == 10
+    assert bounds.capacity("small", 32) == 32
     bounds.overflowed("large", 1)
-    assert bounds.capacity("large", 64 * 64) == 1
+    assert bounds.capacity("large", 32) == 1
 
 
 def test_a_bound_recovers_when_full_passes_fit() -> None:
-    bounds = RowBounds(BatchLimits(rows=32))
+    bounds = RowBounds()
     bounds.overflowed("shape", 20)
     for _ in range(10 * RECOVERY_PASSES):
-        bounds.fitted("shape", 4, 64 * 64)
-    assert bounds.capacity("shape", 64 * 64) == 10, "passes with room to spare say nothing"
+        bounds.fitted("shape", 4, 32)
+    assert bounds.capacity("shape", 32) == 10, "passes with room to spare say nothing"
     for _ in range(RECOVERY_PASSES):
-        bounds.fitted("shape", 9, 64 * 64)
-    assert bounds.capacity("shape", 64 * 64) == 20
+        bounds.fitted("shape", 9, 32)
+    assert bounds.capacity("shape", 32) == 20
     for _ in range(RECOVERY_PASSES):
-        bounds.fitted("shape", 20, 64 * 64)
-    assert bounds.capacity("shape", 64 * 64) == 32
+        bounds.fitted("shape", 20, 32)
+    assert bounds.capacity("shape", 32) == 32

@@ -58,6 +58,29 @@ def test_a_pass_is_bounded_by_rows(scheduler: Scheduler) -> None:
     assert smaller.jobs == tuple(jobs[:2]), "what did not fit is halved"
 
 
+def test_each_model_has_limits_of_its_own() -> None:
+    """A pass of the one that did not fit says nothing of the other either."""
+    limits = BatchLimits(rows=16, own_pixels={"large": 4 * 64 * 64})
+    scheduler = Scheduler(limits, Weights())
+    running(
+        scheduler, *(waiting(model=name, seed=seed) for seed in range(6) for name in ("large", "b"))
+    )
+
+    def jobs_of_a_pass() -> dict[str, int]:
+        plans = [carry_out(scheduler) for _ in range(2)]
+        assert {plan.stage for plan in plans} == {Stage.DENOISE}
+        return {plan.model: len(plan.jobs) for plan in plans}
+
+    assert jobs_of_a_pass() == {"large": 2, "b": 6}
+    plan = scheduler.next()
+    while plan is not None and plan.model != "large":
+        carry_out(scheduler)
+        plan = scheduler.next()
+    assert plan is not None
+    scheduler.overflowed(plan)
+    assert jobs_of_a_pass() == {"large": 1, "b": 6}
+
+
 def test_a_single_job_always_runs() -> None:
     scheduler = Scheduler(BatchLimits(pixels=64), Weights())
     (job,) = running(scheduler, waiting())

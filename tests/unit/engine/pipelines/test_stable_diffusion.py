@@ -16,8 +16,8 @@ from engine.pipelines.load import load_model
 from engine.pipelines.prompts import MAX_CHUNKS
 from engine.pipelines.stable_diffusion import StableDiffusion
 from models.errors import LoadError
+from models.footprint import weight_bytes
 from models.placement import Placement
-from models.weights import weight_bytes
 from tests.conftest import ROOT, make_request
 from tests.unit.engine.pipelines.rows import Rows
 from tests.unit.engine.reference import advance, decode, prepare

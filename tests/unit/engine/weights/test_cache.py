@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from contract.errors import ErrorCode
+from contract.observer import WeightKind
 from engine.engine import Engine
 from engine.pipelines.load import load_model
 from engine.weights.cache import Source, WeightCache
@@ -46,6 +47,25 @@ def test_the_model_used_longest_ago_makes_room(recorder: Recorder) -> None:
     assert cache.available("a")
     assert cache.available("c")
     assert recorder.loads == [("a", True), ("b", True), ("b", False), ("c", True)]
+    cache.close()
+
+
+def test_what_models_share_counts_once_and_leaves_with_the_last(recorder: Recorder) -> None:
+    sources = {
+        "a": Source(Weights, 6, shared={"clip": 2}),
+        "b": Source(Weights, 6, shared={"clip": 2}),
+        "c": Source(Weights, 4),
+    }
+    cache = WeightCache(sources, budget=10, observer=recorder)
+    assert cache.load_all() == ["a", "b"]
+    assert recorder.memory[WeightKind.MODEL] == 10
+    bring(cache, "c")
+    assert not cache.available("a")
+    assert cache.available("b")
+    assert recorder.memory[WeightKind.MODEL] == 10, "of a and b, six of b are left"
+    bring(cache, "a")
+    assert not cache.available("b")
+    assert recorder.memory[WeightKind.MODEL] == 10
     cache.close()
 
 
