@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -10,6 +11,7 @@ import torch
 
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
+from engine.pipelines.latent_diffusion import LatentDiffusion
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
 from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
@@ -43,6 +45,7 @@ def load_model(
     vae_pixels: int = VAE_PIXELS,
     invariant: bool = False,
     compiler: Compiler = eager,
+    mixed_sizes: bool = False,
 ) -> DiffusionModel:
     """Load a model in the given precision onto the given device.
 
@@ -51,6 +54,7 @@ def load_model(
         placement: device and precision.
         vae_pixels: pixels that the VAE may take at once, see ``StableDiffusion``.
         invariant: see ``StableDiffusion``; likewise ``compiler``.
+        mixed_sizes: let pictures of different sizes share a pass, where the denoiser is an MMDiT.
 
     Raises:
         models.errors.ModelError: not downloaded, not loadable safely, or not what its entry says.
@@ -61,10 +65,11 @@ def load_model(
         dtype=DTYPES[placement.precision],
         device=placement.device,
     )
+    model_class: Callable[..., LatentDiffusion] = MODELS[entry.family]
+    if model_class is StableDiffusion3:
+        model_class = partial(StableDiffusion3, mixed_sizes=mixed_sizes)
     try:
-        model = MODELS[entry.family](
-            pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler
-        )
+        model = model_class(pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler)
     except ValueError as error:
         raise LoadError(f"{entry.name} cannot be served: {error}.") from error
     # What loading and compiling took for a while, and the UNet that a compiled one has replaced.

@@ -7,15 +7,19 @@ from typing import Any
 import torch
 
 from engine.denoising.conditioning import Conditioning
+from engine.pipelines.packed_mmdit import PackedMMDiT
 from engine.pipelines.parts import Denoiser
 from engine.pipelines.unet import Compiler, eager
 
 
-def mmdit_denoiser(transformer: Any, compiler: Compiler = eager) -> Denoiser:
+def mmdit_denoiser(
+    transformer: Any, compiler: Compiler = eager, *, mixed_sizes: bool = False
+) -> Denoiser:
     """Make a denoiser of a ``diffusers.SD3Transformer2DModel``.
 
     Args:
         compiler: makes of the transformer what is called in its place.
+        mixed_sizes: let pictures of different sizes share a pass, which is not compiled then.
     """
     compiled = compiler(transformer)
     config = transformer.config
@@ -34,4 +38,5 @@ def mmdit_denoiser(transformer: Any, compiler: Compiler = eager) -> Denoiser:
         predict=predict,
         blocks=tuple(transformer.transformer_blocks),
         longest_side=config.pos_embed_max_size * config.patch_size,
+        packed=PackedMMDiT(transformer) if mixed_sizes else None,
     )

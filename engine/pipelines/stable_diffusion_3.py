@@ -43,7 +43,7 @@ class StableDiffusion3(LatentDiffusion):
             the place of what that says.
         vae_pixels: see ``Autoencoder``.
         invariant: see ``StableDiffusion``.
-        compiler: see ``mmdit_denoiser``.
+        compiler: see ``mmdit_denoiser``; likewise ``mixed_sizes``.
 
     Raises:
         ValueError: the transformer takes other inputs than latents, or latents with mask and masked
@@ -57,6 +57,7 @@ class StableDiffusion3(LatentDiffusion):
         vae_pixels: int = VAE_PIXELS,
         invariant: bool = False,
         compiler: Compiler = eager,
+        mixed_sizes: bool = False,
     ) -> None:
         config = pipeline.transformer.config
         text_encoders = {
@@ -74,7 +75,7 @@ class StableDiffusion3(LatentDiffusion):
         if pipeline.text_encoder_3 is not None:
             t5 = T5Encoder(pipeline.tokenizer_3, pipeline.text_encoder_3, batch_invariant=invariant)
         super().__init__(
-            mmdit_denoiser(pipeline.transformer, compiler),
+            mmdit_denoiser(pipeline.transformer, compiler, mixed_sizes=mixed_sizes),
             _Text(clip, t5, config.joint_attention_dim),
             Autoencoder(pipeline.vae, vae_pixels),
             scheduler_config=pipeline.scheduler.config,
