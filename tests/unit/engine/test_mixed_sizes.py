@@ -61,7 +61,9 @@ def request_of(size: tuple[int, int], task: str, **changes: Any) -> GenerationRe
 def company() -> list[GenerationRequest]:
     """Every task at every size, with skipped layers, without guidance, of different lengths."""
     tasks = cycle([("txt2img", SKIPS), ("img2img", {}), ("txt2img", {"guidance_scale": 1.0})])
-    requests = [request_of(size, task, **more) for size, (task, more) in zip(SIZES * 2, tasks)]
+    requests = [
+        request_of(size, task, **more) for size, (task, more) in zip(SIZES * 2, tasks, strict=False)
+    ]
     masked = [request_of(size, "inpaint", num_inference_steps=4) for size in SIZES[:2]]
     return [*requests, *masked]
 
