@@ -162,6 +162,12 @@ class Settings(BaseSettings):
         description="Make passes in blocks of one number of rows: a picture is then bit-identical, "
         "whatever it is batched with",
     )
+    mixed_sizes: bool = Field(
+        False,
+        description="Let pictures of different sizes share a pass of Stable Diffusion 3, whose "
+        "denoiser is a transformer; other models go on with one size a pass. Not with SD_INVARIANT "
+        "or SD_COMPILE",
+    )
     max_pass_seconds: float = Field(
         0.5,
         ge=0.05,
@@ -303,6 +309,11 @@ class Settings(BaseSettings):
         for name in self.pinned_models:
             if name not in self.models:
                 raise ValueError(f"pinned_models names {name!r}, which is not one of models")
+        if self.mixed_sizes and (self.invariant or self.compile != "none"):
+            other = "invariant" if self.invariant else f"compile={self.compile}"
+            raise ValueError(
+                f"mixed_sizes cannot be combined with {other}, which needs passes of few shapes"
+            )
         if self.max_images > self.max_queue:
             raise ValueError(
                 f"max_images ({self.max_images}) must not exceed max_queue ({self.max_queue})"

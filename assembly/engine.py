@@ -192,6 +192,7 @@ def _load(
             # Which passes run compiled, and round otherwise, is not to be a matter of time there.
             aside=not settings.invariant,
         ),
+        mixed_sizes=settings.mixed_sizes,
     )
     if settings.invariant:
         model = BatchInvariant(model, limits, parallel=blocks)

@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     loras.add_argument("--threads", type=int, default=1)
     loras.set_defaults(run=_loras)
 
+    mixed = commands.add_parser("mixed-sizes", help="what passes of several sizes gain")
+    mixed.add_argument("--rounds", type=int, default=15)
+    mixed.set_defaults(run=_mixed_sizes)
+
     fairness = commands.add_parser("fairness", help="what a client notices of another one's load")
     fairness.add_argument("--pictures", type=int, default=15)
     fairness.set_defaults(run=_fairness)
@@ -168,6 +172,14 @@ def _loras(options: argparse.Namespace) -> int:
     from benchmarks.loras import compare_loras
 
     compare_loras(options.rounds, options.threads)
+    return 0
+
+
+def _mixed_sizes(options: argparse.Namespace) -> int:
+    environment.prepare()
+    from benchmarks.mixed_sizes import compare_mixes
+
+    compare_mixes(options.rounds)
     return 0
 
 

@@ -42,7 +42,7 @@ class Pass:
 
     Attributes:
         model: catalog name.
-        size: width and height of its pictures in pixels.
+        size: width and height of its pictures in pixels; with mixed sizes, of the first job's.
         jobs: the name of each job that took part (request id and picture index).
         job_rows: how many rows each of them had.
         lora_sets: how many different sets of LoRAs its rows had.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from engine.cost import CostEstimate
 from engine.job import Job, SizeClass
+from engine.plan import SizeRows
 
 # Of others, that a job has to be able to wait for.
 URGENT_PASSES = 3
@@ -36,15 +37,27 @@ class Estimates:
         self._text = CostEstimate()  # a unit is a job without a picture
         self._image = CostEstimate()  # a unit is a pixel of a given picture
 
-    def denoised(self, size_class: SizeClass, rows: int, seconds: float) -> None:
+    def denoised(self, sizes: Sequence[SizeRows], rows: int, seconds: float) -> None:
         """A pass of so many rows, padding included, took so long."""
         self.step.record(1, seconds)
-        cost = self._passes.setdefault(size_class, _PassCost())
-        cost.whole.record(1, seconds)
-        cost.row.record(rows, seconds)
-        self._passes.move_to_end(size_class)
-        if len(self._passes) > REMEMBERED:
+        padding = rows - sum(size.rows for size in sizes)
+        work = sum(size.rows * size.weight for size in sizes)
+        for size in sizes:
+            cost = self._passes.setdefault(size.size_class, _PassCost())
+            cost.whole.record(1, seconds)
+            # Of several sizes each has its part of the time; there is padding with one only.
+            cost.row.record(size.rows + padding, seconds * size.rows * size.weight / work)
+            self._passes.move_to_end(size.size_class)
+        while len(self._passes) > REMEMBERED:
             self._passes.popitem(last=False)
+
+    def weight(self, job: Job, other: Job) -> float:
+        """What a row of a job takes against one of another: as lately; else as their pixels."""
+        costs = [self._passes.get(each.size_class) for each in (job, other)]
+        seconds = [cost.row.seconds_per_unit if cost else None for cost in costs]
+        if seconds[0] and seconds[1]:
+            return seconds[0] / seconds[1]
+        return job.pixels / other.pixels
 
     def encoded(self, jobs: int, pixels: int, seconds: float) -> None:
         """Jobs with so many pixels of given pictures were prepared."""

@@ -119,6 +119,11 @@ class Job:
     @property
     def shape(self) -> Hashable:
         """Jobs of one shape can share a pass."""
+        return self.model, self.denoising.pass_key
+
+    @property
+    def picture_shape(self) -> Hashable:
+        """Jobs with the same one have pictures of one size too."""
         return self.model, self.denoising.shape_key
 
     @property

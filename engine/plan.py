@@ -18,18 +18,44 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SizeRows:
+    """The rows of the pictures of one size in a denoiser pass.
+
+    Attributes:
+        size_class: of the jobs; likewise the ``shape`` of their tensors.
+        rows: that are in use.
+        weight: of one of them in the work, in any unit above 0.
+        whole: rows of this size that would take as much of a pass as all that is in this one.
+    """
+
+    size_class: SizeClass
+    shape: Hashable
+    rows: int
+    weight: float
+    whole: int
+
+    @property
+    def pixels(self) -> int:
+        """Of a picture."""
+        _, width, height = self.size_class
+        return width * height
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do next.
 
     Attributes:
         stage: which stage.
         model: the name of the jobs' model.
-        jobs: at least one; but for ``ENCODE``, of one shape. The tenant of the first has its turn.
+        jobs: at least one; but for ``ENCODE``, of one shape, and for ``DECODE`` of one picture
+            shape. The tenant of the first has its turn.
         shares: of each job in the work, in any unit above 0.
         pixels: of the given pictures to encode, or of the pictures to decode.
         job_rows: of a denoiser pass: rows that each job fills.
         rows: of a denoiser pass: rows of the batch, padding included.
-        shape: of a denoiser pass: the jobs' one; likewise ``size_class``.
+        shape: of a denoiser pass: the jobs' one; likewise their ``sizes``, that of the first job
+            first.
     """
 
     stage: Stage
@@ -40,4 +66,4 @@ class Plan:
     job_rows: tuple[int, ...] = ()
     rows: int = 0
     shape: Hashable = None
-    size_class: SizeClass | None = None
+    sizes: tuple[SizeRows, ...] = ()

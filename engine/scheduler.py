@@ -11,6 +11,7 @@ from engine.estimates import Estimates
 from engine.job import Job
 from engine.limits import BatchLimits, RowBounds
 from engine.plan import Plan, Stage
+from engine.room import Room
 from engine.turns import Turns
 
 # Of time that a tenant or a shape may have before its turn: about what a picture takes.
@@ -131,8 +132,9 @@ class Scheduler:
             self._admission.queue(job)
 
     def overflowed(self, plan: Plan) -> None:
-        """A pass did not fit into memory: make smaller ones of this shape."""
-        self._bounds.overflowed(plan.shape, sum(plan.job_rows))
+        """A pass did not fit into memory: make smaller ones of these sizes."""
+        for size in plan.sizes:
+            self._bounds.overflowed(size.shape, size.whole)
 
     def took(self, plan: Plan, seconds: float) -> None:
         """A plan was carried out; it took so long on the device."""
@@ -141,10 +143,11 @@ class Scheduler:
             self._estimates.encoded(len(plan.jobs), plan.pixels, seconds)
         elif plan.stage is Stage.DECODE:
             self._estimates.decode.record(plan.pixels, seconds)
-        elif plan.size_class is not None:
-            self._estimates.denoised(plan.size_class, plan.rows, seconds)
-            most = self._capacity(plan.jobs[0])
-            self._bounds.fitted(plan.shape, sum(plan.job_rows), most)
+        else:
+            self._estimates.denoised(plan.sizes, plan.rows, seconds)
+            limits = self._limits.of(plan.model)
+            for size in plan.sizes:
+                self._bounds.fitted(size.shape, size.whole, limits.capacity(size.pixels))
 
     def admissible(self) -> list[Job]:
         """The waiting jobs that could be prepared now, the urgent ones first."""
@@ -194,35 +197,40 @@ class Scheduler:
 
     def _denoise(self, lead: Job, tenants: int) -> Plan:
         """A pass for the job whose turn it is, with those of its shape that fit."""
-        batch, job_rows = [lead], [lead.denoising.rows]
-        room = self._rows(lead) - job_rows[0]
-        own = total = job_rows[0]
+        room = Room(lead, self._rows, lambda job: self._estimates.weight(job, lead))
+        batch, shares = [lead], [room.work(lead)]
+        own = total = shares[0]
         for job in self._looked(_interleaved(lead, self.running)):
-            rows = job.denoising.rows
+            work = room.work(job)
             is_own = job.tenant == lead.tenant
-            # A pass of n times the rows takes at most n times as long, which is what the tenant
+            # A pass of n times the work takes at most n times as long, which is what the tenant
             # would wait for if the n tenants took turns.
-            if rows <= room and (is_own or total + rows <= tenants * own):
+            if room.fits(job) and (is_own or total + work <= tenants * own):
+                room.take(job)
                 batch.append(job)
-                job_rows.append(rows)
-                room -= rows
-                total += rows
-                own += rows if is_own else 0
+                shares.append(work)
+                total += work
+                own += work if is_own else 0
+        job_rows = tuple(job.denoising.rows for job in batch)
+        rows, sizes = sum(job_rows), room.sizes
+        limits = self._limits.of(lead.model)
         return Plan(
             Stage.DENOISE,
             lead.model,
             tuple(batch),
-            tuple(job_rows),
-            job_rows=tuple(job_rows),
-            rows=self._limits.of(lead.model).padded(total, lead.pixels),
+            tuple(shares),
+            job_rows=job_rows,
+            # Padding is there for kernels of few shapes, and mixed sizes have any.
+            rows=limits.padded(rows, lead.pixels) if len(sizes) == 1 else rows,
             shape=lead.shape,
-            size_class=lead.size_class,
+            sizes=sizes,
         )
 
     def _decode(self, lead: Job, tenants: int) -> Plan:
         """The denoised jobs to decode now: of one shape, as many as take no longer than a pass."""
         self.suspect = lead
-        alike = [job for job in self.denoised if job.shape == lead.shape]
+        shape = lead.picture_shape
+        alike = [job for job in self.denoised if job.picture_shape == shape]
         own = [job for job in alike if job.tenant == lead.tenant]
         others = [job for job in alike if job.tenant != lead.tenant]
         most = self._capacity(lead)
@@ -238,13 +246,13 @@ class Scheduler:
         bounds = [self._limits.seconds or 0.0, self._estimates.longest_pass(self.running)]
         return min((seconds for seconds in bounds if seconds), default=None)
 
-    def _rows(self, lead: Job) -> int:
-        """Rows that fit into a pass led by a job, in memory and in time."""
-        rows = self._bounds.capacity(lead.shape, self._capacity(lead))
+    def _rows(self, job: Job) -> int:
+        """Rows that fit into a pass over pictures like that of a job, in memory and in time."""
+        rows = self._bounds.capacity(job.picture_shape, self._capacity(job))
         if self._limits.seconds is None:
             return rows
         # The first pass of a size says what it takes.
-        return min(rows, self._estimates.rows_within(lead.size_class, self._limits.seconds) or 1)
+        return min(rows, self._estimates.rows_within(job.size_class, self._limits.seconds) or 1)
 
     def _capacity(self, job: Job) -> int:
         """Rows of a pass for pictures like that of a job, by the limits of its model."""

@@ -47,24 +47,25 @@ class CpuTuned(ModelDecorator):
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
         # Padding is there for the shape of the whole.
-        divisible = len(states) > 1 and rows == sum(state.rows for state in states)
+        padding = rows - sum(state.rows for state in states)
+        divisible = len(states) > 1 and not padding
         return self._threads.run(
             "forward",
-            rows * _pixels(states),
+            sum(_work(state) for state in states) + padding * _pixels(states[0]),
             partial(self._model.forward, states, rows),
             partial(self._divided, states) if divisible else None,
         )
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
         return self._threads.run(
-            "decode", len(states) * _pixels(states), partial(self._model.decode, states)
+            "decode", len(states) * _pixels(states[0]), partial(self._model.decode, states)
         )
 
     def _divided(self, states: Sequence[DenoisingState], plan: ThreadPlan) -> list[torch.Tensor]:
         """Make a pass in two parts at the same time, one of them here."""
-        rows = list(accumulate(state.rows for state in states))
-        # Where the second half of the rows begins, and no half is empty.
-        middle = max(1, bisect_right(rows, rows[-1] / 2))
+        work = list(accumulate(map(_work, states)))
+        # Where the second half of the work begins, and no half is empty.
+        middle = max(1, bisect_right(work, work[-1] / 2))
         other = self._other_half.submit(self._part, states[middle:], plan.threads)
         try:
             predictions = self._part(states[:middle], plan.threads)
@@ -79,6 +80,11 @@ class CpuTuned(ModelDecorator):
             return self._model.forward(states, sum(state.rows for state in states))
 
 
-def _pixels(states: Sequence[DenoisingState]) -> int:
-    """Latent pixels of a picture, to which the time is proportional."""
-    return states[0].latents[0, 0].numel()
+def _work(state: DenoisingState) -> int:
+    """Rows x latent pixels of the next pass, to which the time is proportional."""
+    return state.rows * _pixels(state)
+
+
+def _pixels(state: DenoisingState) -> int:
+    """Latent pixels of the picture."""
+    return state.latents[0, 0].numel()

@@ -65,7 +65,9 @@ class DenoisingState:
         sample: ``[1, channels, height, width]``: what the denoiser saw last, for previews.
         prediction: the same shape: its prediction for that, after guidance.
         index: evaluations done.
-        shape_key: jobs with equal keys (and the same model) can share a pass.
+        mixed_sizes: whether pictures of different sizes can share a pass.
+        shape_key: jobs with equal keys (and the same model) have tensors of one shape.
+        pass_key: those with equal ones can share a pass.
     """
 
     latents: torch.Tensor
@@ -79,11 +81,19 @@ class DenoisingState:
     sample: torch.Tensor | None = None
     prediction: torch.Tensor | None = None
     index: int = 0
+    mixed_sizes: bool = False
     shape_key: Hashable = field(init=False)
+    pass_key: Hashable = field(init=False)
 
     def __post_init__(self) -> None:
-        extra = None if self.extra_channels is None else tuple(self.extra_channels.shape[1:])
-        self.shape_key = tuple(self.latents.shape[1:]), extra, self.conditioning.shape_key
+        seen = (
+            [self.latents] if self.extra_channels is None else [self.latents, self.extra_channels]
+        )
+        conditioning = self.conditioning.shape_key
+        self.shape_key = tuple(tuple(each.shape[1:]) for each in seen), conditioning
+        self.pass_key = self.shape_key
+        if self.mixed_sizes:
+            self.pass_key = tuple(each.shape[1] for each in seen), conditioning
 
     @property
     def guided(self) -> bool:

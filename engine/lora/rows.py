@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 from weakref import WeakValueDictionary
@@ -44,8 +44,32 @@ class LoraPasses:
         self._hooks.cover({path for each in self._sets.values() for path in self._layers(each)})
         return found
 
-    def applied(self, states: Sequence[DenoisingState]) -> AbstractContextManager[None]:
-        """For a pass in this thread over the rows of these states."""
+    def applied(
+        self,
+        states: Sequence[DenoisingState],
+        packs: Callable[[str], bool] | None = None,
+        tokens: Sequence[slice] = (),
+    ) -> AbstractContextManager[None]:
+        """For a pass in this thread over the rows of these states.
+
+        Args:
+            packs: says of a layer's path whether the first dimension of its input is the token;
+                None where it is the row everywhere.
+            tokens: those of each row.
+        """
+        parts: list[tuple[Rows, Layers]] = []
+        for loras, rows in self._sharing(states):
+            layers = self._layers(loras)
+            if packs is not None:
+                packed = {path: layers[path] for path in layers if packs(path)}
+                numbers = [token for row in rows for token in _numbers(tokens[row])]
+                parts.append((self._rows(numbers), packed))
+                layers = {path: layers[path] for path in layers if path not in packed}
+            parts.append((self._rows(rows), layers))
+        return self._hooks.applied(parts)
+
+    def _sharing(self, states: Sequence[DenoisingState]) -> list[tuple[LoraSet, list[int]]]:
+        """The sets in a pass, and the rows of each that are computed together."""
         parts: list[tuple[LoraSet, list[int]]] = []
         shared: dict[LoraSet, list[int]] = {}
         start = 0
@@ -58,7 +82,7 @@ class LoraPasses:
                 shared[state.loras] = []
                 parts.append((state.loras, shared[state.loras]))
             shared[state.loras].extend(rows)
-        return self._hooks.applied([(self._rows(rows), self._layers(each)) for each, rows in parts])
+        return parts
 
     def _layers(self, loras: LoraSet) -> Layers:
         return loras.layers(self._component)
@@ -76,3 +100,7 @@ class LoraPasses:
         if found is None:
             found = self._sets[key] = LoraSet.of(key, adapters)
         return found
+
+
+def _numbers(part: slice) -> range:
+    return range(part.start, part.stop)

@@ -78,9 +78,9 @@ class DiffusionModel(Protocol):
         ...
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
-        """Evaluate the denoiser once for all states (equal ``shape_key``), each at its own
-        timestep, in a batch padded to ``rows``, and return each state's prediction after guidance,
-        ``[1, channels, height, width]`` in fp32."""
+        """Evaluate the denoiser once for all states (equal ``pass_key``), each at its own timestep,
+        in a batch padded to ``rows``, and return each state's prediction after guidance,
+        ``[1, channels, height, width]`` in fp32. There is no padding where their sizes differ."""
         ...
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:

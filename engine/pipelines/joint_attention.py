@@ -22,7 +22,7 @@ class RepeatedLastToken:
     """
 
     def __init__(self, times: int) -> None:
-        self._bias = math.log(times)
+        self._times = times
 
     def __call__(
         self,
@@ -52,8 +52,7 @@ class RepeatedLastToken:
             )
             parts.append(_projected(attn, encoder_hidden_states, *added))
             tokens = hidden_states.shape[1] + encoder_hidden_states.shape[1]
-            bias = hidden_states.new_zeros((1, 1, 1, tokens))
-            bias[..., -1] = self._bias
+            bias = last_token_bias(self._times, tokens, hidden_states)
         query, key, value = (torch.cat(each, dim=2) for each in zip(*parts, strict=True))
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         mixed = mixed.transpose(1, 2).flatten(2)
@@ -64,6 +63,14 @@ class RepeatedLastToken:
         if encoder_hidden_states is None:
             return picture
         return picture, text if attn.context_pre_only else attn.to_add_out(text)
+
+
+def last_token_bias(times: int, tokens: int, like: torch.Tensor) -> torch.Tensor:
+    """What is added to the scores of ``tokens`` keys so that the last one counts ``times`` over,
+    ``[1, 1, 1, tokens]``."""
+    bias = like.new_zeros((1, 1, 1, tokens))
+    bias[..., -1] = math.log(times)
+    return bias
 
 
 def _projected(

@@ -13,7 +13,6 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
-from engine.denoising.conditioning import Conditioning
 from engine.denoising.guidance import Guidance, SkipLayers
 from engine.denoising.noise_schedule import NoiseSchedule
 from engine.denoising.samplers import SAMPLERS
@@ -23,6 +22,7 @@ from engine.lora.loading import load_adapter
 from engine.lora.rows import LoraPasses
 from engine.pipelines.autoencoder import Autoencoder, Picture
 from engine.pipelines.base import NO_ADAPTERS, SegmentRequest
+from engine.pipelines.denoiser_pass import DenoiserPass
 from engine.pipelines.parts import Denoiser, Prompted, TextStage
 from engine.pipelines.skipped_layers import SkippedLayers
 from models.catalog import Task
@@ -62,7 +62,6 @@ class LatentDiffusion:
         from_text: bool = True,
         invariant: bool = False,
     ) -> None:
-        self._predict = denoiser.predict
         self._text = text
         self._autoencoder = autoencoder
         self._scheduler_config = scheduler_config
@@ -73,6 +72,8 @@ class LatentDiffusion:
         self._dtype: torch.dtype = denoiser.module.dtype
         self._loras = LoraPasses(denoiser.module, denoiser.component, batch_invariant=invariant)
         self._skipped = SkippedLayers(denoiser.blocks)
+        self._pass = DenoiserPass(denoiser, self._loras, self._skipped)
+        self._mixed_sizes = denoiser.packed is not None
         self._longest_side = denoiser.longest_side
         in_channels, channels = denoiser.module.config.in_channels, autoencoder.channels
         if in_channels not in (channels, 2 * channels + 1):
@@ -185,6 +186,7 @@ class LatentDiffusion:
             repaint=start.repaint,
             loras=loras,
             warnings=tuple(dict.fromkeys((*start.warnings, *prompted.warnings))),
+            mixed_sizes=self._mixed_sizes,
         )
 
     def _schedule(self, wanted: SegmentRequest, generator: torch.Generator) -> NoiseSchedule:
@@ -235,31 +237,7 @@ class LatentDiffusion:
         return Handover(latents, generator, repaint, extra_channels)
 
     def forward(self, states: Sequence[DenoisingState], rows: int) -> list[torch.Tensor]:
-        state_rows = [state.rows for state in states]
-        samples: list[torch.Tensor] = []
-        timesteps: list[float] = []
-        for state, count in zip(states, state_rows, strict=True):
-            sample = state.scaled_latents()
-            if state.extra_channels is not None:
-                sample = torch.cat([sample, state.extra_channels], dim=1)
-            samples += [sample] * count
-            timesteps += [state.timestep] * count
-        padding = rows - len(samples)
-        samples += samples[:1] * padding
-        timesteps += timesteps[:1] * padding
-        # Not waiting for the copy: the device is to be kept fed.
-        times = torch.tensor(timesteps, dtype=torch.float32).to(self._device, non_blocking=True)
-        # Latents of given pictures come in that layout, sampled ones do not, and what LoRAs add to
-        # a convolution is rounded otherwise in another one: so it must not be up to the neighbours.
-        latents = torch.cat(samples).to(self._dtype)
-        latents = latents.contiguous(memory_format=torch.channels_last)
-        conditioning = Conditioning.concatenate(
-            [state.row_conditioning for state in states], padding
-        )
-        with self._loras.applied(states), self._skipped.applied(states):
-            predictions = self._predict(latents, times, conditioning).float()
-        parts = torch.split(predictions[: sum(state_rows)], state_rows)
-        return [state.guidance.combine(part) for state, part in zip(states, parts, strict=True)]
+        return self._pass.run(states, rows)
 
     def decode(self, states: Sequence[DenoisingState]) -> list[PIL.Image.Image | ArithmeticError]:
         return self._autoencoder.decode(torch.cat([state.latents for state in states]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -10,6 +11,7 @@ import torch
 
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
+from engine.pipelines.latent_diffusion import LatentDiffusion
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
 from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
@@ -45,6 +47,7 @@ def load_model(
     invariant: bool = False,
     compiler: Compiler = eager,
     shared: SharedModules | None = None,
+    mixed_sizes: bool = False,
 ) -> DiffusionModel:
     """Load a model in the given precision onto the given device.
 
@@ -54,6 +57,7 @@ def load_model(
         vae_pixels: pixels that the VAE may take at once, see ``StableDiffusion``.
         invariant: see ``StableDiffusion``; likewise ``compiler``.
         shared: text encoders of other models in memory, see ``load_pipeline``.
+        mixed_sizes: let pictures of different sizes share a pass, where the denoiser is an MMDiT.
 
     Raises:
         models.errors.ModelError: not downloaded, not loadable safely, or not what its entry says.
@@ -67,10 +71,11 @@ def load_model(
         text_device=placement.text_device,
         shared=shared,
     )
+    model_class: Callable[..., LatentDiffusion] = MODELS[entry.family]
+    if model_class is StableDiffusion3:
+        model_class = partial(StableDiffusion3, mixed_sizes=mixed_sizes)
     try:
-        model = MODELS[entry.family](
-            pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler
-        )
+        model = model_class(pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler)
     except ValueError as error:
         raise LoadError(f"{entry.name} cannot be served: {error}.") from error
     # What loading and compiling took for a while, and the UNet that a compiled one has replaced.

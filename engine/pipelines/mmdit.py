@@ -8,18 +8,24 @@ import torch
 
 from engine.denoising.conditioning import Conditioning
 from engine.pipelines.joint_attention import RepeatedLastToken
+from engine.pipelines.packed_mmdit import PackedMMDiT
 from engine.pipelines.parts import Denoiser
 from engine.pipelines.unet import Compiler, eager
 
 
 def mmdit_denoiser(
-    transformer: Any, compiler: Compiler = eager, *, last_token: int = 1
+    transformer: Any,
+    compiler: Compiler = eager,
+    *,
+    last_token: int = 1,
+    mixed_sizes: bool = False,
 ) -> Denoiser:
     """Make a denoiser of a ``diffusers.SD3Transformer2DModel``.
 
     Args:
         compiler: makes of the transformer what is called in its place.
         last_token: how many equal text tokens the last one stands for.
+        mixed_sizes: let pictures of different sizes share a pass, which is not compiled then.
     """
     if last_token > 1:
         transformer.set_attn_processor(RepeatedLastToken(last_token))
@@ -40,4 +46,5 @@ def mmdit_denoiser(
         predict=predict,
         blocks=tuple(transformer.transformer_blocks),
         longest_side=config.pos_embed_max_size * config.patch_size,
+        packed=PackedMMDiT(transformer, last_token=last_token) if mixed_sizes else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -14,6 +14,42 @@ from engine.lora.adapter import LoraSet
 
 # Latents, timesteps, conditioning: the prediction.
 Predict: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
+
+
+class TokenRows(Protocol):
+    """Where the tokens of each row are, in a pass over pictures of different sizes."""
+
+    @property
+    def tokens(self) -> Sequence[slice]:
+        """Those of each row."""
+        ...
+
+
+class PackedDenoiser(Protocol):
+    """Makes passes over pictures of different sizes, whose tokens are behind one another."""
+
+    def packs(self, path: str) -> bool:
+        """Whether the first dimension of a layer's input is the token; else it is the row."""
+        ...
+
+    def packing(self, latents: Sequence[torch.Tensor]) -> TokenRows:
+        """The order of the tokens of ``latents``, see ``predict``."""
+        ...
+
+    def predict(
+        self,
+        latents: Sequence[torch.Tensor],
+        times: torch.Tensor,
+        conditioning: Conditioning,
+        skipped: Mapping[int, Sequence[int]],
+    ) -> list[torch.Tensor]:
+        """The predictions for latents ``[rows, channels, height, width]`` of each size.
+
+        Args:
+            times: ``[all rows]``; likewise the conditioning's tensors.
+            skipped: by the number of a block, the rows that it leaves as they are.
+        """
+        ...
 
 
 class Prompted(NamedTuple):
@@ -51,6 +87,7 @@ class Denoiser:
             and their conditioning.
         blocks: that skip-layer guidance may leave out, see ``SkippedLayers``.
         longest_side: latents along a side that it can take at most; None for any number.
+        packed: makes passes over several sizes; None where one pass has one size.
     """
 
     module: Any
@@ -58,3 +95,4 @@ class Denoiser:
     predict: Predict
     blocks: Sequence[torch.nn.Module] = ()
     longest_side: int | None = None
+    packed: PackedDenoiser | None = None

@@ -35,16 +35,20 @@ class SkippedLayers:
         """Those of the layers' numbers that no block has."""
         return [layer for layer in layers if layer not in range(self._count)]
 
-    @contextmanager
-    def applied(self, states: Sequence[DenoisingState]) -> Iterator[None]:
-        """A pass in this thread, within, is over the rows of these states."""
+    def rows(self, states: Sequence[DenoisingState]) -> dict[int, list[int]]:
+        """Of a pass over the rows of these states, those that leave out each layer."""
         rows: dict[int, list[int]] = {}
         end = 0
         for state in states:
             end += state.rows
             for layer in state.skipped_layers:
                 rows.setdefault(layer, []).append(end - 1)
-        self._pass.rows = rows
+        return rows
+
+    @contextmanager
+    def applied(self, states: Sequence[DenoisingState]) -> Iterator[None]:
+        """A pass in this thread, within, is over the rows of these states."""
+        self._pass.rows = self.rows(states)
         try:
             yield
         finally:

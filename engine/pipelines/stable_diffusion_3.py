@@ -43,7 +43,7 @@ class StableDiffusion3(LatentDiffusion):
             the place of what that says.
         vae_pixels: see ``Autoencoder``.
         invariant: see ``StableDiffusion``.
-        compiler: see ``mmdit_denoiser``.
+        compiler: see ``mmdit_denoiser``; likewise ``mixed_sizes``.
 
     Raises:
         ValueError: the transformer takes other inputs than latents, or latents with mask and masked
@@ -57,6 +57,7 @@ class StableDiffusion3(LatentDiffusion):
         vae_pixels: int = VAE_PIXELS,
         invariant: bool = False,
         compiler: Compiler = eager,
+        mixed_sizes: bool = False,
     ) -> None:
         config = pipeline.transformer.config
         text_encoders = {
@@ -77,7 +78,12 @@ class StableDiffusion3(LatentDiffusion):
         # fastest kernels take none, and large pictures gain little.
         counted = t5 is None and pipeline.transformer.device.type == "cpu"
         super().__init__(
-            mmdit_denoiser(pipeline.transformer, compiler, last_token=TOKENS if counted else 1),
+            mmdit_denoiser(
+                pipeline.transformer,
+                compiler,
+                last_token=TOKENS if counted else 1,
+                mixed_sizes=mixed_sizes,
+            ),
             _Text(clip, t5, 1 if counted else TOKENS, config.joint_attention_dim),
             Autoencoder(pipeline.vae, vae_pixels),
             scheduler_config=pipeline.scheduler.config,

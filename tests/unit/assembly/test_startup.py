@@ -43,6 +43,16 @@ GPU = Placement("cuda", "fp16")
             "max_queue (64)",
         ),
         (
+            {"SD_MIXED_SIZES": "true", "SD_INVARIANT": "true"},
+            "cannot start: mixed_sizes cannot be combined with invariant, which needs passes of "
+            "few shapes",
+        ),
+        (
+            {"SD_MIXED_SIZES": "true", "SD_COMPILE": "inductor"},
+            "cannot start: mixed_sizes cannot be combined with compile=inductor, which needs "
+            "passes of few shapes",
+        ),
+        (
             {"SD_TRUSTED_PROXIES": "10.0.0.1/16"},
             "cannot start: SD_TRUSTED_PROXIES=10.0.0.1/16: 10.0.0.1/16 has host bits set",
         ),

@@ -23,7 +23,7 @@ def waiting(**changes: Any) -> Job:
     return Job(make_request(**changes), 0, lambda event: None)
 
 
-def prepare(job: Job) -> Job:
+def prepare(job: Job, *, mixed_sizes: bool = False) -> Job:
     """Give a job what the encode stage gives it."""
     request = job.request
     rows = 2 if request.guidance_scale > 1 else 1
@@ -34,6 +34,7 @@ def prepare(job: Job) -> Job:
         schedule=NoiseSchedule(
             DDIMScheduler(), request.num_inference_steps, torch.Generator(), segment=job.segment
         ),
+        mixed_sizes=mixed_sizes,
     )
     return job
 
@@ -51,12 +52,12 @@ class Weights:
         return job.model not in self.missing
 
 
-def running(scheduler: Scheduler, *jobs: Job) -> list[Job]:
+def running(scheduler: Scheduler, *jobs: Job, mixed_sizes: bool = False) -> list[Job]:
     """Jobs that were admitted one after the other."""
     for moment, job in enumerate(jobs):
         scheduler.add([job])
         job.served_at = moment
-        scheduler.admitted([prepare(job)])
+        scheduler.admitted([prepare(job, mixed_sizes=mixed_sizes)])
     return list(jobs)
 
 
