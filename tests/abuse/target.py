@@ -13,7 +13,7 @@ import PIL.Image
 import psutil
 
 from tests import uploads
-from tests.abuse.effort import effort
+from tests.effort import effort
 from tests.integration.server import WAIT_SECONDS, Server, wait_until
 
 QUEUE: Final = 16

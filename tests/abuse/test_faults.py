@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.abuse.effort import only_in_full
 from tests.abuse.raw_http import Connection, post_head
 from tests.abuse.target import DRAIN, LONG, OTHER, PICTURE, SHORT, Target, at_once, decoded
+from tests.effort import only_in_full
 from tests.integration.server import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow

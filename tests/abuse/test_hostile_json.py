@@ -12,10 +12,10 @@ from itertools import product
 import httpx
 import pytest
 
-from tests.abuse.effort import effort
 from tests.abuse.hostile_json import BODIES, FIELDS, PROMPTS, TEMPLATES, VALUES, body
 from tests.abuse.raw_http import Connection, post, post_head
 from tests.abuse.target import OTHER, QUEUE, SHORT, Target, at_once, decoded
+from tests.effort import effort
 
 STATUSES = {200, 400, 404, 413, 415, 422}
 # What the bodies here may take; usually it is milliseconds.

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import uploads
-from tests.abuse.effort import FULL, effort
 from tests.abuse.pictures import HOSTILE, REFUSED, TAKEN, progressive, thin
 from tests.abuse.target import DECODE_SECONDS, OTHER, PICTURE, Target, decoded
+from tests.effort import FULL, effort
 
 ENDPOINTS = ("/img2img", "/inpaint", "/classify")
 STATUSES = {200, 400, 413, 415, 422}

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.abuse.effort import effort, only_in_full
 from tests.abuse.raw_http import Connection, post, post_head
 from tests.abuse.target import (
     LONG,
@@ -26,6 +25,7 @@ from tests.abuse.target import (
     at_once,
     decoded,
 )
+from tests.effort import effort, only_in_full
 from tests.integration.server import wait_until
 
 pytestmark = pytest.mark.slow

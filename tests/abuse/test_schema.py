@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from tests.abuse.effort import FULL, effort
 from tests.abuse.target import Target
+from tests.effort import FULL, effort
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.abuse.effort import effort, only_in_full
 from tests.abuse.raw_http import Connection, post_head
 from tests.abuse.target import (
     BODY_IDLE,
@@ -19,6 +18,7 @@ from tests.abuse.target import (
     SHORT,
     Target,
 )
+from tests.effort import effort, only_in_full
 from tests.integration.server import wait_until
 
 pytestmark = pytest.mark.slow
