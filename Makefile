@@ -19,7 +19,7 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick abuse deploy-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick test-full abuse deploy-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -51,7 +51,11 @@ test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: with
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit
 
 abuse: $(VENV)/.development  ## tests/abuse with far more examples: ten minutes and more
-	ABUSE=full $(BIN)/python -m pytest tests/abuse --timeout 3600
+	EFFORT=full $(BIN)/python -m pytest tests/abuse --timeout 3600
+
+test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the test suite with all that takes minutes, and the abuse
+	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
+	$(MAKE) abuse
 
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bentoml._internal.context import server_context
 
-from serving import http_server, memory, metrics_files, supervisor
+from serving import http_server, memory, metrics_files, request_timers, supervisor
 from settings import Settings
 
 
@@ -20,9 +20,11 @@ def prepare(settings: Settings) -> Callable[[], None]:
         case "api_server":
             memory.give_back()
             metrics_files.install()
+            request_timers.leave_out()
             return http_server.install(settings)
         case "runner":
             metrics_files.install()
+            request_timers.leave_out()
         case _:
             supervisor.confine()
     return lambda: None

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-# The ones share a mock of AWS and the plans of a Terraform module, and mostly wait; the others a
-# server, whose memory is looked at in the end.
-TOGETHER = (PurePosixPath("tests/e2e/deployment"), PurePosixPath("tests/abuse"))
+# Folders and files that one worker takes as a whole, since each worker would make for itself what
+# they share: a mock of AWS with the plans of a Terraform module, the servers of both hosts, and the
+# one of the local host.
+TOGETHER: Final = (
+    ("tests/e2e/deployment",),
+    (
+        "tests/e2e/test_swagger.py",
+        "tests/integration/test_bentoml.py",
+        "tests/integration/test_classify.py",
+        "tests/integration/test_confinement.py",
+        "tests/integration/test_dashboard.py",
+        "tests/integration/test_endpoints.py",
+        "tests/integration/test_errors.py",
+        "tests/integration/test_java.py",
+    ),
+    (
+        "tests/e2e/test_cross_site.py",
+        "tests/integration/test_expansion.py",
+        "tests/integration/test_fine_tuned.py",
+        "tests/integration/test_generated_client.py",
+        "tests/integration/test_pictures.py",
+        "tests/integration/test_streams.py",
+    ),
+    # The server's memory is looked at in the end.
+    ("tests/abuse",),
+)
 
 
 class ByFile(LoadScopeScheduling):
@@ -16,5 +40,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = PurePosixPath(nodeid.partition("::")[0])
-        folders = [folder for folder in TOGETHER if file.is_relative_to(folder)]
-        return str(folders[0] if folders else file)
+        for group in TOGETHER:
+            if any(file.is_relative_to(path) for path in group):
+                return group[0]
+        return str(file)

@@ -1,4 +1,7 @@
-"""The server that the suite abuses: one for all of it, so that what is left behind adds up."""
+"""The server that the suite abuses: one for all of it, so that what is left behind adds up.
+
+In the end it is killed part by part, and stopped.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.abuse.target import Target, target, warm_up
+from tests.abuse.target import SETTINGS, Target, warm_up
+from tests.integration.server import serving
 
-# The memory at the end is that after all the rest.
+# The memory is that after all the rest, and the faults end the server.
 _ORDER = (
     "test_raw_sockets",
     "test_hostile_json",
@@ -18,10 +22,13 @@ _ORDER = (
     "test_schema",
     "test_slow_clients",
     "test_overload",
-    "test_faults",
     "test_local_host",
     "test_memory",
+    "test_faults",
 )
+
+# The soft limit of open files as it is on most systems.
+_FEW_FILES = ("sh", "-c", 'ulimit -S -n 1024 && exec "$@"', "sh")
 
 
 @pytest.hookimpl(trylast=True)
@@ -43,8 +50,10 @@ def _many_sockets() -> None:
 
 @pytest.fixture(scope="session")
 def abused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A warmed-up BentoML host with limits that are soon reached."""
-    with target(tmp_path_factory.mktemp("abused")) as abused:
+    """A warmed-up BentoML host with limits that are soon reached, under ``ulimit -Sn 1024``."""
+    folder = tmp_path_factory.mktemp("abused")
+    with serving(folder, wrapper=_FEW_FILES, **SETTINGS) as server:
+        abused = Target(server)
         warm_up(abused)
         yield abused
 

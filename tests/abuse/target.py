@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -15,24 +13,27 @@ import PIL.Image
 import psutil
 
 from tests import uploads
-from tests.abuse.effort import effort
-from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
+from tests.effort import effort
+from tests.integration.server import WAIT_SECONDS, Server, wait_until
 
 QUEUE: Final = 16
 MAX_SIDE: Final = 128
+# At least as many as a picture has by default.
+MAX_STEPS: Final = effort(20, 60)
 # Limits of time, short enough to wait for.
-HEAD_SECONDS: Final = 5
+HEAD_SECONDS: Final = 3
 BODY_IDLE: Final = 3
-KEEP_ALIVE_SECONDS: Final = 8
+KEEP_ALIVE_SECONDS: Final = 4
 DECODE_SECONDS: Final = 2
+DRAIN: Final = 300
 # Another client than the one at 127.0.0.1: all of 127.0.0.0/8 are this machine.
 OTHER: Final = "127.0.0.2"
 
 SHORT: Final[dict[str, Any]] = {"prompt": "x", "num_inference_steps": 1, "seed": 1}
-# Some seconds of work for a client that waits, or leaves.
+# Work for a client that waits, or leaves: some seconds of it where there are several.
 LONG: Final[dict[str, Any]] = {
     "prompt": "x",
-    "num_inference_steps": effort(30, 60),
+    "num_inference_steps": effort(12, 60),
     "seed": 1,
     "width": MAX_SIDE,
     "height": MAX_SIDE,
@@ -42,7 +43,7 @@ PICTURE: Final = uploads.encode(uploads.red_and_blue())
 SETTINGS: Final[dict[str, str]] = {
     "SD_MAX_QUEUE": str(QUEUE),
     "SD_MAX_IMAGES": "2",
-    "SD_MAX_STEPS": "60",
+    "SD_MAX_STEPS": str(MAX_STEPS),
     "SD_MAX_SIDE": str(MAX_SIDE),
     "SD_MAX_PIXELS": str(MAX_SIDE**2),
     "SD_DEADLINE": "240",
@@ -50,6 +51,8 @@ SETTINGS: Final[dict[str, str]] = {
     "SD_BODY_IDLE_SECONDS": str(BODY_IDLE),
     "SD_KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
     "SD_DECODE_SECONDS": str(DECODE_SECONDS),
+    # Far longer than any work in flight takes.
+    "SD_DRAIN": str(DRAIN),
 }
 
 
@@ -150,13 +153,6 @@ def at_once(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Respons
     """Make all these calls side by side."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(lambda call: call(), calls))
-
-
-@contextmanager
-def target(folder: Path, **settings: str) -> Iterator[Target]:
-    """Start a server with the suite's limits, changed by ``settings``, and warm it up."""
-    with serving(folder, **{**SETTINGS, **settings}) as server:
-        yield Target(server)
 
 
 def warm_up(target: Target) -> None:

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import uploads
-from tests.abuse.effort import FULL, effort
 from tests.abuse.pictures import HOSTILE, REFUSED, TAKEN, progressive, thin
 from tests.abuse.target import DECODE_SECONDS, OTHER, PICTURE, Target, decoded
+from tests.effort import FULL, effort
 
 ENDPOINTS = ("/img2img", "/inpaint", "/classify")
 STATUSES = {200, 400, 413, 415, 422}
@@ -44,8 +44,8 @@ def _upload(victim: Target, data: bytes, path: str) -> int:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_picture_of_any_kind(victim: Target, name: str) -> None:
     data = HOSTILE[name]()
-    # Those that cost seconds go to one endpoint; which one is theirs does not change.
-    places = len(ENDPOINTS) if len(data) < 100_000 or FULL else 1
+    # Usually to one endpoint; which one is its own does not change.
+    places = effort(1, len(ENDPOINTS))
     start = zlib.crc32(name.encode()) % len(ENDPOINTS)
     statuses = {
         _upload(victim, data, (ENDPOINTS * 2)[place]) for place in range(start, start + places)

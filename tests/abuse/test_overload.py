@@ -13,9 +13,19 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.abuse.effort import effort, only_in_full
 from tests.abuse.raw_http import Connection, post, post_head
-from tests.abuse.target import LONG, OTHER, QUEUE, SHORT, Target, at_once, decoded
+from tests.abuse.target import (
+    LONG,
+    MAX_SIDE,
+    MAX_STEPS,
+    OTHER,
+    QUEUE,
+    SHORT,
+    Target,
+    at_once,
+    decoded,
+)
+from tests.effort import effort, only_in_full
 from tests.integration.server import wait_until
 
 pytestmark = pytest.mark.slow
@@ -113,8 +123,10 @@ def test_overload_of_classifications(victim: Target) -> None:
 @pytest.mark.parametrize("accept", [b"*/*", b"application/json", b"text/event-stream"])
 def test_clients_that_leave_are_forgotten(victim: Target, accept: bytes) -> None:
     """At every moment of a request; and who stays gets a picture."""
-    fields = b'{"prompt":"x","num_inference_steps":60,"width":128,"height":128}'
-    request = post(fields).replace(b"\r\n\r\n", b"\r\nAccept: " + accept + b"\r\n\r\n", 1)
+    fields = SHORT | {"num_inference_steps": MAX_STEPS, "width": MAX_SIDE, "height": MAX_SIDE}
+    request = post(json.dumps(fields).encode()).replace(
+        b"\r\n\r\n", b"\r\nAccept: " + accept + b"\r\n\r\n", 1
+    )
     form = "multipart/form-data; boundary=B"
     moments = [
         b"POST /txt2img HT",
@@ -202,9 +214,9 @@ def test_a_small_picture_beside_all_that_another_client_may_have(
             assert response.status_code == 200
         return statistics.median(taken)
 
-    alone = median(5)
+    alone = median(effort(3, 15))
     with Load(victim, fields, OTHER, QUEUE):
         wait_until(lambda: victim.jobs() >= 2, "a busy engine")
-        beside = median(effort(5, 15))
+        beside = median(effort(3, 15))
 
     assert beside < 6 * alone

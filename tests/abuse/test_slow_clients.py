@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.abuse.effort import effort, only_in_full
 from tests.abuse.raw_http import Connection, post_head
 from tests.abuse.target import (
     BODY_IDLE,
@@ -19,6 +18,7 @@ from tests.abuse.target import (
     SHORT,
     Target,
 )
+from tests.effort import effort, only_in_full
 from tests.integration.server import wait_until
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ def test_one_client_s_busy_connections_leave_room_for_others(victim: Target) -> 
         assert victim.post(SHORT).status_code == 200
 
 
-@pytest.mark.parametrize("source", ["one-client", "many-clients"])
+@pytest.mark.parametrize("source", [pytest.param("one-client", marks=only_in_full), "many-clients"])
 def test_500_unfinished_uploads_cost_little_memory(victim: Target, source: str) -> None:
     """Of 12 MB each, were they let in; 500 MB are sent."""
     before = victim.resident()["API"]

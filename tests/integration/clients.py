@@ -11,8 +11,8 @@ import httpx
 from tests.integration.server import WAIT_SECONDS, Server
 
 SHORT = {"prompt": "x", "num_inference_steps": 1}
-LONG = {"prompt": "x", "num_inference_steps": 150, "width": 160, "height": 160}
-ENDLESS = {**LONG, "width": 384, "height": 384}
+LONG = {"prompt": "x", "num_inference_steps": 60, "width": 160, "height": 160}
+ENDLESS = {**LONG, "num_inference_steps": 150, "width": 384, "height": 384}
 
 
 class Visitor:

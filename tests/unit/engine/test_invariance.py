@@ -116,9 +116,7 @@ def test_a_picture_is_the_same_file_alone_and_among_any_others(
     alone = [Client(engine, request).image().data for request in requests]
     assert set(recorder.batches) == {1}
 
-    dice = random.Random(2)
-    for _ in range(2):
-        assert together(engine, requests, dice) == alone
+    assert together(engine, requests, random.Random(2)) == alone
     assert max(recorder.batches) > 3
     assert {rows % ROWS for rows in recorder.rows} == {0}
     assert max(recorder.rows) > ROWS, "passes of several blocks"

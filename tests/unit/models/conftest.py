@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,9 +13,11 @@ import bentoml
 import pytest
 import torch
 import yaml
+from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
 from models.catalog import ModelEntry
+from models.loading import load_pipeline
 from tests.unit.models import tiny
 from tests.unit.models.hub_server import HubServer, Repo, serve
 
@@ -49,6 +52,20 @@ def make_entry(name: str = "tiny", **changes: Any) -> ModelEntry:
 def write_catalog(file: Path, *entries: dict[str, Any]) -> Path:
     file.write_text(yaml.safe_dump({"models": list(entries)}), encoding="utf-8")
     return file
+
+
+def load(location: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> DiffusionPipeline:
+    """Load ``location`` as the pipeline of an entry with these changes."""
+    return load_pipeline(make_entry(**changes), location=location, dtype=dtype, device="cpu")
+
+
+def edit_index(folder: Path, tmp_path: Path, **changes: Any) -> Path:
+    """A copy of a pipeline's folder whose index says something else."""
+    path = tmp_path / "edited"
+    shutil.copytree(folder, path)
+    index = json.loads((path / "model_index.json").read_text())
+    (path / "model_index.json").write_text(json.dumps({**index, **changes}))
+    return path
 
 
 def assert_nothing_stored(home: Path) -> None:

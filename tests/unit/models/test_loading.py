@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import socket
 import threading
@@ -18,12 +17,12 @@ from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from models.budget import model_bytes
 from models.catalog import ModelEntry, load_catalog
-from models.errors import LoadError, UnsafeWeights
+from models.errors import LoadError
 from models.footprint import weight_bytes
 from models.loading import load_pipeline
 from models.store import resolve
 from tests.unit.models import tiny
-from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.conftest import DEFAULTS, edit_index, load, make_entry
 from tests.unit.models.test_weights import loaded_bytes
 
 
@@ -34,14 +33,6 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
-def load(location: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> DiffusionPipeline:
-    return load_pipeline(make_entry(**changes), location=location, dtype=dtype, device="cpu")
-
-
-def directory(path: Path) -> dict[str, str]:
-    return {"type": "directory", "path": str(path)}
 
 
 def weights(pipeline: DiffusionPipeline) -> dict[str, torch.Tensor]:
@@ -76,31 +67,26 @@ def test_the_embedded_model_loads_in_every_precision(dtype: torch.dtype) -> None
 def test_directory_single_file_and_bento_tag_give_the_same_weights(
     folder: Path, store: Path, tmp_path: Path
 ) -> None:
+    def load_from(**source: str) -> DiffusionPipeline:
+        entry = make_entry(source=source)
+        return load_pipeline(
+            entry, location=resolve(entry, "fp32"), dtype=torch.float32, device="cpu"
+        )
+
     expected = tiny.stable_diffusion()
-    entry = make_entry(source=directory(folder))
-    from_directory = load_pipeline(
-        entry, location=resolve(entry, "fp32"), dtype=torch.float32, device="cpu"
-    )
-    assert_same_weights(from_directory, expected)
+    assert_same_weights(load_from(type="directory", path=str(folder)), expected)
 
     config = tmp_path / "config"
     shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
     file = tmp_path / "model.safetensors"
     tiny.save_single_file(expected, file)
-    entry = make_entry(source={"type": "file", "path": str(file), "config": str(config)})
-    from_file = load_pipeline(
-        entry, location=resolve(entry, "fp32"), dtype=torch.float32, device="cpu"
-    )
+    from_file = load_from(type="file", path=str(file), config=str(config))
     assert_same_weights(from_file, expected)
     assert not from_file.unet.training
 
     with bentoml.models.create("own-model:v1") as model:
         shutil.copytree(folder, model.path, dirs_exist_ok=True)
-    entry = make_entry(source={"type": "bentoml", "tag": "own-model:v1"})
-    from_bento = load_pipeline(
-        entry, location=resolve(entry, "fp32"), dtype=torch.float32, device="cpu"
-    )
-    assert_same_weights(from_bento, expected)
+    assert_same_weights(load_from(type="bentoml", tag="own-model:v1"), expected)
 
 
 def test_fp16_takes_the_fp16_files_and_fp32_the_others(repo_folder: Path) -> None:
@@ -195,77 +181,6 @@ def test_sd3(tmp_path: Path) -> None:
     pipeline = load(tmp_path, family="sd3", defaults={**DEFAULTS, "scheduler": "euler"})
     assert type(pipeline).__name__ == "StableDiffusion3Pipeline"
     assert not pipeline.transformer.training
-
-
-def test_a_folder_with_pickled_weights_only_is_refused(folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "pickled"
-    shutil.copytree(folder, path)
-    safe = path / "unet" / "diffusion_pytorch_model.safetensors"
-    torch.save(load_file(safe), path / "unet" / "diffusion_pytorch_model.bin")
-    assert load(path).unet is not None
-    safe.unlink()
-    with pytest.raises(UnsafeWeights, match=r"unet/diffusion_pytorch_model\.bin is a pickled"):
-        load(path)
-
-
-class Bomb:
-    """Tells on whoever unpickles it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path("/nonexistent/unpickled").write_text, ("boom",))
-
-
-@pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "model.pt", "model.safetensors"])
-def test_a_pickled_single_file_is_refused_by_name(tmp_path: Path, folder: Path, name: str) -> None:
-    file = tmp_path / name
-    file.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(UnsafeWeights, match=name):
-        load(file)
-
-
-def test_a_pickle_renamed_to_safetensors_is_refused_in_a_folder(
-    folder: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "renamed"
-    shutil.copytree(folder, path)
-    file = path / "vae" / "diffusion_pytorch_model.safetensors"
-    file.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(UnsafeWeights, match=f"{file} is not in the safetensors format"):
-        load(path)
-
-
-def test_pickled_weights_in_the_config_of_a_single_file_are_refused(
-    folder: Path, tmp_path: Path
-) -> None:
-    config = tmp_path / "config"
-    shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
-    (config / "vae" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
-    file = tmp_path / "model.safetensors"
-    tiny.save_single_file(tiny.stable_diffusion(), file)
-    source = {"type": "file", "path": str(file), "config": str(config)}
-    with pytest.raises(UnsafeWeights, match=r"vae/diffusion_pytorch_model\.bin is a pickled"):
-        load(file, source=source)
-
-
-def edit_index(folder: Path, tmp_path: Path, **changes: Any) -> Path:
-    path = tmp_path / "edited"
-    shutil.copytree(folder, path)
-    index = json.loads((path / "model_index.json").read_text())
-    (path / "model_index.json").write_text(json.dumps({**index, **changes}))
-    return path
-
-
-def test_foreign_code_is_refused(folder: Path, tmp_path: Path) -> None:
-    path = edit_index(folder, tmp_path, unet=["my_module", "MyUNet"])
-    (path / "my_module.py").write_text("raise SystemExit('imported')")
-    with pytest.raises(UnsafeWeights, match="'unet' from 'my_module'"):
-        load(path)
-
-
-def test_a_component_outside_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
-    path = edit_index(folder, tmp_path, **{"../other": ["diffusers", "AutoencoderKL"]})
-    with pytest.raises(UnsafeWeights, match=r"\.\./other"):
-        load(path)
 
 
 def test_the_layout_of_the_first_repositories(folder: Path, tmp_path: Path) -> None:

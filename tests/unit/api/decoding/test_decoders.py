@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import PIL.Image
@@ -49,9 +49,16 @@ async def decoding(**options: Any) -> AsyncIterator[Decoders]:
 
 
 def processes() -> list[psutil.Process]:
-    """The decoding processes of this test run."""
-    children = psutil.Process().children()
-    return [one for one in children if "api.decoding.worker" in one.cmdline()]
+    """The decoding processes of this test run.
+
+    It may have other children, such as those of a shell that became it, and they may end meanwhile.
+    """
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "api.decoding.worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 async def until(condition: Callable[[], Any]) -> None:
