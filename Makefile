@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 # Environments of their own: they clash with the service's requirements, and with each other.
 BENTOCTL := .venv-bentoctl
 DEPLOY_VENV := .venv-deploy
+KSERVE_VENV := .venv-kserve
 CONFIG ?= deployment/bentoctl/deployment_config.yaml
 FOLDER ?= runs/ec2
 # One more worker than the cores of a small machine: the tests of deployment/ mostly wait.
@@ -19,7 +20,7 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick test-full abuse deploy-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -43,7 +44,7 @@ container-test: $(VENV)/.serving  ## build and run an image with podman, without
 release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of materials, checksums
 	$(BIN)/python -m deployment.release
 
-test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the whole test suite
+test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(BIN)/python -m pytest tests/abuse
 
@@ -58,6 +59,8 @@ test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed
 	$(MAKE) abuse
 
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
+
+kserve-tools: $(KSERVE_VENV)/.installed  ## the clients that the tests of KServe's protocols run
 
 bentoctl-tools: $(BENTOCTL)/.installed  ## an environment for bentoctl
 
@@ -108,7 +111,7 @@ lock: $(VENV)/.development $(VENV)/.benchmark $(VENV)/.ray  ## write down what i
 	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
 
 clean:  ## remove the virtual environments
-	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV)
+	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -137,4 +140,9 @@ $(VENV)/.benchmark: requirements-bench.txt $(VENV)/.serving
 $(DEPLOY_VENV)/.installed: requirements-deploy.txt requirements-deploy.lock
 	$(PYTHON) -m venv $(DEPLOY_VENV)
 	$(DEPLOY_VENV)/bin/pip install --quiet -r requirements-deploy.txt -c requirements-deploy.lock
+	@touch $@
+
+$(KSERVE_VENV)/.installed: requirements-kserve.txt requirements-kserve.lock
+	$(PYTHON) -m venv $(KSERVE_VENV)
+	$(KSERVE_VENV)/bin/pip install --quiet -r requirements-kserve.txt -c requirements-kserve.lock
 	@touch $@

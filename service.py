@@ -40,8 +40,9 @@ svc.add_asgi_middleware(FallbackRouter, site=site.app)
 svc.mount_asgi_app(site.app)
 
 for endpoint in site.protocols.endpoints:
-    # BentoML's own endpoints are POST; other methods are routes of the mounted site.
-    if "POST" in endpoint.methods:
+    # BentoML's own endpoints are POST; other methods are routes of the mounted site, and so are
+    # paths with names in them (``FallbackRouter``).
+    if "POST" in endpoint.methods and not endpoint.has_names:
         svc.api(
             input=input_of(endpoint, site.protocols.schemas),
             output=output_of(endpoint),

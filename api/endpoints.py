@@ -50,6 +50,11 @@ class Endpoint:
     max_body: int = NO_BODY
     while_draining: bool = False
 
+    @property
+    def has_names(self) -> bool:
+        """Whether there are parameters in the path."""
+        return "{" in self.path
+
     def operation_id(self, method: str) -> str:
         """The id of one of its methods: the name itself for the last one, else with the method."""
         return self.name if method == self.methods[-1] else f"{self.name}_{method.lower()}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -115,6 +116,15 @@ class Pictures:
         """
         return await cancel_on_disconnect(receive, self._images(wanted))
 
+    async def run_all(
+        self, wanted: Sequence[GenerationRequest], receive: Receive
+    ) -> list[list[Image]]:
+        """Generate the pictures of several requests of one client, as ``run`` does, side by side.
+
+        The first failure cancels the others.
+        """
+        return await cancel_on_disconnect(receive, self._side_by_side(wanted))
+
     async def stream(
         self, wanted: GenerationRequest, receive: Receive
     ) -> tuple[Event, AsyncGenerator[Event, None]]:
@@ -133,6 +143,14 @@ class Pictures:
             await events.aclose()
             raise
         return first, _complete(events)
+
+    async def _side_by_side(self, wanted: Sequence[GenerationRequest]) -> list[list[Image]]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._images(one)) for one in wanted]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def _images(self, wanted: GenerationRequest) -> list[Image]:
         images: list[Image] = []

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from api import clients, forms
+from api import clients, forms, inflate
 from api.bodies import Body
 from api.body_budget import BodyBudget, Reservation
 from contract.errors import ErrorCode, RequestError
@@ -46,13 +46,27 @@ class Uploads:
             RequestError: BUSY, before anything is read, where it does not fit into memory.
         """
         with self.budget.reservation(clients.current()) as reservation:
-            announced = request.headers.get("content-length", "")
-            body = bytearray()
-            if announced.isdecimal():
-                reservation.cover(int(announced))
-                body = bytearray(int(announced))
-            await _fill(body, request, reservation)
-            yield body
+            yield await _read(request, reservation)
+
+    @asynccontextmanager
+    async def inflated(self, request: Request) -> AsyncIterator[bytearray]:
+        """The body of a request that may be compressed, as what it holds; otherwise as ``body``.
+
+        Raises:
+            RequestError: UNSUPPORTED_MEDIA_TYPE for another encoding than gzip and deflate,
+                PAYLOAD_TOO_LARGE where it holds more than a body may, INVALID_REQUEST, BUSY.
+        """
+        encoding = ", ".join(request.headers.getlist("content-encoding")).lower() or "identity"
+        inflate.check(encoding)
+        with self.budget.reservation(clients.current()) as reservation:
+            body = await _read(request, reservation)
+            compressed = len(body)
+            yield await inflate.inflate(
+                body,
+                encoding,
+                self._settings.max_body_bytes,
+                lambda size: reservation.cover(compressed + size),
+            )
 
     async def read(self, request: Request) -> bytes:
         """A small body, for those who are done with it before they wait for anything else."""
@@ -107,6 +121,17 @@ class Uploads:
                 f"and brackets, got {structure}",
             )
         return await asyncio.to_thread(schema.parse, data)
+
+
+async def _read(request: Request, reservation: Reservation) -> bytearray:
+    """The body of a request, with memory reserved for it."""
+    announced = request.headers.get("content-length", "")
+    body = bytearray()
+    if announced.isdecimal():
+        reservation.cover(int(announced))
+        body = bytearray(int(announced))
+    await _fill(body, request, reservation)
+    return body
 
 
 async def _fill(body: bytearray, request: Request, reservation: Reservation) -> None:

@@ -14,6 +14,7 @@ from api.decoding.decoders import Decoders
 from api.drain import Drain
 from api.pictures import Pictures
 from api.protocols.base import Protocols
+from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
 from assembly.composition import Composition
 
@@ -55,7 +56,12 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
     bounded = (
         None if classifier is None else BoundedClassifier(classifier, settings, pictures.decoders)
     )
-    protocols = Protocols([NativeProtocol(pictures, settings, bounded)])
+    protocols = Protocols(
+        [
+            NativeProtocol(pictures, settings, bounded),
+            KServeProtocol(pictures, settings, bounded, backend.ready),
+        ]
+    )
     drain = Drain()
     return Site(
         app=create_app(protocols, swagger_assets="./static_content"),

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,7 +16,8 @@ _PATHS = frozenset({"/", "/docs.json"})
 
 
 class FallbackRouter:
-    """Middleware that has ``site`` respond to ``/``, ``/docs.json`` and unknown paths.
+    """Middleware that has ``site`` respond to ``/``, ``/docs.json``, paths with names in them, and
+    unknown paths.
 
     BentoML's routes win over mounted applications, its page loads a tracker from another host,
     its document knows neither our errors nor our ranges, and its metrics keep every path that
@@ -28,10 +29,20 @@ class FallbackRouter:
         self._site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (scope["path"] in _PATHS or self._unknown(scope)):
+        if scope["type"] == "http" and (
+            scope["path"] in _PATHS or self._has_names(scope) or self._unknown(scope)
+        ):
             await self._site(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def _has_names(self, scope: Scope) -> bool:
+        return any(
+            isinstance(route, Route)
+            and route.param_convertors
+            and route.matches(scope)[0] is not Match.NONE
+            for route in self._site.routes
+        )
 
     def _unknown(self, scope: Scope) -> bool:
         host: Starlette = scope["app"]

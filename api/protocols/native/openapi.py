@@ -75,7 +75,7 @@ class Documentation:
         The forms are among them: generators of clients name an inline one after its operation, as
         the body within it is named already.
         """
-        bodies = {body.__name__: self._body_schema(body) for body in _BODIES}
+        bodies = {body.__name__: self.body_schema(body) for body in _BODIES}
         return bodies | self._forms()
 
     def _forms(self) -> dict[str, Any]:
@@ -90,7 +90,8 @@ class Documentation:
             _CLASSIFY: _form(img=self._picture("The picture")),
         }
 
-    def _body_schema(self, body: type[Body]) -> dict[str, Any]:
+    def body_schema(self, body: type[Body]) -> dict[str, Any]:
+        """The JSON Schema of one of the request bodies, or of an object in one."""
         schema = body.model_json_schema(schema_generator=_Schema, ref_template=COMPONENT)
         # Others that it refers to are components too.
         schema.pop("$defs", None)

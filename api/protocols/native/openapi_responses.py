@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -41,7 +42,9 @@ _RETRY_AFTER = {
     "description": "Seconds after which trying again makes sense, at most 120",
     "schema": {"type": "integer", "minimum": 1, "maximum": 120},
 }
-_REQUEST_ID = {
+# What an endpoint that takes bodies and does work may respond with.
+_WORK: Final = (400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+REQUEST_ID: Final = {
     "description": "Name of the request in the logs; the client's own, if it sent a valid one",
     "schema": {"type": "string"},
 }
@@ -52,6 +55,7 @@ def reference(model: type[BaseModel]) -> dict[str, Any]:
     return {"$ref": COMPONENT.format(model=model.__name__)}
 
 
+@cache
 def response_schemas() -> dict[str, Any]:
     """The response bodies as named JSON Schemas, for the components."""
     _, schemas = models_json_schema(
@@ -91,7 +95,7 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
             "any, such as `grayscale, blank`. An event stream has them in its `image` events",
             **text,
         },
-        "X-Request-Id": _REQUEST_ID,
+        "X-Request-Id": REQUEST_ID,
     }
     picture = {
         "description": "The picture, with its parameters inside the file; with "
@@ -110,7 +114,10 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
         },
         "headers": headers,
     }
-    return {200: picture, **_error_responses(400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)}
+    return {
+        200: picture,
+        **error_responses(ErrorBody, 400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+    }
 
 
 def prediction_responses() -> dict[int | str, dict[str, Any]]:
@@ -118,9 +125,12 @@ def prediction_responses() -> dict[int | str, dict[str, Any]]:
     predictions = {
         "description": "The likeliest labels",
         "content": {JSON: {"schema": reference(Predictions)}},
-        "headers": {"X-Request-Id": _REQUEST_ID},
+        "headers": {"X-Request-Id": REQUEST_ID},
     }
-    return {200: predictions, **_error_responses(400, 403, 408, 413, 415, 422, 429, 500, 503, 504)}
+    return {
+        200: predictions,
+        **error_responses(ErrorBody, 400, 403, 408, 413, 415, 422, 429, 500, 503, 504),
+    }
 
 
 def model_responses() -> dict[int | str, dict[str, Any]]:
@@ -128,21 +138,21 @@ def model_responses() -> dict[int | str, dict[str, Any]]:
     models = {
         "description": "The served models",
         "content": {JSON: {"schema": reference(ModelList)}},
-        "headers": {"X-Request-Id": _REQUEST_ID},
+        "headers": {"X-Request-Id": REQUEST_ID},
     }
-    return {200: models, **_error_responses(403, 503)}
+    return {200: models, **error_responses(ErrorBody, 403, 503)}
 
 
-def _error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Error responses, all with the native body."""
+def error_responses(body: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Error responses, all with the body of a protocol."""
     responses: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
-        headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
+        headers: dict[str, Any] = {"X-Request-Id": REQUEST_ID}
         if status in (429, 503):
             headers["Retry-After"] = _RETRY_AFTER
         responses[status] = {
             "description": DESCRIPTIONS[status],
-            "content": {JSON: {"schema": reference(ErrorBody)}},
+            "content": {JSON: {"schema": reference(body)}},
             "headers": headers,
         }
     return responses

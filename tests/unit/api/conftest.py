@@ -65,8 +65,8 @@ class ColourBackend:
 
     ``warnings`` and ``screening`` go with every picture. ``failure`` makes it fail after the steps,
     or at once if it is ``refused``; ``hold`` makes it wait before them, and counts who did not wait
-    to the end. ``models`` and ``loras`` are what it says it has; ``arriving`` are LoRAs that the
-    next refresh finds.
+    to the end. ``models`` and ``loras`` are what it says it has, ``loaded`` whether it is ready;
+    ``arriving`` are LoRAs that the next refresh finds.
     """
 
     def __init__(self) -> None:
@@ -81,6 +81,7 @@ class ColourBackend:
         self.loras: Sequence[ServedLora] = ()
         self.arriving: Sequence[ServedLora] = ()
         self.refreshes = 0
+        self.loaded = True
 
     async def learn(self) -> None:
         pass
@@ -124,7 +125,7 @@ class ColourBackend:
             yield Image(data, media_type, *size, seed, index, *notes, last, prompt)
 
     async def ready(self) -> bool:
-        return True
+        return self.loaded
 
 
 class ShadeClassifier:

@@ -41,13 +41,16 @@ class Counter:
         ("GET", "/livez", 200, "host", True),
         ("GET", "/models", 200, "site", True),
         ("POST", "/models", 405, "Method Not Allowed", True),
+        ("GET", "/models/any", 200, "site", False),
+        ("POST", "/models/any", 405, "Method Not Allowed", False),
         ("GET", "/wp-login.php", 404, "Not Found", False),
     ],
 )
 def test_who_answers_and_what_is_counted(
     method: str, path: str, status: int, text: str, counted: bool
 ) -> None:
-    site = Starlette(routes=[Route(path, site_endpoint) for path in ("/", "/docs.json", "/models")])
+    ours = ("/", "/docs.json", "/models", "/models/{name}")
+    site = Starlette(routes=[Route(path, site_endpoint) for path in ours])
     paths: list[str] = []
     host = Starlette(
         routes=[

@@ -1,0 +1,34 @@
+"""The error body of both versions: ``error`` is a sentence, as their clients expect."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from api import errors, request_id
+from contract.errors import ErrorCode, RequestError
+
+
+class InferenceError(BaseModel):
+    """The body of every response that is not a success."""
+
+    error: str = Field(description="One sentence; names the field, its limit and the value")
+    code: ErrorCode
+    field: str | None = Field(None, description="The input at fault, if there is one")
+    request_id: str = Field(description="The name of this request in the service's logs")
+
+
+def response(error: RequestError) -> JSONResponse:
+    """Render an error. An internal one shows its request id and nothing else."""
+    internal = error.code is ErrorCode.INTERNAL
+    body = InferenceError(
+        error="internal error" if internal else error.message,
+        code=error.code,
+        field=None if internal else error.field,
+        request_id=request_id.current.get(),
+    )
+    return JSONResponse(
+        body.model_dump(mode="json", exclude_none=True),
+        errors.STATUS[error.code],
+        errors.retry_after(error),
+    )

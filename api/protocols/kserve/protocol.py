@@ -1,0 +1,155 @@
+"""KServe's protocols: their table of endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.responses import Response
+
+from api.classifier import BoundedClassifier
+from api.endpoints import Endpoint, Handler
+from api.pictures import Pictures
+from api.protocols.base import Protocol
+from api.protocols.kserve import errors
+from api.protocols.kserve.inference import Inference
+from api.protocols.kserve.models import Models
+from api.protocols.kserve.openapi import Documentation
+from api.protocols.kserve.v1 import V1Endpoints
+from api.protocols.kserve.v2 import V2Endpoints
+from contract.errors import RequestError
+from settings import Settings
+
+_MODEL = "/v2/models/{model}"
+_VERSION = _MODEL + "/versions/{version}"
+
+
+class KServeProtocol(Protocol):
+    """``/v1/models`` and ``/v2``.
+
+    Args:
+        pictures: validates and runs the requests.
+        settings: the limits.
+        classifier: classifies pictures; without it there is no such model.
+        ready: whether the models are loaded.
+    """
+
+    name = "kserve"
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        settings: Settings,
+        classifier: BoundedClassifier | None,
+        ready: Callable[[], Awaitable[bool]],
+    ) -> None:
+        models = Models(pictures.served, classifier, ready)
+        inference = Inference(pictures, classifier, settings)
+        self._v1 = V1Endpoints(models, inference, pictures.uploads)
+        self._v2 = V2Endpoints(models, inference, pictures.uploads)
+        self._max_body = settings.max_body_bytes
+        self._documentation = Documentation(
+            settings, pictures.served.models, None if classifier is None else classifier.vit
+        )
+        self.schemas = self._documentation.schemas()
+        self.endpoints = [*self._of_v1(), *self._of_v2()]
+
+    def error_response(self, error: RequestError) -> Response:
+        return errors.response(error)
+
+    def owns(self, path: str) -> bool:
+        return path in {"/v1/models", "/v2"} or path.startswith(("/v1/models/", "/v2/"))
+
+    def _of_v1(self) -> list[Endpoint]:
+        v1 = self._v1
+        return [
+            self._get("/v1/models", "v1_models", v1.models, "The models"),
+            self._get("/v1/models/{model}", "v1_model", v1.model, "Whether a model is ready"),
+            self._post(
+                "/v1/models/{model}:predict",
+                "v1_predict",
+                v1.predict,
+                "Pictures, or the labels of pictures: one prediction for each instance",
+            ),
+        ]
+
+    def _of_v2(self) -> list[Endpoint]:
+        v2 = self._v2
+        endpoints = [
+            self._get("/v2", "v2_server", v2.server, "The service"),
+            self._get(
+                "/v2/health/live", "v2_live", v2.live, "Whether it lives", while_draining=True
+            ),
+            self._get("/v2/health/ready", "v2_ready", v2.ready, "Whether it is ready"),
+            self._get("/v2/models", "v2_models", v2.names, "The models"),
+            self._post(
+                "/v2/repository/index",
+                "v2_index",
+                v2.index,
+                "The models of the repository",
+                max_body=1024,
+            ),
+        ]
+        for path, suffix in ((_MODEL, ""), (_VERSION, "_version")):
+            endpoints += [
+                self._get(path, f"v2_model{suffix}", v2.metadata, "A model's inputs and outputs"),
+                self._get(
+                    f"{path}/ready",
+                    f"v2_model_ready{suffix}",
+                    v2.model_ready,
+                    "Whether a model is ready",
+                ),
+                self._get(
+                    f"{path}/config",
+                    f"v2_model_config{suffix}",
+                    v2.configuration,
+                    "A model's configuration, as Triton has it",
+                ),
+                self._post(
+                    f"{path}/infer",
+                    f"v2_infer{suffix}",
+                    v2.infer,
+                    "Pictures, or the labels of a picture",
+                ),
+            ]
+        return endpoints
+
+    def _get(
+        self, path: str, name: str, handler: Handler, summary: str, while_draining: bool = False
+    ) -> Endpoint:
+        return self._endpoint(
+            path,
+            name,
+            handler,
+            summary,
+            methods=("GET",),
+            linkable=True,
+            while_draining=while_draining,
+        )
+
+    def _post(
+        self, path: str, name: str, handler: Handler, summary: str, max_body: int | None = None
+    ) -> Endpoint:
+        return self._endpoint(
+            path,
+            name,
+            handler,
+            summary,
+            methods=("POST",),
+            request_body=self._documentation.body(name),
+            max_body=self._max_body if max_body is None else max_body,
+        )
+
+    def _endpoint(
+        self, path: str, name: str, handler: Handler, summary: str, **others: Any
+    ) -> Endpoint:
+        return Endpoint(
+            path=path,
+            name=name,
+            handler=handler,
+            summary=summary,
+            tags=("KServe",),
+            parameters=self._documentation.parameters(path),
+            responses=self._documentation.responses(name),
+            **others,
+        )

@@ -1,0 +1,140 @@
+"""The JSON of responses, in both versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.protocols.native.results import GeneratedImages, Predictions
+
+
+class TensorMetadata(BaseModel):
+    """A tensor that a model takes or makes."""
+
+    name: str
+    datatype: str
+    shape: list[int] = Field(description="-1 stands for any length")
+
+
+class ModelMetadata(BaseModel):
+    """A model. Of its inputs none but the first one is required."""
+
+    # ``model_`` is no prefix of pydantic's here.
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ConfigTensor(BaseModel):
+    """A tensor in a model's configuration."""
+
+    name: str
+    data_type: str
+    dims: list[int]
+    optional: bool = False
+
+
+class ModelConfiguration(BaseModel):
+    """A model's configuration, as Triton has it."""
+
+    name: str
+    platform: str
+    backend: str
+    max_batch_size: int
+    input: list[ConfigTensor]
+    output: list[ConfigTensor]
+
+
+class ModelReady(BaseModel):
+    """Whether a model can be used."""
+
+    name: str
+    ready: bool
+
+
+class V1Model(ModelReady):
+    """A model, in the words of KServe and of OpenAI."""
+
+    id: str
+    object: str = "model"
+    created: int = Field(description="Seconds since 1970; 0 where that is not known")
+    owned_by: str
+
+
+class V1ModelList(BaseModel):
+    """The models, in the words of KServe (`models`) and of OpenAI (`data`)."""
+
+    object: str = "list"
+    data: list[V1Model]
+    models: list[str]
+
+
+class ModelNames(BaseModel):
+    """The models."""
+
+    models: list[str]
+
+
+class RepositoryModel(BaseModel):
+    """A model of the repository."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class ServerMetadata(BaseModel):
+    """The service."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ServerLive(BaseModel):
+    """Whether the service lives."""
+
+    live: bool
+
+
+class ServerReady(BaseModel):
+    """Whether the service takes requests."""
+
+    ready: bool
+
+
+class ResponseTensor(BaseModel):
+    """An output of the model."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, int] | None = Field(
+        None, description="`binary_data_size`: so many bytes of the binary data are this tensor"
+    )
+    data: list[Any] | None = Field(
+        None, description="The elements, where they are not binary data; pictures in base64"
+    )
+
+
+class InferenceResponse(BaseModel):
+    """What a model has made."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: list[ResponseTensor]
+
+
+class PredictResponse(BaseModel):
+    """A prediction for each instance, in their order."""
+
+    predictions: list[GeneratedImages | Predictions]
