@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from assembly import environment
-from benchmarks import namespace
 from benchmarks.contestant import CONTESTANTS, ROOT
 from benchmarks.report import write_report
 from benchmarks.rounds import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
+from deployment.ray import namespace
 
 # What the bars are about; more does not fit into five minutes.
 QUICK_AGENDA = {
@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
         for name in options.contestants or usual
     }
     if "ray_serve_batch" in agenda:
-        namespace.enter(options.given)
+        namespace.enter("benchmarks", options.given)
     everything = agenda == {name: list(WORKLOADS) for name in CONTESTANTS}
     if everything and not options.quick:
         out = options.out or DOCS
@@ -143,7 +143,7 @@ def _tune(options: argparse.Namespace) -> int:
     from benchmarks.tuning import tune_all
 
     if "ray_serve_batch" in options.contestants:
-        namespace.enter(options.given)
+        namespace.enter("benchmarks", options.given)
     tune_all(options.contestants, "cpu")
     return 0
 

@@ -1,7 +1,7 @@
 """A network namespace with nothing but loopback.
 
-Ray looks for addresses outside at its start, whatever it is told. So the benchmark runs where
-there is no outside, itself and everything it starts.
+Ray looks for addresses outside at its start, whatever it is told. Where it must not, it runs where
+there is no outside, with everything that starts it and is started by it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 # Runs its arguments once loopback is up; only loopback is there to begin with.
 _BRING_UP = 'ip link set lo up && exec "$0" "$@"'
@@ -20,11 +21,12 @@ class NoNamespace(RuntimeError):
     """This machine does not let us have one; the message says why."""
 
 
-def enter(arguments: list[str]) -> None:
+def enter(module: str, arguments: Sequence[str]) -> None:
     """Start this program again, inside a namespace; returns at once if it is in one already.
 
     Args:
-        arguments: what to give to the program.
+        module: that of the program.
+        arguments: what to give to it.
 
     Raises:
         NoNamespace: it cannot be made.
@@ -34,8 +36,8 @@ def enter(arguments: list[str]) -> None:
     for program in ("unshare", "ip"):
         if shutil.which(program) is None:
             raise NoNamespace(
-                f"Ray is only run in a network namespace, and {program} (util-linux, iproute2) "
-                "is not installed; leave ray_serve_batch out, or install it"
+                f"{program} (util-linux, iproute2) is needed to make a network namespace, and is "
+                "not installed"
             )
     # Where we are not root, a user namespace comes with it.
     flags = "-n" if os.geteuid() == 0 else "-rn"
@@ -43,10 +45,9 @@ def enter(arguments: list[str]) -> None:
     trial = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if trial.returncode:
         raise NoNamespace(
-            "Ray is only run in a network namespace, and none can be made here: "
-            f"{trial.stderr.strip()}; leave ray_serve_batch out, or allow unshare {flags}"
+            f"no network namespace can be made here: {trial.stderr.strip()}; allow unshare {flags}"
         )
-    os.execvp("unshare", [*command, sys.executable, "-m", "benchmarks", *arguments])  # noqa: S606
+    os.execvp("unshare", [*command, sys.executable, "-m", module, *arguments])  # noqa: S606
 
 
 def check_loopback_only() -> None:
