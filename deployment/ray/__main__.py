@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
 
 from pydantic import ValidationError
 
 from deployment.ray import namespace
 from deployment.ray.arguments import Arguments
-
-APPLICATION: Final = "stable_diffusion"
-# How often replicas and handles tell the controller what they have: they decide how soon there are
-# more replicas.
-PUSH_SECONDS: Final = "1"
-ENVIRONMENT: Final = {
-    # Nothing is reported to anybody.
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": PUSH_SECONDS,
-    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": PUSH_SECONDS,
-}
-OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
+from deployment.ray.machine import Machine
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,47 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = Arguments.model_validate(dict(one.partition("=")[::2] for one in options.option))
     except ValidationError as error:
         raise SystemExit(f"cannot start: {error}") from None
-    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
-    _serve(options, chosen)
-
-
-def _serve(options: argparse.Namespace, chosen: Arguments) -> None:
-    # Ray reads its variables when it is imported.
-    import ray
-    from ray import serve
-
-    from deployment.ray.app import build
-
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
+    machine = Machine(options.cpus, options.gpus, options.folder, options.dashboard)
     try:
-        application = build(chosen)
+        with machine.running(options.host, options.port):
+            machine.deploy(chosen)
+            stop.wait()
     except (RuntimeError, ValueError) as error:
         raise SystemExit(str(error)) from None
-    ray.init(
-        address="local",
-        # One more for what needs little: the engines may have all that there are.
-        num_cpus=options.cpus or (os.cpu_count() or 1) + 1,
-        num_gpus=options.gpus,
-        include_dashboard=options.dashboard,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=None if options.folder is None else str(options.folder.absolute()),
-        _node_ip_address="127.0.0.1",
-        log_to_driver=True,
-    )
-    serve.start(http_options={"host": options.host, "port": options.port})
-    serve.run(application, name=APPLICATION, route_prefix="/", blocking=False)
-    stop.wait()
-    _stop(serve)
-    ray.shutdown()
-
-
-def _stop(serve: Any) -> None:
-    """Finish the work in flight: Serve itself would first end the process that clients talk to."""
-    serve.get_app_handle(APPLICATION).broadcast("drain").results()
-    serve.delete(APPLICATION)
-    serve.shutdown()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -44,10 +44,16 @@ class EngineReplica:
         self._pixels = default.width * default.height
         self._name: str = serve.get_replica_context().replica_id.unique_id
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[str | Event, None]:
+    async def generate(
+        self, request: GenerationRequest, avoid: Sequence[str] = ()
+    ) -> AsyncGenerator[str | Event, None]:
         """Run one request; yields the name of this replica, then the request's events.
 
         Closing it, as Serve does when the caller cancels, cancels the jobs.
+
+        Args:
+            request: what to make.
+            avoid: for the router: the names of replicas that were lost, or had no room.
         """
         yield self._name
         async with aclosing(self._worker.generate(request)) as events:

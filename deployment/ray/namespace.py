@@ -2,11 +2,13 @@
 
 Ray looks for addresses outside at its start, whatever it is told. Where it must not, it runs where
 there is no outside, with everything that starts it and is started by it.
+``python -m deployment.ray.namespace MODULE ...`` runs a module so.
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -31,7 +33,7 @@ def enter(module: str, arguments: Sequence[str]) -> None:
     Raises:
         NoNamespace: it cannot be made.
     """
-    if _interfaces() == ["lo"]:
+    if loopback_only():
         return
     for program in ("unshare", "ip"):
         if shutil.which(program) is None:
@@ -50,11 +52,25 @@ def enter(module: str, arguments: Sequence[str]) -> None:
     os.execvp("unshare", [*command, sys.executable, "-m", module, *arguments])  # noqa: S606
 
 
+def loopback_only() -> bool:
+    """Whether this process is in one."""
+    return _interfaces() == ["lo"]
+
+
 def check_loopback_only() -> None:
     """Raise ``NoNamespace`` where there is a network."""
-    if _interfaces() != ["lo"]:
+    if not loopback_only():
         raise NoNamespace(f"there is a network here: {', '.join(_interfaces())}")
 
 
 def _interfaces() -> list[str]:
     return [name for _, name in socket.if_nameindex()]
+
+
+if __name__ == "__main__":
+    try:
+        enter("deployment.ray.namespace", sys.argv[1:])
+    except NoNamespace as error:
+        raise SystemExit(str(error)) from None
+    sys.argv.pop(0)
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,61 @@
+"""Engines come with the work and go with it: 0 -> 1 -> 2 -> 1 -> 0."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.ray.cluster import Cluster
+from tests.integration.ray.load import Load
+from tests.integration.ray.test_losses import events
+from tests.integration.server import wait_until
+
+PICTURE = {"prompt": "a red apple", "num_inference_steps": 8, "seed": 5}
+# Eight of these are more than two engines may have in front of them.
+LARGE = {**PICTURE, "num_inference_steps": 50, "width": 128, "height": 128, "num_images": 4}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _deployed(cluster: Cluster) -> None:
+    cluster.deploy(
+        min_replicas=0,
+        max_replicas=2,
+        target_row_steps=400,
+        upscale_delay=1,
+        downscale_delay=4,
+        look_back=2,
+    )
+    wait_until(lambda: cluster.running() == 0, "no engine")
+
+
+def test_a_request_waits_for_the_first_engine_and_knows_its_place(cluster: Cluster) -> None:
+    assert cluster.ready(), "a request would be served"
+
+    names = [name for name, _ in events(cluster, PICTURE)]
+
+    assert names[0] == "queued"
+    assert names[-1] == "image"
+    assert "error" not in names
+    assert cluster.running() == 1
+
+
+def test_engines_come_and_go_with_the_work(cluster: Cluster) -> None:
+    load = Load(cluster, 4, LARGE)
+    with load.running():
+        wait_until(lambda: cluster.running() == 2, "a second engine")
+        since = load.done
+        wait_until(lambda: load.done >= since + 2, "answers of both")
+    assert load.statuses == {200: load.done}, load.failures
+
+    went_down = set[int]()
+
+    def none_left() -> bool:
+        went_down.add(cluster.running())
+        return cluster.running() == 0
+
+    wait_until(none_left, "the engines to go")
+    assert went_down >= {1, 0}
+
+    response = cluster.client.post("/txt2img", json=PICTURE)
+    assert response.status_code == 200
