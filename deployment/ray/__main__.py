@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from deployment.ray import namespace
 from deployment.ray.arguments import Arguments
-from deployment.ray.machine import Machine
+from deployment.ray.machine import Machine, deploy, prepare
+from deployment.ray.split import UnusableSplit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cpus", type=int, help="that Ray counts with; default: the machine's")
     parser.add_argument("--gpus", type=int, help="likewise")
     parser.add_argument("--folder", type=Path, help="of Ray's files, with a short path")
+    parser.add_argument("--metrics-port", type=int, help="of Prometheus' format; default: any")
     parser.add_argument("--dashboard", action="store_true", help="with Ray's dashboard, port 8265")
     parser.add_argument(
         "--isolated",
@@ -47,13 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    machine = Machine(options.cpus, options.gpus, options.folder, options.dashboard)
+    prepare()
+    from deployment.ray.app import build
+
     try:
-        with machine.running(options.host, options.port):
-            machine.deploy(chosen)
-            stop.wait()
-    except (RuntimeError, ValueError) as error:
+        application = build(chosen)
+    except (RuntimeError, UnusableSplit) as error:
         raise SystemExit(str(error)) from None
+    machine = Machine(
+        options.cpus, options.gpus, options.folder, options.dashboard, options.metrics_port
+    )
+    with machine.running(options.host, options.port):
+        deploy(application)
+        stop.wait()
 
 
 if __name__ == "__main__":

@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from deployment.ray.arguments import Arguments
+from typing import Any, Final
 
 APPLICATION: Final = "stable_diffusion"
 # How often replicas and handles tell the controller what they have: it decides how soon there are
 # more replicas.
 _PUSH_SECONDS: Final = "1"
-# Ray reads it when it is imported, and its processes inherit it.
 _ENVIRONMENT: Final = {
     # Nothing is reported to anybody.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -23,6 +20,12 @@ _ENVIRONMENT: Final = {
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": _PUSH_SECONDS,
 }
 _OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
+
+
+def prepare() -> None:
+    """Set what Ray reads when it is imported, in this process and those that it starts."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +37,19 @@ class Machine:
         gpus: likewise.
         folder: of Ray's files, with a short path, as sockets are in it; None for Ray's own.
         dashboard: whether to start Ray's dashboard, on port 8265.
+        metrics_port: where its measurements are; None for any port.
     """
 
     cpus: int | None = None
     gpus: int | None = None
     folder: Path | None = None
     dashboard: bool = False
+    metrics_port: int | None = None
 
     @contextmanager
     def running(self, host: str, port: int) -> Iterator[None]:
         """Ray and Serve's proxy run in the block; at its end the work in flight is finished."""
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        prepare()
         import ray
         from ray import serve
 
@@ -57,6 +61,7 @@ class Machine:
             include_dashboard=self.dashboard,
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=None if self.folder is None else str(self.folder.absolute()),
+            _metrics_export_port=self.metrics_port,
             _node_ip_address="127.0.0.1",
         )
         try:
@@ -70,15 +75,10 @@ class Machine:
         finally:
             ray.shutdown()
 
-    def deploy(self, arguments: Arguments) -> None:
-        """Deploy the application, or update it, and wait until each of its deployments is there.
 
-        Raises:
-            RuntimeError, ValueError: says in a sentence what is wrong with the settings, or with
-                the arguments.
-        """
-        from ray import serve
+def deploy(application: Any) -> None:
+    """Deploy what ``deployment.ray.app.build`` has made, or update it to that; returns when each of
+    its deployments has the replicas that it begins with."""
+    from ray import serve
 
-        from deployment.ray.app import build
-
-        serve.run(build(arguments), name=APPLICATION, route_prefix="/")
+    serve.run(application, name=APPLICATION, route_prefix="/")

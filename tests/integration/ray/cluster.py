@@ -12,9 +12,10 @@ from unittest.mock import patch
 
 import httpx
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from deployment.ray.arguments import Arguments
-from deployment.ray.machine import APPLICATION, Machine
+from deployment.ray.machine import APPLICATION, Machine, deploy
 from tests.integration.server import WAIT_SECONDS, wait_until
 
 ENGINE = "engine_embedded"
@@ -32,11 +33,10 @@ class Cluster:
         client: an HTTP client for it.
     """
 
-    def __init__(self, machine: Machine, port: int) -> None:
+    def __init__(self, port: int) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=WAIT_SECONDS)
-        self._machine = machine
 
     def deploy(self, settings: dict[str, str] | None = None, **arguments: Any) -> None:
         """Deploy the application, or update it, and wait until it is ready."""
@@ -44,7 +44,9 @@ class Cluster:
         environment = {**inherited, **SETTINGS, **(settings or {})}
         options = {"models": "embedded", "ingress_replicas": 1, "num_cpus": 0.1, **arguments}
         with patch.dict(os.environ, environment, clear=True):
-            self._machine.deploy(Arguments.model_validate(options))
+            from deployment.ray.app import build
+
+            deploy(build(Arguments.model_validate(options)))
         wait_until(self.ready, "the application to be ready")
 
     def ready(self) -> bool:
@@ -78,6 +80,15 @@ class Cluster:
         """Row-steps x pixels in all engines."""
         return sum(one["work_left"] for one in self.stats())
 
+    def metrics(self) -> set[str]:
+        """The names of all series that this node exports."""
+        import ray
+
+        (node,) = ray.nodes()
+        answer = httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics")
+        families = text_string_to_metric_families(answer.text)
+        return {sample.name for family in families for sample in family.samples}
+
 
 def _title(process: psutil.Process) -> str:
     try:
@@ -94,7 +105,7 @@ def clustering(folder: Path) -> Iterator[Cluster]:
         port = free.getsockname()[1]
     machine = Machine(cpus=MANY_CPUS, gpus=0, folder=folder)
     with machine.running("127.0.0.1", port):
-        cluster = Cluster(machine, port)
+        cluster = Cluster(port)
         try:
             yield cluster
         finally:

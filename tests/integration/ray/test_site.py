@@ -137,6 +137,21 @@ def test_a_full_queue_refuses_politely(cluster: Cluster) -> None:
     wait_until(lambda: post(cluster, SHORT).status_code == 200, "room in the queue")
 
 
+def test_the_engines_measurements_are_metrics_of_the_cluster(cluster: Cluster) -> None:
+    assert post(cluster, SHORT).status_code == 200
+    expected = {
+        "ray_sd_queue_depth",
+        "ray_sd_jobs_total",
+        "ray_sd_row_steps_total",
+        "ray_sd_step_seconds_bucket",
+        "ray_sd_step_batch_rows_sum",
+        "ray_sd_job_phase_seconds_count",
+        "ray_sd_model_resident",
+        "ray_sd_resident_bytes",
+    }
+    wait_until(lambda: expected <= cluster.metrics(), "the measurements to be exported")
+
+
 def test_what_an_engine_has_in_memory_is_known(cluster: Cluster) -> None:
     (stats,) = cluster.stats()
     assert stats["models"] == ["embedded"]
