@@ -78,7 +78,7 @@ class Cluster:
 
     def work_left(self) -> float:
         """Row-steps x pixels in all engines."""
-        return sum(one["work_left"] for one in self.stats())
+        return float(sum(one["work_left"] for one in self.stats()))
 
     def metrics(self) -> set[str]:
         """The names of all series that this node exports."""

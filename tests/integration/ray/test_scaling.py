@@ -32,9 +32,11 @@ def _deployed(cluster: Cluster) -> None:
 def test_a_request_waits_for_the_first_engine_and_knows_its_place(cluster: Cluster) -> None:
     assert cluster.ready(), "a request would be served"
 
-    names = [name for name, _ in events(cluster, PICTURE)]
+    told = events(cluster, PICTURE)
+    assert next(told) == ("queued", {"position": 0})
+    assert cluster.running() == 0, "its place is known before there is an engine"
 
-    assert names[0] == "queued"
+    names = [name for name, _ in told]
     assert names[-1] == "image"
     assert "error" not in names
     assert cluster.running() == 1

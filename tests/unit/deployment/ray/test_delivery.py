@@ -19,7 +19,7 @@ def passed(delivery: Delivery, *events: Event) -> list[Event]:
 def test_what_one_replica_sends_is_passed_on_as_it_is() -> None:
     delivery = Delivery(make_request(num_images=2))
     assert delivery.attempt(300) == make_request(num_images=2, deadline=300)
-    events = [
+    events: list[Event] = [
         Queued(3),
         Progress(1, 8, index=1),
         Progress(1, 8, index=0),
