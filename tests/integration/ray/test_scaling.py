@@ -10,8 +10,9 @@ from tests.integration.ray.test_losses import events
 from tests.integration.server import wait_until
 
 PICTURE = {"prompt": "a red apple", "num_inference_steps": 8, "seed": 5}
-# Eight of these are more than two engines may have in front of them.
-LARGE = {**PICTURE, "num_inference_steps": 50, "width": 128, "height": 128, "num_images": 4}
+# 60 row-steps. Those of six clients are more than one engine shall have in front of it.
+LONGER = {**PICTURE, "num_inference_steps": 30}
+CLIENTS, TARGET = 6, 120
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ def _deployed(cluster: Cluster) -> None:
     cluster.deploy(
         min_replicas=0,
         max_replicas=2,
-        target_row_steps=400,
+        target_row_steps=TARGET,
         upscale_delay=1,
         downscale_delay=4,
         look_back=2,
@@ -43,11 +44,11 @@ def test_a_request_waits_for_the_first_engine_and_knows_its_place(cluster: Clust
 
 
 def test_engines_come_and_go_with_the_work(cluster: Cluster) -> None:
-    load = Load(cluster, 4, LARGE)
+    load = Load(cluster, CLIENTS, LONGER)
     with load.running():
         wait_until(lambda: cluster.running() == 2, "a second engine")
         since = load.done
-        wait_until(lambda: load.done >= since + 2, "answers of both")
+        wait_until(lambda: load.done >= since + CLIENTS, "answers of both")
     assert load.statuses == {200: load.done}, load.failures
 
     went_down = set[int]()
