@@ -51,14 +51,14 @@ def test_engines_come_and_go_with_the_work(cluster: Cluster) -> None:
         wait_until(lambda: load.done >= since + CLIENTS, "answers of both")
     assert load.statuses == {200: load.done}, load.failures
 
-    went_down = set[int]()
+    seen = set[int]()
 
     def none_left() -> bool:
-        went_down.add(cluster.running())
-        return cluster.running() == 0
+        seen.add(left := cluster.running())
+        return left == 0
 
     wait_until(none_left, "the engines to go")
-    assert went_down >= {1, 0}
+    assert seen >= {1, 0}
 
     response = cluster.client.post("/txt2img", json=PICTURE)
     assert response.status_code == 200
