@@ -46,9 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = Arguments.model_validate(dict(one.partition("=")[::2] for one in options.option))
     except ValidationError as error:
         raise SystemExit(f"cannot start: {error}") from None
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
     prepare()
     from deployment.ray.app import build
 
@@ -59,7 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = Machine(
         options.cpus, options.gpus, options.folder, options.dashboard, options.metrics_port
     )
+    stop = threading.Event()
     with machine.running(options.host, options.port):
+        # Ray has taken SIGTERM for itself: it would end everything at once.
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: stop.set())
         deploy(application)
         stop.wait()
 

@@ -51,8 +51,11 @@ def test_it_serves_until_sigterm_and_finishes_what_it_has(tmp_path: Path) -> Non
 
             wait_until(ready, "a service that is ready", START_SECONDS)
             with ThreadPoolExecutor(1) as pool:
-                slow = pool.submit(httpx.post, f"{url}/txt2img", json=LONG, timeout=WAIT_SECONDS)
-                wait_until(lambda: "accepted" in log.read_text(), "the work to begin")
+                headers = {"X-Request-Id": "the-long-one"}
+                slow = pool.submit(
+                    httpx.post, f"{url}/txt2img", json=LONG, headers=headers, timeout=WAIT_SECONDS
+                )
+                wait_until(lambda: "the-long-one accepted" in log.read_text(), "the work to begin")
                 process.send_signal(signal.SIGTERM)
                 response = slow.result()
             assert response.status_code == 200
