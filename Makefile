@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 BENTOCTL := .venv-bentoctl
 DEPLOY_VENV := .venv-deploy
 KSERVE_VENV := .venv-kserve
+RAY_VENV := .venv-ray
 CONFIG ?= deployment/bentoctl/deployment_config.yaml
 FOLDER ?= runs/ec2
 # One more worker than the cores of a small machine: the tests of deployment/ mostly wait.
@@ -20,10 +21,16 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve serve-ray test-ray bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
+
+# OPTIONS="models=embedded max_replicas=2" (docs/ray.md), ISOLATED=1: in a network with nothing but
+# loopback, for machines where Ray must not look for others
+serve-ray: $(RAY_VENV)/.installed  ## start the service on Ray Serve, on http://127.0.0.1:3000
+	$(RAY_VENV)/bin/python -m deployment.ray --host $(HOST) --port $(PORT) \
+		$(if $(ISOLATED),--isolated) $(OPTIONS)
 
 # MODEL=sd-1.5 (a name of the catalog, or several: sd-1.5,embedded), PRECISION=fp32|fp16|bf16,
 # DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino", VERSION
@@ -50,6 +57,9 @@ test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KS
 
 test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: within two minutes
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit
+
+test-ray: $(RAY_VENV)/.installed  ## the tests of the Ray host, in a network with nothing but loopback
+	$(RAY_VENV)/bin/python -m deployment.ray.namespace pytest tests/integration/ray
 
 abuse: $(VENV)/.development  ## tests/abuse with far more examples: ten minutes and more
 	EFFORT=full $(BIN)/python -m pytest tests/abuse --timeout 3600
@@ -111,7 +121,7 @@ lock: $(VENV)/.development $(VENV)/.benchmark $(VENV)/.ray  ## write down what i
 	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
 
 clean:  ## remove the virtual environments
-	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV)
+	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV) $(RAY_VENV)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -131,6 +141,15 @@ $(BENTOCTL)/.installed: requirements-bentoctl.txt
 
 $(VENV)/.ray: requirements-ray.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-ray.txt -c requirements.lock
+	@touch $@
+
+PACKAGES := "import site; print(site.getsitepackages()[0])"
+# On top of the other one, which it sees: Ray brings servers and parsers along that would change
+# what the rest runs on.
+$(RAY_VENV)/.installed: requirements-ray.txt requirements.lock $(VENV)/.development
+	$(PYTHON) -m venv $(RAY_VENV)
+	$(BIN)/python -c $(PACKAGES) > "$$($(RAY_VENV)/bin/python -c $(PACKAGES))/service.pth"
+	$(RAY_VENV)/bin/pip install --quiet -r requirements-ray.txt -c requirements.lock
 	@touch $@
 
 $(VENV)/.benchmark: requirements-bench.txt $(VENV)/.serving

@@ -15,13 +15,14 @@ _RETRY_AFTER = 5.0
 
 
 def routes(
-    ready: Callable[[], Awaitable[bool]], metrics: Callable[[], tuple[bytes, str]]
+    ready: Callable[[], Awaitable[bool]], metrics: Callable[[], tuple[bytes, str]] | None = None
 ) -> list[Route]:
-    """``/livez``, ``/readyz`` and ``/metrics``.
+    """``/livez``, ``/healthz``, ``/readyz`` and, where there is something to show, ``/metrics``.
 
     Args:
         ready: whether a request would be served now, as ``api.backend.Backend.ready``.
         metrics: the measurements in Prometheus' text format, and its media type; may take a moment.
+            None where they are to be had elsewhere.
     """
 
     async def livez(_: Request) -> Response:
@@ -35,14 +36,13 @@ def routes(
             ErrorCode.NOT_READY, "the service is not ready", retry_after=_RETRY_AFTER
         )
 
+    health = [Route("/livez", livez), Route("/healthz", livez), Route("/readyz", readyz)]
+    if metrics is None:
+        return health
+
     def measured(_: Request) -> Response:
         # Not a coroutine: Starlette runs it in a thread.
         text, media_type = metrics()
         return Response(text, media_type=media_type)
 
-    return [
-        Route("/livez", livez),
-        Route("/healthz", livez),
-        Route("/readyz", readyz),
-        Route("/metrics", measured),
-    ]
+    return [*health, Route("/metrics", measured)]

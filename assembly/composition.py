@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +24,7 @@ class Composition:
     Attributes:
         settings: what it was composed from.
         entries: the served models in the catalog; the first is the default.
-        placement: the device and the precision of all of them.
+        placement: the device and the precision of the default, and of all that this process runs.
         models: the same models as the API presents them.
         loras: those of the store that can be applied to them.
         wildcards: those of prompt templates.
@@ -40,8 +40,13 @@ class Composition:
     vit: ViT | None
 
 
-def compose(settings: Settings) -> Composition:
+def compose(settings: Settings, elsewhere: Mapping[str, Placement] | None = None) -> Composition:
     """Find what the settings name, and check all that can be checked without loading it.
+
+    Args:
+        settings: what to serve.
+        elsewhere: where each model runs, by its name, if that is not for this machine to say: then
+            it is not asked whether it could run them.
 
     Raises:
         What ``assembly.startup.explained`` turns into a sentence: a composition root calls this
@@ -54,12 +59,16 @@ def compose(settings: Settings) -> Composition:
         .with_quantization(settings.quantize)
         for name in settings.models
     )
-    placement = startup.placement(settings, entries)
+    if elsewhere is None:
+        placement = startup.placement(settings, entries)
+        placements = dict.fromkeys(settings.models, placement)
+    else:
+        placement, placements = elsewhere[settings.models[0]], dict(elsewhere)
     return Composition(
         settings=settings,
         entries=entries,
         placement=placement,
-        models=tuple(served_model(entry, placement, settings) for entry in entries),
+        models=tuple(served_model(entry, placements[entry.name], settings) for entry in entries),
         loras=Snapshot(partial(served_loras, placement)),
         wildcards=startup.load_wildcards(settings),
         vit=startup.find_classifier(settings),

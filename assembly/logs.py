@@ -13,7 +13,7 @@ from api import request_id
 from assembly.log_rate import RateLimit
 from settings import Settings
 
-_OURS = ("api", "assembly", "engine", "models", "runners", "serving", "templating")
+_OURS = ("api", "assembly", "deployment", "engine", "models", "runners", "serving", "templating")
 # A path or a message may hold a client's bytes: they must not pass for a line of their own.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROL[ord("\n")] = "\n    "

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
 
+from api import health
 from api.app import create_app, middleware
 from api.backend import Backend
 from api.classifier import BoundedClassifier, Classifier
@@ -37,6 +43,23 @@ class Site:
     middleware: list[Middleware]
     drain: Drain
     decoders: Decoders
+
+    def routes(
+        self,
+        ready: Callable[[], Awaitable[bool]],
+        metrics: Callable[[], tuple[bytes, str]] | None = None,
+    ) -> list[BaseRoute]:
+        """Everything that a host serves which has no routes of its own.
+
+        Args:
+            ready: whether a request would be served now, as ``api.backend.Backend.ready``.
+            metrics: see ``api.health.routes``.
+        """
+        return [
+            *health.routes(ready, metrics),
+            Mount("/static_content", StaticFiles(directory=swagger_ui())),
+            Mount("/", self.app),
+        ]
 
     async def open(self) -> None:
         """Start what the first requests would else wait for. Call it in the server's event loop."""
@@ -70,3 +93,11 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
         drain=drain,
         decoders=pictures.decoders,
     )
+
+
+def swagger_ui() -> Path:
+    """The folder of swagger-ui's files, which come with BentoML; it is not imported for that."""
+    bentoml = find_spec("bentoml")
+    if bentoml is None or not bentoml.submodule_search_locations:
+        raise RuntimeError("bentoml is not installed: run: pip install -r requirements.txt")
+    return Path(bentoml.submodule_search_locations[0], "_internal", "server", "static_content")

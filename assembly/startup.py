@@ -41,13 +41,17 @@ class UnusableScreening(ValueError):
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """End the process with one line instead of a traceback where the user can mend the cause."""
+def explained(raised: type[BaseException] = SystemExit) -> Iterator[None]:
+    """Say in one line what the user can mend, instead of a traceback.
+
+    Args:
+        raised: takes that line; by default it ends the process.
+    """
     try:
         yield
     except ValidationError as error:
         mistakes = "; ".join(_sentence(mistake) for mistake in error.errors(include_url=False))
-        raise SystemExit(f"cannot start: {mistakes}") from None
+        raise raised(f"cannot start: {mistakes}") from None
     except (
         ModelError,
         UnsupportedPrecision,
@@ -56,7 +60,7 @@ def explained() -> Iterator[None]:
         UnusableScreening,
         UnusableWildcards,
     ) as error:
-        raise SystemExit(f"cannot start: {error}") from None
+        raise raised(f"cannot start: {error}") from None
 
 
 def _sentence(mistake: ErrorDetails) -> str:

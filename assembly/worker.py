@@ -8,8 +8,8 @@ from contextlib import aclosing
 
 from assembly.engine import build_engine
 from assembly.loras import StoredLoras
-from assembly.metrics import PrometheusObserver
 from contract.events import Event
+from contract.observer import Observer
 from contract.request import GenerationRequest
 from engine.stream import stream
 from models.catalog import ModelEntry
@@ -20,14 +20,24 @@ from settings import Settings
 class Worker:
     """Runs requests on one device; constructed when each model has made a picture.
 
+    Args:
+        settings: what is served, and within which limits.
+        entries: the models.
+        placement: where they run.
+        observer: receives the measurements.
+
     Raises what ``assembly.engine.build_engine`` raises.
     """
 
     def __init__(
-        self, settings: Settings, entries: tuple[ModelEntry, ...], placement: Placement
+        self,
+        settings: Settings,
+        entries: tuple[ModelEntry, ...],
+        placement: Placement,
+        observer: Observer,
     ) -> None:
         self._loras = StoredLoras(placement.precision)
-        self._engine = build_engine(settings, entries, placement, self._loras, PrometheusObserver())
+        self._engine = build_engine(settings, entries, placement, self._loras, observer)
 
     @property
     def ready(self) -> bool:
@@ -38,6 +48,11 @@ class Worker:
     def max_pixels(self) -> Mapping[str, int]:
         """See ``Engine.max_pixels``."""
         return self._engine.max_pixels
+
+    @property
+    def work_left(self) -> int:
+        """See ``Engine.work_left``."""
+        return self._engine.work_left
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Run one request; ends as ``contract.events`` says. Closing it cancels the jobs."""

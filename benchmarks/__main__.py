@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from assembly import environment
-from benchmarks import namespace
 from benchmarks.contestant import CONTESTANTS, ROOT
 from benchmarks.report import write_report
 from benchmarks.rounds import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
+from deployment.ray import namespace
 
 # What the bars are about; more does not fit into five minutes.
 QUICK_AGENDA = {
@@ -26,6 +26,7 @@ QUICK_AGENDA = {
 }
 SOLO, QUICK_SOLO = 30, 6  # pictures
 DOCS = ROOT / "docs"
+ON_RAY = {"ours_on_ray", "ray_serve_batch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     mixed.add_argument("--rounds", type=int, default=15)
     mixed.set_defaults(run=_mixed_sizes)
 
+    hosts = commands.add_parser("hosts", help="this service on BentoML and on Ray Serve")
+    hosts.add_argument("--pictures", type=int, default=40, help="of each, with one client")
+    hosts.add_argument("--seconds", type=float, default=30.0, help="of a round with 16 clients")
+    hosts.add_argument("--rounds", type=int, default=3)
+    hosts.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    hosts.set_defaults(run=_hosts)
+
     fairness = commands.add_parser("fairness", help="what a client notices of another one's load")
     fairness.add_argument("--pictures", type=int, default=15)
     fairness.set_defaults(run=_fairness)
@@ -115,8 +123,8 @@ def _run(options: argparse.Namespace) -> int:
         name: options.workloads or usual.get(name, QUICK_AGENDA["ours"])
         for name in options.contestants or usual
     }
-    if "ray_serve_batch" in agenda:
-        namespace.enter(options.given)
+    if ON_RAY & agenda.keys():
+        namespace.enter("benchmarks", options.given)
     everything = agenda == {name: list(WORKLOADS) for name in CONTESTANTS}
     if everything and not options.quick:
         out = options.out or DOCS
@@ -143,11 +151,20 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _hosts(options: argparse.Namespace) -> int:
+    from benchmarks.hosts import compare
+
+    namespace.enter("benchmarks", options.given)
+    figures = compare(options.pictures, options.seconds, options.rounds, options.device)
+    print(json.dumps(figures, indent=2))
+    return 0
+
+
 def _tune(options: argparse.Namespace) -> int:
     from benchmarks.tuning import tune_all
 
-    if "ray_serve_batch" in options.contestants:
-        namespace.enter(options.given)
+    if ON_RAY & {*options.contestants}:
+        namespace.enter("benchmarks", options.given)
     tune_all(options.contestants, "cpu")
     return 0
 

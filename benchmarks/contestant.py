@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
 LOG_TAIL = 4_000  # characters
+METRICS_SECONDS = 1.0  # how often Ray's processes hand their measurements on
 
 # OpenMP's settings for threads that wait for the others; those of GNU's, which torch uses.
 IDLE = {
@@ -67,8 +68,8 @@ class Contestant:
     """One way to serve the model.
 
     Attributes:
-        arguments: of the Python interpreter; ``{port}`` and ``{folder}`` are filled in. Empty for
-            the bare loop, which is no server.
+        arguments: of the Python interpreter; ``{port}``, ``{folder}`` and ``{metrics}``, another
+            port, are filled in. Empty for the bare loop, which is no server.
         environment: on top of what all get.
         settable: the fields of ``Choice`` that matter to it.
     """
@@ -81,7 +82,7 @@ class Contestant:
 
     @property
     def is_ours(self) -> bool:
-        return self.name == "ours"
+        return self.name in ("ours", "ours_on_ray")
 
 
 def _bentoml(target: str) -> tuple[str, ...]:
@@ -98,6 +99,17 @@ CONTESTANTS = {
             "this service",
             _bentoml("service:svc"),
             {"BENTOML_CONFIG": str(ROOT / "configuration.yaml")},
+            settable=(),
+        ),
+        Contestant(
+            "ours_on_ray",
+            "this service on Ray Serve",
+            (
+                *("-m", "deployment.ray", "--port", "{port}", "--metrics-port", "{metrics}"),
+                *("--folder", "{folder}/ray", "models=embedded", "ingress_replicas=1"),
+                f"num_cpus={os.cpu_count() or 1}",
+            ),
+            {"RAY_metrics_report_interval_ms": str(int(1000 * METRICS_SECONDS))},
             settable=(),
         ),
         Contestant(
@@ -180,8 +192,11 @@ def started(contestant: Contestant, choice: Choice, device: str = "cpu") -> Iter
         folder = Path(name)
         (folder / "bentoml").mkdir()
         port = free_port()
+        metrics = free_port(port + 1)
         url = f"http://127.0.0.1:{port}"
-        arguments = [part.format(port=port, folder=folder) for part in contestant.arguments]
+        arguments = [
+            part.format(port=port, folder=folder, metrics=metrics) for part in contestant.arguments
+        ]
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -195,15 +210,19 @@ def started(contestant: Contestant, choice: Choice, device: str = "cpu") -> Iter
             )
         try:
             _wait_ready(contestant, process, url, log)
-            meter: Meter = Metrics(url) if contestant.is_ours else Ledger(folder / "ledger")
+            meter: Meter = Ledger(folder / "ledger")
+            if contestant.name == "ours":
+                meter = Metrics(url)
+            elif contestant.is_ours:
+                meter = Metrics(f"http://127.0.0.1:{metrics}", "ray_", delay=3 * METRICS_SECONDS)
             yield Server(contestant, url, meter, log)
         finally:
             stop(process)
 
 
-def free_port() -> int:
-    """A free port of 127.0.0.1; below the range that Ray gives to its workers."""
-    for port in range(8_100, 10_000):
+def free_port(first: int = 8_100) -> int:
+    """A free port of 127.0.0.1, from ``first``; below the range that Ray gives to its workers."""
+    for port in range(first, 10_000):
         with socket.socket() as candidate:
             try:
                 candidate.bind(("127.0.0.1", port))

@@ -15,9 +15,8 @@ from matplotlib.axes import Axes
 from benchmarks.contestant import CONTESTANTS
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
-COLOURS = dict(
-    zip(CONTESTANTS, ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#7F7F7F"), strict=True)
-)
+_PALETTE = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#7F7F7F")
+COLOURS = dict(zip(CONTESTANTS, _PALETTE, strict=True))
 PERCENTILES = ("p50", "p95", "p99")
 
 Results = dict[str, dict[str, dict[str, Any]]]

@@ -105,7 +105,7 @@ def _interleave(count: int, ways: dict[str, _Way], url: str) -> Solo:
     for request in islice(WORKLOADS["uniform"].requests(SEED), count + WARM_UP):
         for name in _turned(list(seconds), request.number):
             if name == "http":
-                took = asyncio.run(_over_http(url, request))
+                took = asyncio.run(over_http(url, request))
             else:
                 took = ways[name].generate(request.number)
             if request.number >= WARM_UP:
@@ -130,7 +130,8 @@ def _turned(names: list[str], by: int) -> list[str]:
     return names[by:] + names[:by]
 
 
-async def _over_http(url: str, request: Request) -> float:
+async def over_http(url: str, request: Request) -> float:
+    """Ask a server for a picture; returns the seconds it took."""
     async with aiohttp.ClientSession() as session:
         began = perf_counter()
         async with session.post(f"{url}/txt2img", json=request.body()) as response:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Protocol
 from urllib.request import urlopen
 
@@ -83,10 +83,18 @@ class Ledger:
 
 
 class Metrics:
-    """This service's ``/metrics``. It counts by itself what was done for clients who had left."""
+    """This service's ``/metrics``. It counts by itself what was done for clients who had left.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: of the host.
+        prefix: of the names there.
+        delay: seconds until what was counted is there.
+    """
+
+    def __init__(self, url: str, prefix: str = "", delay: float = 0.0) -> None:
         self._url = url
+        self._prefix = prefix
+        self._delay = delay
         self._before = Work()
 
     def begin(self) -> None:
@@ -102,15 +110,17 @@ class Metrics:
         )
 
     def _read(self) -> Work:
+        sleep(self._delay)
         with urlopen(f"{self._url}/metrics", timeout=30) as answer:  # noqa: S310
             text = answer.read().decode("utf-8")
         outcomes: Counter[str] = Counter()
         below: Counter[float] = Counter()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if sample.name == "sd_row_steps_total":
+                name = sample.name.removeprefix(self._prefix)
+                if name == "sd_row_steps_total":
                     outcomes[sample.labels["outcome"]] += int(sample.value)
-                elif sample.name == "sd_step_batch_size_bucket":
+                elif name == "sd_step_batch_size_bucket":
                     below[float(sample.labels["le"])] += int(sample.value)
         passes: Counter[int] = Counter()
         smaller = 0

@@ -56,21 +56,31 @@ def layers() -> list[str]:
 
 
 def count_imports(packages: Iterable[str]) -> Imports:
-    """How many modules of one part import how many of another, by the parts' names."""
-    graph = grimp.build_graph(*packages, cache_dir=None)
+    """How many modules of one part import how many of another, by the parts' names.
+
+    A package within another stands for itself alone.
+    """
+    packages = tuple(packages)
+    roots = dict.fromkeys(package.partition(".")[0] for package in packages)
+    graph = grimp.build_graph(*roots, cache_dir=None)
     rooms = {child for child in graph.find_children(OPEN) if graph.find_children(child)}
 
     def part(module: str) -> str:
-        package, *rest = module.split(".")
+        package = next(one for one in packages if f"{module}.".startswith(f"{one}."))
         if package != OPEN:
             return package
-        room = ".".join([package, *rest[:1]])
+        room = ".".join(module.split(".")[:2])
         return room.partition(".")[2] if room in rooms else OWN_MODULES
 
+    shown = [
+        module
+        for module in graph.modules
+        if any(f"{module}.".startswith(f"{one}.") for one in packages)
+    ]
     counted = Counter(
         (part(module), part(imported))
-        for module in graph.modules
-        for imported in graph.find_modules_directly_imported_by(module)
+        for module in shown
+        for imported in graph.find_modules_directly_imported_by(module) & {*shown}
     )
     return {pair: count for pair, count in sorted(counted.items()) if pair[0] != pair[1]}
 

@@ -100,6 +100,11 @@ class Engine:
         """Whether it takes requests."""
         return not self._closed
 
+    @property
+    def work_left(self) -> int:
+        """Row-steps x pixels that the jobs in it have left, about. Safe from any thread."""
+        return sum(job.work_left for job in self._ledger.open_jobs)
+
     def submit(self, request: GenerationRequest, emit: Callable[[Event], None]) -> Submission:
         """Accept a request; its events go to ``emit``, ending as ``contract.events`` says.
 

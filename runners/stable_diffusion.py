@@ -34,9 +34,10 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
     ) -> None:
         environment.prepare()
         # Imported here, so that the API and supervisor processes stay without torch.
+        from assembly.metrics import PrometheusObserver
         from assembly.worker import Worker
 
-        self._worker = Worker(settings, entries, placement)
+        self._worker = Worker(settings, entries, placement, PrometheusObserver())
         # A Runnable has no hook for the end of its process; BentoML makes it in the event loop of
         # the process's server, whose signal handlers are installed by then.
         Shutdown(self._worker.close, settings.drain).install()

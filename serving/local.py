@@ -10,15 +10,10 @@ import logging
 import signal
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
-from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 
-from api import health
 from assembly import environment, logs, startup
 from assembly.composition import Composition, compose
 from assembly.shutdown import Shutdown
@@ -37,11 +32,11 @@ def create_host(composition: Composition) -> Starlette:
     environment.prepare()
     # Imported here, as they import torch.
     from assembly.local import LocalBackend, LocalClassifier
-    from assembly.metrics import exposition
+    from assembly.metrics import PrometheusObserver, exposition
     from assembly.worker import Worker
 
     settings, vit = composition.settings, composition.vit
-    worker = Worker(settings, composition.entries, composition.placement)
+    worker = Worker(settings, composition.entries, composition.placement, PrometheusObserver())
     backend = LocalBackend(worker, composition.models, composition.loras)
     classifier = None if vit is None else LocalClassifier(vit, settings.deadline)
     site = build_site(composition, backend, classifier)
@@ -55,22 +50,10 @@ def create_host(composition: Composition) -> Starlette:
         await backend.close(0)
 
     return Starlette(
-        routes=[
-            *health.routes(backend.ready, exposition),
-            Mount("/static_content", StaticFiles(directory=swagger_ui())),
-            Mount("/", site.app),
-        ],
+        routes=site.routes(backend.ready, exposition),
         middleware=site.middleware,
         lifespan=lifespan,
     )
-
-
-def swagger_ui() -> Path:
-    """The folder of swagger-ui's files, which come with BentoML; it is not imported for that."""
-    bentoml = find_spec("bentoml")
-    if bentoml is None or not bentoml.submodule_search_locations:
-        raise RuntimeError("bentoml is not installed: run: pip install -r requirements.txt")
-    return Path(bentoml.submodule_search_locations[0], "_internal", "server", "static_content")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

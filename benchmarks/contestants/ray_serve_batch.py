@@ -20,7 +20,7 @@ import ray
 from fastapi import Body, FastAPI, File, Form, Response
 from ray import serve
 
-from benchmarks.namespace import check_loopback_only
+from deployment.ray.namespace import check_loopback_only
 
 app = FastAPI()
 

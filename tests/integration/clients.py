@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
-from tests.integration.server import WAIT_SECONDS, Server
+from tests.integration.server import WAIT_SECONDS
 
 SHORT = {"prompt": "x", "num_inference_steps": 1}
 LONG = {"prompt": "x", "num_inference_steps": 60, "width": 160, "height": 160}
 ENDLESS = {**LONG, "num_inference_steps": 150, "width": 384, "height": 384}
 
 
+class Site(Protocol):
+    """A server of whatever kind.
+
+    Attributes:
+        port: where it listens on 127.0.0.1.
+        url: the same, without a trailing slash.
+    """
+
+    port: int
+    url: str
+
+
 class Visitor:
     """A client that sends its request as slowly as it likes, and may leave early."""
 
-    def __init__(self, server: Server, fields: dict[str, Any]) -> None:
+    def __init__(self, server: Site, fields: dict[str, Any]) -> None:
         self._body = json.dumps(fields).encode()
         self._socket = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
         length = len(self._body)
@@ -40,7 +52,7 @@ class Visitor:
         self._socket.close()
 
 
-def post(server: Server, body: dict[str, Any]) -> httpx.Response:
+def post(server: Site, body: dict[str, Any]) -> httpx.Response:
     """Ask for a picture on a connection of its own."""
     with httpx.Client(base_url=server.url, timeout=WAIT_SECONDS) as client:
         return client.post("/txt2img", json=body)

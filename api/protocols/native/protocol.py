@@ -30,7 +30,8 @@ _PICTURES = ("Pictures",)
 
 
 class NativeProtocol(Protocol):
-    """``/txt2img``, ``/img2img``, ``/inpaint``, ``/dreambooth``, ``/classify`` and ``/models``.
+    """``/txt2img``, ``/img2img``, ``/inpaint``, ``/dreambooth`` and, which is the same,
+    ``/imagine``, ``/classify`` and ``/models``.
 
     Args:
         pictures: validates and runs the requests.
@@ -96,6 +97,15 @@ class NativeProtocol(Protocol):
                 name="dreambooth",
                 handler=handlers.dreambooth,
                 summary="A picture by the fine-tuned model whose subject the prompt names",
+                parameters=documentation.dreambooth_parameters(),
+                **common,
+            ),
+            Endpoint(
+                path="/imagine",
+                methods=("GET",),
+                name="imagine",
+                handler=handlers.dreambooth,
+                summary="The same, by the name that Ray Serve's examples have for it",
                 parameters=documentation.dreambooth_parameters(),
                 **common,
             ),

@@ -50,6 +50,7 @@ def test_unknown_paths_and_methods(
     ("method", "path", "allowed"),
     [
         ("DELETE", "/dreambooth", "GET, POST"),
+        ("POST", "/imagine", "GET"),
         ("PUT", "/models", "GET"),
         ("GET", "/img2img", "POST"),
     ],

@@ -26,6 +26,7 @@ BOUNDS = {
     "/inpaint": 3000,
     "/classify": 3000,
     "/dreambooth": 1024,
+    "/imagine": 1024,
     "/models": 1024,
     "/elsewhere": 2000,
 }

@@ -44,6 +44,7 @@ REQUESTS = [
     ("POST", "/txt2img"),
     ("POST", "/img2img"),
     ("GET", "/dreambooth?prompt=x"),
+    ("GET", "/imagine?prompt=x"),
     ("POST", "/dreambooth?prompt=x"),
     ("POST", "/classify"),
     ("GET", "/models"),

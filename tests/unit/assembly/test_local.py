@@ -13,6 +13,7 @@ from assembly.local import LocalBackend, LocalClassifier
 from assembly.worker import Worker
 from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, Image, Queued
+from contract.observer import NullObserver
 from contract.request import LoraUse
 from models import registry
 from models.catalog import load_catalog
@@ -31,7 +32,9 @@ async def events(backend: LocalBackend, **fields: Any) -> list[Event]:
 def test_it_generates_with_loras_that_come_until_it_is_closed(store: Path, tmp_path: Path) -> None:
     """In one test: the measurements of an engine are those of its process."""
     composition = compose(Settings())
-    worker = Worker(composition.settings, composition.entries, composition.placement)
+    worker = Worker(
+        composition.settings, composition.entries, composition.placement, NullObserver()
+    )
     backend = LocalBackend(worker, composition.models, composition.loras)
     provenance = Provenance(base="embedded", base_revision="1", licence="mine")
     folder = save_lora(tmp_path / "lora")

@@ -42,7 +42,8 @@ def test_the_prompt_chooses_the_model(
 
 
 def test_the_size_is_the_models_own(client: TestClient, backend: ColourBackend) -> None:
-    assert client.get("/dreambooth", params={"prompt": "x"}).status_code == 200
+    for path in ("/dreambooth", "/imagine"):
+        assert client.get(path, params={"prompt": "x"}).status_code == 200
     assert (backend.requests[0].width, backend.requests[0].height) == (128, 128)
 
 

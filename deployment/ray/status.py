@@ -1,0 +1,66 @@
+"""The status of the application: whether a request would be served, as Serve's controller knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Final
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.schema import DeploymentStatus
+
+# Probes come from every load balancer; one look serves them all.
+LOOK_SECONDS: Final = 1.0
+RUNNING: Final = "RUNNING"
+# A deployment without replicas that can have none any more: a request would wait in vain.
+_BROKEN: Final = frozenset({DeploymentStatus.UNHEALTHY, DeploymentStatus.DEPLOY_FAILED})
+
+
+class Status:
+    """Looks at the deployments that a request needs.
+
+    Serve says that an application is healthy as soon as its ingress is; the engines load long after
+    that.
+
+    Args:
+        application: its name.
+        minimum: the replicas that each deployment always has, by its name; 0 where the first
+            request starts one.
+    """
+
+    def __init__(self, application: str, minimum: Mapping[str, int]) -> None:
+        self._application = application
+        self._minimum = minimum
+        self._looked = float("-inf")
+        self._ready = False
+        self._looking = asyncio.Lock()
+
+    async def ready(self) -> bool:
+        """Whether each deployment has a replica, or would start one."""
+        async with self._looking:
+            if monotonic() - self._looked > LOOK_SECONDS:
+                self._ready = await asyncio.to_thread(self._look)
+                self._looked = monotonic()
+        return self._ready
+
+    def _look(self) -> bool:
+        try:
+            applications = serve.status().applications
+        except (RayError, RayServeException):
+            return False
+        if self._application not in applications:
+            return False
+        deployments = applications[self._application].deployments
+        return all(
+            name in deployments and _serves(deployments[name], least)
+            for name, least in self._minimum.items()
+        )
+
+
+def _serves(deployment: Any, least: int) -> bool:
+    if deployment.replica_states.get(RUNNING, 0) > 0:
+        return True
+    return least == 0 and deployment.status not in _BROKEN

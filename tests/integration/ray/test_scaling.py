@@ -1,0 +1,64 @@
+"""Engines come with the work and go with it: 0 -> 1 -> 2 -> 1 -> 0."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.ray.cluster import Cluster
+from tests.integration.ray.load import Load
+from tests.integration.ray.test_losses import events
+from tests.integration.server import wait_until
+
+PICTURE = {"prompt": "a red apple", "num_inference_steps": 8, "seed": 5}
+# 60 row-steps. Those of six clients are more than one engine shall have in front of it.
+LONGER = {**PICTURE, "num_inference_steps": 30}
+CLIENTS, TARGET = 6, 120
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _deployed(cluster: Cluster) -> None:
+    cluster.deploy(
+        min_replicas=0,
+        max_replicas=2,
+        target_row_steps=TARGET,
+        upscale_delay=1,
+        downscale_delay=4,
+        look_back=2,
+    )
+    wait_until(lambda: cluster.running() == 0, "no engine")
+
+
+def test_a_request_waits_for_the_first_engine_and_knows_its_place(cluster: Cluster) -> None:
+    assert cluster.ready(), "a request would be served"
+
+    told = events(cluster, PICTURE)
+    assert next(told) == ("queued", {"position": 0})
+    assert cluster.running() == 0, "its place is known before there is an engine"
+
+    names = [name for name, _ in told]
+    assert names[-1] == "image"
+    assert "error" not in names
+    assert cluster.running() == 1
+
+
+def test_engines_come_and_go_with_the_work(cluster: Cluster) -> None:
+    load = Load(cluster, CLIENTS, LONGER)
+    with load.running():
+        wait_until(lambda: cluster.running() == 2, "a second engine")
+        since = load.done
+        wait_until(lambda: load.done >= since + CLIENTS, "answers of both")
+    assert load.statuses == {200: load.done}, load.failures
+
+    seen = set[int]()
+
+    def none_left() -> bool:
+        seen.add(left := cluster.running())
+        return left == 0
+
+    wait_until(none_left, "the engines to go")
+    assert seen >= {1, 0}
+
+    response = cluster.client.post("/txt2img", json=PICTURE)
+    assert response.status_code == 200
