@@ -24,6 +24,7 @@ QUICK_AGENDA = {
     "bentoml_example": ["mixed", "impatient"],
     "ray_serve_batch": ["mixed", "impatient"],
 }
+RAY = ("ray_serve_batch", "ray_serve_models")
 SOLO, QUICK_SOLO = 30, 6  # pictures
 DOCS = ROOT / "docs"
 
@@ -106,14 +107,10 @@ def _run(options: argparse.Namespace) -> int:
         return measure_gpu(options.out or DOCS, quick=options.quick)
     from benchmarks.run import run
 
-    usual = QUICK_AGENDA if options.quick else {name: list(WORKLOADS) for name in CONTESTANTS}
-    agenda = {
-        name: options.workloads or usual.get(name, QUICK_AGENDA["ours"])
-        for name in options.contestants or usual
-    }
-    if "ray_serve_batch" in agenda:
+    agenda = _agenda(options.contestants, options.workloads, quick=options.quick)
+    if any(name in agenda for name in RAY):
         namespace.enter(options.given)
-    everything = agenda == {name: list(WORKLOADS) for name in CONTESTANTS}
+    everything = agenda == _agenda(None, None, quick=False)
     if everything and not options.quick:
         out = options.out or DOCS
     else:
@@ -133,6 +130,22 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if complete else 1
 
 
+def _agenda(
+    contestants: Sequence[str] | None, workloads: Sequence[str] | None, *, quick: bool
+) -> dict[str, list[str]]:
+    """The workloads of each contestant, without those that it cannot take."""
+    usual = QUICK_AGENDA if quick else {name: list(WORKLOADS) for name in CONTESTANTS}
+    agenda = {
+        name: [
+            each
+            for each in workloads or usual.get(name, [*QUICK_AGENDA["ours"], "several"])
+            if CONTESTANTS[name].takes(WORKLOADS[each])
+        ]
+        for name in contestants or usual
+    }
+    return {name: chosen for name, chosen in agenda.items() if chosen}
+
+
 def _report(options: argparse.Namespace) -> int:
     report = json.loads((options.out / "benchmark.json").read_text(encoding="utf-8"))
     write_report(report, options.out)
@@ -142,7 +155,7 @@ def _report(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     from benchmarks.tuning import tune_all
 
-    if "ray_serve_batch" in options.contestants:
+    if any(name in options.contestants for name in RAY):
         namespace.enter(options.given)
     tune_all(options.contestants, "cpu")
     return 0

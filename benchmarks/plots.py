@@ -16,7 +16,9 @@ from benchmarks.contestant import CONTESTANTS
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 COLOURS = dict(
-    zip(CONTESTANTS, ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#7F7F7F"), strict=True)
+    zip(
+        CONTESTANTS, ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F"), strict=True
+    )
 )
 PERCENTILES = ("p50", "p95", "p99")
 
