@@ -102,7 +102,7 @@ format: $(VENV)/.development  ## mend style and format
 evaluate: $(VENV)/.serving  ## measure the embedded model again
 	$(BIN)/python -m training evaluate --model models/embedded --out docs
 
-# QUICK=1 (within 5 minutes), CONTESTANTS="ours ray_serve_batch", WORKLOADS="mixed", DEVICE=cuda
+# QUICK=1 (within 5 minutes), CONTESTANTS="ours ray_serve_models", WORKLOADS="several", DEVICE=cuda
 bench: $(VENV)/.benchmark  ## this service against the others; into docs/ if it is all of it
 	$(BIN)/python -m benchmarks run $(if $(QUICK),--quick) $(if $(DEVICE),--device $(DEVICE)) \
 		$(if $(CONTESTANTS),--contestants "$(CONTESTANTS)") \

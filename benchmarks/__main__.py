@@ -26,7 +26,7 @@ QUICK_AGENDA = {
 }
 SOLO, QUICK_SOLO = 30, 6  # pictures
 DOCS = ROOT / "docs"
-ON_RAY = {"ours_on_ray", "ray_serve_batch"}
+ON_RAY = {"ours_on_ray", "ray_serve_batch", "ray_serve_models"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,14 +118,10 @@ def _run(options: argparse.Namespace) -> int:
         return measure_gpu(options.out or DOCS, quick=options.quick)
     from benchmarks.run import run
 
-    usual = QUICK_AGENDA if options.quick else {name: list(WORKLOADS) for name in CONTESTANTS}
-    agenda = {
-        name: options.workloads or usual.get(name, QUICK_AGENDA["ours"])
-        for name in options.contestants or usual
-    }
+    agenda = _agenda(options.contestants, options.workloads, quick=options.quick)
     if ON_RAY & agenda.keys():
         namespace.enter("benchmarks", options.given)
-    everything = agenda == {name: list(WORKLOADS) for name in CONTESTANTS}
+    everything = agenda == _agenda(None, None, quick=False)
     if everything and not options.quick:
         out = options.out or DOCS
     else:
@@ -143,6 +139,22 @@ def _run(options: argparse.Namespace) -> int:
     )
     print(f"written: {out / 'benchmark.md'}")
     return 0 if complete else 1
+
+
+def _agenda(
+    contestants: Sequence[str] | None, workloads: Sequence[str] | None, *, quick: bool
+) -> dict[str, list[str]]:
+    """The workloads of each contestant, without those that it cannot take."""
+    usual = QUICK_AGENDA if quick else {name: list(WORKLOADS) for name in CONTESTANTS}
+    agenda = {
+        name: [
+            each
+            for each in workloads or usual.get(name, [*QUICK_AGENDA["ours"], "several"])
+            if CONTESTANTS[name].takes(WORKLOADS[each])
+        ]
+        for name in contestants or usual
+    }
+    return {name: chosen for name, chosen in agenda.items() if chosen}
 
 
 def _report(options: argparse.Namespace) -> int:

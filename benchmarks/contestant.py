@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import psutil
 
 from benchmarks.work import Ledger, Meter, Metrics
+from benchmarks.workloads import SEVERAL, SINGLE, Workload
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 180.0
@@ -72,6 +73,7 @@ class Contestant:
             port, are filled in. Empty for the bare loop, which is no server.
         environment: on top of what all get.
         settable: the fields of ``Choice`` that matter to it.
+        models: what it can be started with, each time a set of models.
     """
 
     name: str
@@ -79,10 +81,15 @@ class Contestant:
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     settable: tuple[str, ...] = ("threads", "idle")
+    models: tuple[tuple[str, ...], ...] = (SINGLE,)
 
     @property
     def is_ours(self) -> bool:
         return self.name in ("ours", "ours_on_ray")
+
+    def takes(self, workload: Workload) -> bool:
+        """Whether it serves what the workload asks for."""
+        return workload.models in self.models
 
 
 def _bentoml(target: str) -> tuple[str, ...]:
@@ -100,6 +107,7 @@ CONTESTANTS = {
             _bentoml("service:svc"),
             {"BENTOML_CONFIG": str(ROOT / "configuration.yaml")},
             settable=(),
+            models=(SINGLE, SEVERAL),
         ),
         Contestant(
             "ours_on_ray",
@@ -132,6 +140,14 @@ CONTESTANTS = {
             {"RAY_USAGE_STATS_ENABLED": "0"},
             settable=("threads", "idle", "batch_wait"),
         ),
+        Contestant(
+            "ray_serve_models",
+            "Ray Serve, a deployment with @serve.batch for each model",
+            ("-m", "benchmarks.contestants.ray_serve_models", "{port}", "{folder}/ray"),
+            {"RAY_USAGE_STATS_ENABLED": "0"},
+            settable=("threads", "idle", "batch_wait"),
+            models=(SEVERAL,),
+        ),
         Contestant("diffusers_loop", "bare diffusers, one after another"),
     )
 }
@@ -152,7 +168,11 @@ class Server:
 
 
 def environment(
-    contestant: Contestant, choice: Choice, folder: Path, device: str
+    contestant: Contestant,
+    choice: Choice,
+    folder: Path,
+    device: str,
+    models: tuple[str, ...] = SINGLE,
 ) -> dict[str, str]:
     """The environment of a contestant's processes: of ours only what every server inherits."""
     inherited = {
@@ -162,7 +182,7 @@ def environment(
     }
     # With its defaults, but on the device that was asked for, and without what the others lack.
     own = (
-        {"SD_DEVICE": device, "SD_CLASSIFIER": "none"}
+        {"SD_DEVICE": device, "SD_CLASSIFIER": "none", "SD_MODELS": ",".join(models)}
         if contestant.is_ours
         else choice.environment()
     )
@@ -172,7 +192,7 @@ def environment(
         "BENTOML_HOME": str(folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "TRANSFORMERS_VERBOSITY": "error",
-        "BENCH_MODEL": str(ROOT / "models" / "embedded"),
+        "BENCH_MODELS": str(ROOT / "models"),
         "BENCH_DEVICE": device,
         "BENCH_LEDGER": str(folder / "ledger"),
         **contestant.environment,
@@ -181,7 +201,12 @@ def environment(
 
 
 @contextmanager
-def started(contestant: Contestant, choice: Choice, device: str = "cpu") -> Iterator[Server]:
+def started(
+    contestant: Contestant,
+    choice: Choice,
+    device: str = "cpu",
+    models: tuple[str, ...] = SINGLE,
+) -> Iterator[Server]:
     """Run a contestant's server until the end of the block.
 
     Raises:
@@ -202,7 +227,7 @@ def started(contestant: Contestant, choice: Choice, device: str = "cpu") -> Iter
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=environment(contestant, choice, folder, device),
+                env=environment(contestant, choice, folder, device, models),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # A group of its own: a Ctrl-C reaches the benchmark, which stops it in order.

@@ -1,7 +1,8 @@
 """The benchmark at real size, with random weights: the engine against stock diffusers, in one
-process.
+process: ``python -m benchmarks.gpu``.
 
-Where the denoiser is large, HTTP is small change; what counts is what the device does.
+Where the denoiser is large, HTTP is small change; what counts is what the device does. So this
+needs torch, diffusers, transformers and what the engine imports, and no server of any kind.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from assembly import environment
 
 environment.prepare()
 
+import argparse
 import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from datetime import date
 from itertools import cycle, islice
 from pathlib import Path
@@ -25,139 +26,122 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from benchmarks.contestant import ROOT
 from benchmarks.contestants.stock import Order, Stock
-from benchmarks.gpu_figures import BATCH, GUIDANCE, GpuFigures, StepFigures, write
+from benchmarks.gpu_figures import BATCH, GpuFigures, ServerFigures, StepFigures, write
+from benchmarks.gpu_load import all_at_once, closed_loop, poisson
+from benchmarks.gpu_scale import SCALES, Scale, tiny
+from benchmarks.random_models import architecture_of, random_pipeline
 from benchmarks.request_batcher import RequestBatcher
 from benchmarks.workloads import Request
-from contract.request import Segment
+from contract.request import GenerationRequest, Segment
 from engine.blocking import generate
 from engine.engine import Engine
 from engine.limits import BUCKETS, BatchLimits
-from engine.pipelines.base import SegmentRequest
-from engine.pipelines.stable_diffusion import StableDiffusion
+from engine.pipelines.base import DiffusionModel, SegmentRequest
+from engine.pipelines.load import MODELS
 from engine.weights.cache import WeightCache
 from training.machine import describe
 
-CONFIGS = ROOT / "models" / "configs"
-TOKENIZER = ROOT / "models" / "embedded" / "tokenizer"
+NAME = "model"
+QUEUE = 4096  # pictures: offline, all are asked for at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """What is measured, and how long.
-
-    Attributes:
-        config: a folder with the configs of a pipeline's components.
-        side: pixels.
-        steps: of the uniform pictures.
-        mixture: steps of the mixed pictures, in turn.
-        batches: numbers of pictures for seconds per step.
-        clients: of the closed loop.
-        pictures: of each measurement in a closed loop, >= ``clients``.
-        repeats: of a timed call.
-        matrix: rows and columns of the matrix products that measure the ceiling.
-    """
-
-    config: Path
-    device: str
-    dtype: torch.dtype
-    side: int
-    steps: int = 20
-    mixture: tuple[int, ...] = (10, 20, 50)
-    batches: tuple[int, ...] = (1, 2, 4, 8, 16)
-    clients: int = 8
-    pictures: int = 48
-    repeats: int = 5
-    matrix: int = 8192
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure models on a device; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=SCALES, default=list(SCALES))
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--quick", action="store_true", help="fewer pictures, rough figures")
+    parser.add_argument("--tiny", action="store_true", help="narrow models: only to try it out")
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    options = parser.parse_args(arguments)
+    return measure_gpu(
+        options.out,
+        models=options.models,
+        device=options.device,
+        quick=options.quick,
+        narrow=options.tiny,
+    )
 
 
-def measure_gpu(out: Path, *, quick: bool) -> int:
-    """Measure Stable Diffusion 1.5 on the CUDA device; returns the exit status."""
-    if not torch.cuda.is_available():
+def measure_gpu(
+    out: Path,
+    *,
+    models: Sequence[str] = tuple(SCALES),
+    device: str = "cuda",
+    quick: bool = False,
+    narrow: bool = False,
+) -> int:
+    """Measure the models, and write the page after each; returns the exit status."""
+    if device == "cuda" and not torch.cuda.is_available():
         print(
             f"--device cuda: torch {torch.__version__} finds no CUDA device here; nothing was "
             "measured",
             file=sys.stderr,
         )
         return 2
-    print("SDXL is not measured: its family is not served yet")
-    scale = Scale(
-        config=CONFIGS / "sd-1.5",
-        device="cuda",
-        dtype=torch.float16,
-        side=512,
-        pictures=16 if quick else 48,
-    )
-    figures = measure(scale)
-    write(figures, out)
-    print(json.dumps(asdict(figures), indent=2))
+    figures = []
+    for name in models:
+        scale = SCALES[name]
+        if quick:
+            scale = replace(scale, pictures=max(scale.clients, scale.pictures // 4), seconds=20.0)
+        if narrow:
+            scale = tiny(scale, out / "configs" / name)
+        if device == "cpu":
+            scale = replace(scale, device="cpu", dtype=torch.float32)
+        figures.append(measure(scale))
+        write(figures, out)
+        print(json.dumps(asdict(figures[-1]), indent=2), flush=True)
+        if device == "cuda":
+            torch.cuda.empty_cache()
     return 0
 
 
-def build(scale: Scale) -> StableDiffusionPipeline:
-    """A pipeline with random weights, the same ones every time."""
-    torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
-    vocabulary = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    with torch.device(scale.device):
-        unet = UNet2DConditionModel.from_config(
-            UNet2DConditionModel.load_config(scale.config / "unet")
-        )
-        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(scale.config / "vae"))
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig.from_pretrained(scale.config / "text_encoder", **vocabulary)
-        )
-    pipeline = StableDiffusionPipeline(
-        unet=unet,
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        scheduler=DDIMScheduler.from_pretrained(scale.config / "scheduler"),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    for component in (unet, vae, text_encoder):
-        component.eval().requires_grad_(False)
-    return pipeline.to(scale.device, scale.dtype)
+def load(scale: Scale) -> DiffusionModel:
+    """The model as the engine runs it."""
+    architecture = architecture_of(scale.config)
+    # As it is loaded from files.
+    vae_dtype = torch.float32 if architecture.upcasts_vae else None
+    pipeline = random_pipeline(scale.config, scale.device, scale.dtype, vae_dtype=vae_dtype)
+    return MODELS[architecture.name](pipeline)
 
 
 def measure(scale: Scale) -> GpuFigures:
-    """Take all figures. Stock diffusers comes first, as the engine changes the weights' layout."""
-    stock = Stock(build(scale), io.StringIO())
+    """Take all figures of a model."""
+    uniform, mixed = (scale.steps,), scale.mixture
+    serial, batched, request_level = _measure_stock(scale)
     ceiling = _matrix_product(scale)
-    uniform, mixed = [_order(_request(scale, scale.steps, 0))], scale.mixture
-    serial = _rate(scale, lambda: stock.draw(uniform), pictures=1)
-    batch = [_order(_request(scale, scale.steps, seed)) for seed in range(BATCH)]
-    batched = _rate(scale, lambda: stock.draw(batch), pictures=BATCH)
-    with RequestBatcher(stock, BATCH) as batcher:
-        request_level = _closed_loop(scale, mixed, lambda request: batcher.draw(_order(request)))
-
-    pipeline = build(scale)
-    flop = _row_flop(scale, pipeline)
-    family = StableDiffusion(pipeline)
-    step = [_step(scale, family, size, flop, ceiling) for size in scale.batches]
+    model = load(scale)
+    flop = _row_flop(scale, model)
+    step = [_step(scale, model, size, flop, ceiling) for size in scale.batches]
     engine = Engine(
-        WeightCache.preloaded({"model": family}),
+        WeightCache.preloaded({NAME: model}),
         limits=BatchLimits(rows=64, pixels=64 * scale.side**2, buckets=BUCKETS),
+        max_queue=QUEUE,
+        device=scale.device,
     )
 
     def in_engine(request: Request) -> object:
-        return generate(engine, request.generation_request("model"))
+        return generate(engine, _wanted(scale, request))
 
     try:
-        own = _closed_loop(scale, (scale.steps,), in_engine)
-        own_mixed = _closed_loop(scale, mixed, in_engine)
+        own = closed_loop(in_engine, _requests(scale, uniform), scale.clients)
+        own_mixed = closed_loop(in_engine, _requests(scale, mixed), scale.clients)
+        offline = all_at_once(in_engine, _requests(scale, uniform))
+        server = [
+            ServerFigures.of(
+                share,
+                poisson(
+                    in_engine,
+                    lambda seed: _request(scale, scale.steps, seed),
+                    rate=share * offline,
+                    seconds=scale.seconds,
+                ),
+            )
+            for share in scale.shares
+        ]
     finally:
         engine.close()
     return GpuFigures(
@@ -166,6 +150,8 @@ def measure(scale: Scale) -> GpuFigures:
         config=scale.config.name,
         side=scale.side,
         steps=scale.steps,
+        scheduler=scale.scheduler,
+        guidance=scale.guidance,
         clients=scale.clients,
         ceiling_tflops=round(ceiling / 1e12, 6),
         row_gflop=round(flop / 1e9, 6),
@@ -177,7 +163,27 @@ def measure(scale: Scale) -> GpuFigures:
         request_level=round(request_level, 4),
         mixed_steps=round(own_mixed, 4),
         mixed_over_request_level=round(own_mixed / request_level, 3),
+        offline=round(offline, 4),
+        server=server,
     )
+
+
+def _measure_stock(scale: Scale) -> tuple[float, float, float]:
+    """Pictures per second of stock diffusers, which is freed then: one at a time, several in a
+    call, and of different steps."""
+    pipeline = random_pipeline(scale.config, scale.device, scale.dtype)
+    stock = Stock(pipeline, io.StringIO())
+    alone = [_order(scale, _request(scale, scale.steps, 0))]
+    serial = 1 / _seconds(scale, lambda: stock.draw(alone))
+    batch = [_order(scale, _request(scale, scale.steps, seed)) for seed in range(BATCH)]
+    batched = BATCH / _seconds(scale, lambda: stock.draw(batch))
+    with RequestBatcher(stock, BATCH) as batcher:
+        request_level = closed_loop(
+            lambda request: batcher.draw(_order(scale, request)),
+            _requests(scale, scale.mixture),
+            scale.clients,
+        )
+    return serial, batched, request_level
 
 
 def _machine(scale: Scale) -> str:
@@ -195,33 +201,30 @@ def _matrix_product(scale: Scale) -> float:
     return 2 * scale.matrix**3 / _seconds(scale, lambda: left @ right)
 
 
-def _row_flop(scale: Scale, pipeline: Any) -> int:
-    unet = pipeline.unet
-    latent = scale.side // pipeline.vae_scale_factor
-    options: dict[str, Any] = {"device": scale.device, "dtype": scale.dtype}
-    sample = torch.randn(1, unet.config.in_channels, latent, latent, **options)
-    embeds = torch.randn(1, 77, unet.config.cross_attention_dim, **options)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        unet(sample, torch.tensor([500.0], device=scale.device), encoder_hidden_states=embeds)
+def _prepared(scale: Scale, model: DiffusionModel, size: int, **changes: Any) -> list[Any]:
+    """States of so many pictures."""
+    wanted = [
+        replace(_wanted(scale, _request(scale, scale.steps, seed)), **changes)
+        for seed in range(size)
+    ]
+    return model.prepare([SegmentRequest(each, Segment(each.model)) for each in wanted])
+
+
+def _row_flop(scale: Scale, model: DiffusionModel) -> int:
+    with torch.inference_mode():
+        states = _prepared(scale, model, 1, guidance_scale=1.0)
+        with FlopCounterMode(display=False) as counter:
+            model.forward(states, 1)
     return int(counter.get_total_flops())
 
 
-def _step(
-    scale: Scale, family: StableDiffusion, size: int, flop: int, ceiling: float
-) -> StepFigures:
+def _step(scale: Scale, model: DiffusionModel, size: int, flop: int, ceiling: float) -> StepFigures:
     with torch.inference_mode():
-        requests = [
-            _request(scale, scale.steps, seed).generation_request("model") for seed in range(size)
-        ]
-        states = family.prepare([SegmentRequest(each, Segment(each.model)) for each in requests])
+        states = _prepared(scale, model, size)
         rows = sum(state.rows for state in states)
-        seconds = _seconds(scale, lambda: family.forward(states, rows))
+        seconds = _seconds(scale, lambda: model.forward(states, rows))
     share = rows * flop / seconds / ceiling
     return StepFigures(batch=size, seconds=round(seconds, 5), share_of_ceiling=round(share, 4))
-
-
-def _rate(scale: Scale, draw: Callable[[], object], *, pictures: int) -> float:
-    return pictures / _seconds(scale, draw)
 
 
 def _seconds(scale: Scale, work: Callable[[], object]) -> float:
@@ -241,17 +244,12 @@ def _synchronize(scale: Scale) -> None:
         torch.cuda.synchronize()
 
 
-def _closed_loop(scale: Scale, mixture: Sequence[int], draw: Callable[[Request], object]) -> float:
-    """Pictures per second of clients who each ask for the next picture when they have one."""
-    requests = [
+def _requests(scale: Scale, mixture: Sequence[int]) -> list[Request]:
+    """The pictures of a measurement, of these steps in turn."""
+    return [
         _request(scale, steps, seed)
         for seed, steps in enumerate(islice(cycle(mixture), scale.pictures))
     ]
-    with ThreadPoolExecutor(scale.clients) as clients:
-        list(clients.map(draw, requests[: scale.clients]))
-        began = perf_counter()
-        list(clients.map(draw, requests))
-        return len(requests) / (perf_counter() - began)
 
 
 def _request(scale: Scale, steps: int, seed: int) -> Request:
@@ -259,12 +257,21 @@ def _request(scale: Scale, steps: int, seed: int) -> Request:
         number=seed,
         prompt="a red apple on a blue background",
         steps=steps,
-        guidance=GUIDANCE,
+        guidance=scale.guidance,
         side=scale.side,
-        scheduler="ddim",
+        scheduler=scale.scheduler,
         seed=seed,
+        model=NAME,
     )
 
 
-def _order(request: Request) -> Order:
-    return Order.of(request.body())
+def _wanted(scale: Scale, request: Request) -> GenerationRequest:
+    return replace(request.generation_request(), negative_prompt=scale.negative_prompt)
+
+
+def _order(scale: Scale, request: Request) -> Order:
+    return replace(Order.of(request.body()), negative_prompt=scale.negative_prompt)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,7 +19,7 @@ from time import monotonic
 import aiohttp
 import PIL.Image
 
-from benchmarks.workloads import WARM_UP, WORKLOADS, Request
+from benchmarks.workloads import WARM_UPS, WORKLOADS, Request
 
 PAUSE = 1.0  # seconds that a client of the closed loop waits after a response without a picture
 
@@ -40,7 +40,7 @@ class Plan:
 
     Attributes:
         url: the server, without a trailing slash.
-        workload: a name out of ``WORKLOADS``, or that of ``WARM_UP``.
+        workload: a name out of ``WORKLOADS``, or of one of ``WARM_UPS``.
         seconds: how long clients come.
         clients: of the closed loop.
         rate: arrivals per second of the open loop; None for the closed loop.
@@ -62,8 +62,8 @@ class Plan:
 
     def requests(self) -> Iterator[Request]:
         """What the clients ask for, in order."""
-        workload = WARM_UP if self.workload == WARM_UP.name else WORKLOADS[self.workload]
-        for request in workload.requests(self.seed):
+        known = WORKLOADS | {workload.name: workload for workload in WARM_UPS.values()}
+        for request in known[self.workload].requests(self.seed):
             if self.limit is not None and request.number >= self.limit:
                 return
             yield request

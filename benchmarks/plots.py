@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from benchmarks.contestant import CONTESTANTS
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
-_PALETTE = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#7F7F7F")
+_PALETTE = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F")
 COLOURS = dict(zip(CONTESTANTS, _PALETTE, strict=True))
 PERCENTILES = ("p50", "p95", "p99")
 

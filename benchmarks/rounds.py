@@ -26,7 +26,7 @@ from benchmarks.contestant import (
 from benchmarks.load import Log, Outcome, Plan
 from benchmarks.measures import Figures, figures, median_by_class
 from benchmarks.work import Ledger, Work
-from benchmarks.workloads import BLOCK, WARM_UP, WORKLOADS
+from benchmarks.workloads import BLOCK, SINGLE, TYPICAL, WARM_UPS, WORKLOADS
 
 CLIENTS = 16
 QUIET = 1.5  # seconds without a denoiser pass, after which a server has nothing left to do
@@ -46,10 +46,24 @@ class Effort:
 
 # Overload is long enough for this service's queue of 64 to fill up.
 FULL = Effort(
-    {"uniform": 30, "mixed": 65, "mixed_poisson": 30, "impatient": 45, "overload": 30},
+    {
+        "uniform": 30,
+        "mixed": 65,
+        "mixed_poisson": 30,
+        "impatient": 45,
+        "overload": 30,
+        "several": 90,
+    },
 )
 QUICK = Effort(
-    {"uniform": 10, "mixed": 15, "mixed_poisson": 10, "impatient": 10, "overload": 16},
+    {
+        "uniform": 10,
+        "mixed": 15,
+        "mixed_poisson": 10,
+        "impatient": 10,
+        "overload": 16,
+        "several": 30,
+    },
 )
 
 
@@ -100,31 +114,33 @@ class LoopDriver:
 
 
 @contextmanager
-def driver(contestant: Contestant, choice: Choice, device: str) -> Iterator[Driver]:
-    """A contestant that is ready and warm."""
+def driver(
+    contestant: Contestant, choice: Choice, device: str, models: tuple[str, ...] = SINGLE
+) -> Iterator[Driver]:
+    """A contestant that serves these models, ready and warm."""
     if not contestant.arguments:
         yield LoopDriver(contestant, choice, device)
         return
-    with started(contestant, choice, device) as server:
-        warm_up(server)
+    with started(contestant, choice, device, models) as server:
+        warm_up(server, models)
         yield ServerDriver(server)
 
 
-def warm_up(server: Server) -> None:
+def warm_up(server: Server, models: tuple[str, ...]) -> None:
     """Let it make every kind of picture: short ones first, as BentoML's dispatcher learns from the
     first 11 batches of each endpoint, then real ones.
 
     Raises:
         RoundFailed: one of the short ones did not come; the message has the end of the log.
     """
-    brief = Plan(url=server.url, workload=WARM_UP.name, seconds=60, clients=4, limit=32)
+    brief = Plan(url=server.url, workload=WARM_UPS[models].name, seconds=60, clients=4, limit=32)
     log = carry_out("benchmarks.load", brief)
     failed = [record for record in log.records if record.outcome is not Outcome.PICTURE]
     if failed:
         raise RoundFailed(
             f"{server.contestant.name} makes no pictures: {failed[0].reason}\n{server.log_tail()}"
         )
-    real = Plan(url=server.url, workload="mixed", seconds=60, seed=2, limit=CLIENTS)
+    real = Plan(url=server.url, workload=TYPICAL[models], seconds=60, seed=2, limit=CLIENTS)
     carry_out("benchmarks.load", real)
 
 

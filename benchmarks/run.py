@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -13,6 +13,7 @@ from benchmarks.report import write_report
 from benchmarks.rounds import Effort, RoundFailed, driver, measure
 from benchmarks.solo import compare
 from benchmarks.tuning import load, settings
+from benchmarks.workloads import WORKLOADS
 from training.machine import describe
 
 SEED = 1
@@ -57,13 +58,20 @@ def run(
     for name, workloads in agenda.items():
         contestant = CONTESTANTS[name]
         try:
-            with driver(contestant, choices[name], device) as driven:
-                for workload, figures in measure(contestant, driven, workloads, effort, SEED):
-                    report["contestants"].setdefault(name, {})[workload] = figures.to_json()
+            for models, some in _by_models(workloads):
+                with driver(contestant, choices[name], device, models) as driven:
+                    for workload, figures in measure(contestant, driven, some, effort, SEED):
+                        report["contestants"].setdefault(name, {})[workload] = figures.to_json()
         except (StartFailed, RoundFailed) as error:
             _fail(report, name, error)
         write_report(report, out)
     return not report["failures"]
+
+
+def _by_models(workloads: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """The workloads that a server is started for together, as they want the same models."""
+    for models in dict.fromkeys(WORKLOADS[name].models for name in workloads):
+        yield models, [name for name in workloads if WORKLOADS[name].models == models]
 
 
 def _fail(report: dict[str, Any], name: str, error: Exception) -> None:

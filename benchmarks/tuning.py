@@ -12,17 +12,18 @@ from typing import Any
 
 from benchmarks.contestant import CONTESTANTS, Choice, Contestant, StartFailed
 from benchmarks.rounds import Effort, RoundFailed, driver, measure
+from benchmarks.workloads import TYPICAL
 from training.machine import describe
 
 TUNED = Path(__file__).with_name("tuned.json")
-TRIAL = Effort({"mixed": 20})
+TRIAL = Effort({"mixed": 20, "several": 20})
 MAX_LATENCIES = (5_000, 60_000)  # milliseconds
 BATCH_WAITS = (0.0, 0.05)  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A setting, and what it gave: pictures per second of the mixed workload."""
+    """A setting, and what it gave: pictures per second of the typical workload."""
 
     contestant: str
     set: dict[str, Any]
@@ -63,8 +64,9 @@ def _alternatives(contestant: Contestant) -> Iterator[list[dict[str, Any]]]:
 def _try(contestant: Contestant, choice: Choice, device: str) -> Trial:
     shown = settings(contestant, choice)
     try:
-        with driver(contestant, choice, device) as driven:
-            ((_, figures),) = measure(contestant, driven, ["mixed"], TRIAL, seed=3)
+        models = contestant.models[0]
+        with driver(contestant, choice, device, models) as driven:
+            ((_, figures),) = measure(contestant, driven, [TYPICAL[models]], TRIAL, seed=3)
     except (RoundFailed, StartFailed) as error:
         print(f"{contestant.name} with {shown}: {error}", flush=True)
         return Trial(contestant.name, shown, 0.0, 1)

@@ -15,6 +15,9 @@ from contract.request import GenerationRequest
 
 BLOCK = 60  # requests; every block of the mixed workload has the same mix
 STRENGTH = 0.6
+SWITCH_AT = 0.8  # where a refiner takes over
+SINGLE = ("embedded",)
+SEVERAL = ("embedded", "embedded-xl", "embedded-xl-refiner", "embedded-3")
 # Of the usual latency: half of it on average. Not exactly, as the clients of a server that works
 # in batches would all leave between two of them.
 HALF_WAY = (0.25, 0.75)
@@ -30,6 +33,9 @@ class Request:
         number: its place in the sequence, from 0.
         side: width and height in pixels.
         strength: with it, img2img; without, txt2img.
+        model: by its name in the catalog.
+        switch_at: with it, the model's refiner finishes the picture from this share of the noise
+            schedule on.
         leaves_at: when the client goes away, as a share of the time that its picture usually
             takes; None if it stays.
     """
@@ -42,19 +48,22 @@ class Request:
     scheduler: str
     seed: int
     strength: float | None = None
+    model: str = SINGLE[0]
+    switch_at: float | None = None
     leaves_at: float | None = None
 
     @property
     def kind(self) -> str:
         """The class that latencies are reported by."""
-        return f"{self.steps} steps, {self.side} px"
+        size = f"{self.steps} steps, {self.side} px"
+        return size if self.model in SINGLE else f"{size}, {self.model}"
 
     @property
     def row_steps(self) -> int:
         """Denoiser rows that its picture takes: evaluations, twice with guidance.
 
         All schedulers of the workloads evaluate once a step; img2img runs
-        ``int(steps * strength)`` of them.
+        ``int(steps * strength)`` of them; a refiner takes over some of these.
         """
         evaluations = self.steps if self.strength is None else int(self.steps * self.strength)
         return evaluations * (2 if self.guidance > 1 else 1)
@@ -63,6 +72,7 @@ class Request:
         """The JSON that is sent."""
         fields: dict[str, Any] = {
             "prompt": self.prompt,
+            "model": self.model,
             "width": self.side,
             "height": self.side,
             "num_inference_steps": self.steps,
@@ -70,16 +80,20 @@ class Request:
             "scheduler": self.scheduler,
             "seed": self.seed,
         }
-        return fields if self.strength is None else {**fields, "strength": self.strength}
+        if self.strength is not None:
+            fields["strength"] = self.strength
+        if self.switch_at is not None:
+            fields["refiner"] = {"switch_at": self.switch_at}
+        return fields
 
-    def generation_request(self, model: str = "embedded") -> GenerationRequest:
-        """What the engine is asked for."""
+    def generation_request(self) -> GenerationRequest:
+        """What the engine is asked for, without a refiner."""
         image = None
         if self.strength is not None:
             image = PIL.Image.open(BytesIO(self.picture())).tobytes()
         return GenerationRequest(
             request_id=f"bench-{self.number}",
-            model=model,
+            model=self.model,
             prompt=self.prompt,
             width=self.side,
             height=self.side,
@@ -111,6 +125,7 @@ class Workload:
         load: arrivals as a multiple of the contestant's measured capacity (open loop, Poisson);
             None for the closed loop: every client waits for its response, then sends the next.
         leavers: share of the clients that leave half-way.
+        models: that a contestant serves meanwhile.
     """
 
     name: str
@@ -118,6 +133,7 @@ class Workload:
     sequence: Callable[[random.Random, float], Iterator[dict[str, Any]]]
     load: float | None = None
     leavers: float = 0.0
+    models: tuple[str, ...] = SINGLE
 
     def requests(self, seed: int) -> Iterator[Request]:
         """The endless sequence; equal seeds give equal sequences."""
@@ -178,6 +194,32 @@ def _mixed(dice: random.Random, leavers: float) -> Iterator[dict[str, Any]]:
             }
 
 
+def _several(dice: random.Random, leavers: float) -> Iterator[dict[str, Any]]:
+    """Pictures as in ``_mixed``, 40 % of them of the first model, 30 % of SDXL's, half of these
+    with its refiner, and 30 % of Stable Diffusion 3's."""
+    small, large, _, flow = SEVERAL
+    models = [(small, None)] * 24 + [(large, None), (large, SWITCH_AT)] * 9 + [(flow, None)] * 18
+    pictures = _mixed(dice, leavers)
+    while True:
+        for model, switch_at in _shuffled(dice, models):
+            fields = {**next(pictures), "model": model, "switch_at": switch_at}
+            yield {**fields, "scheduler": "euler"} if model == flow else fields
+
+
+def _brief_several(dice: random.Random, leavers: float) -> Iterator[dict[str, Any]]:
+    for number, fields in enumerate(_brief(dice, leavers)):
+        model = (SEVERAL[0], SEVERAL[1], SEVERAL[3])[number // 8 % 3]
+        # Of five steps, so that the refiner gets one.
+        switch_at = SWITCH_AT if model == SEVERAL[1] else None
+        yield {
+            **fields,
+            "model": model,
+            "scheduler": "euler",
+            "steps": 5,
+            "switch_at": switch_at,
+        }
+
+
 def _shuffled(dice: random.Random, values: list[Any]) -> list[Any]:
     block = values * (BLOCK // len(values))
     dice.shuffle(block)
@@ -192,6 +234,21 @@ WORKLOADS = {
         Workload("mixed_poisson", "mixed, open loop at 70 % of the capacity", _mixed, load=0.7),
         Workload("impatient", "mixed, 20 % of the clients leave half-way", _mixed, leavers=0.2),
         Workload("overload", "mixed, open loop at 3 times the capacity", _mixed, load=3.0),
+        Workload(
+            "several",
+            "mixed, over three families: 40 % Stable Diffusion 1, 30 % SDXL, half of it with its "
+            "refiner, 30 % Stable Diffusion 3",
+            _several,
+            models=SEVERAL,
+        ),
     )
 }
-WARM_UP = Workload("warm_up", "2 steps of everything", _brief)
+# What is asked for before a round, by the models that are served: short pictures first, then these.
+TYPICAL = {SINGLE: "mixed", SEVERAL: "several"}
+WARM_UPS = {
+    workload.models: workload
+    for workload in (
+        Workload("warm_up", "2 steps of everything", _brief),
+        Workload("warm_up_several", "5 steps of everything", _brief_several, models=SEVERAL),
+    )
+}

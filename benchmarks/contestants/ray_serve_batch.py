@@ -63,8 +63,8 @@ class StableDiffusion:
         return [png(picture) for picture in self._stock.draw_all(orders)]
 
 
-def main() -> None:
-    """Serve until SIGTERM."""
+def run(application: Any) -> None:
+    """Serve an application at the port that the arguments say, until SIGTERM."""
     check_loopback_only()
     port, folder = int(sys.argv[1]), sys.argv[2]
     stop = threading.Event()
@@ -78,12 +78,12 @@ def main() -> None:
         _node_ip_address="127.0.0.1",
     )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    deployment: Any = StableDiffusion  # the decorators made one of the class
-    serve.run(deployment.bind(), route_prefix="/")
+    serve.run(application, route_prefix="/")
     stop.wait()
     serve.shutdown()
     ray.shutdown()
 
 
 if __name__ == "__main__":
-    main()
+    deployment: Any = StableDiffusion  # the decorators made one of the class
+    run(deployment.bind())

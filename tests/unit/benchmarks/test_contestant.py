@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.__main__ import _agenda
 from benchmarks.contestant import (
     CONTESTANTS,
     Choice,
@@ -19,6 +20,7 @@ from benchmarks.contestant import (
     started,
     stop,
 )
+from benchmarks.workloads import SEVERAL, WORKLOADS
 
 # A server that is ready at once, with a child that ignores requests to end.
 SERVER = """
@@ -71,6 +73,18 @@ def test_stop_is_quick_with_one_that_obeys() -> None:
     assert process.returncode is not None
 
 
+def test_a_contestant_gets_the_workloads_that_it_serves() -> None:
+    everything = _agenda(None, None, quick=False)
+    assert everything["ours"] == list(WORKLOADS)
+    assert everything["ray_serve_models"] == ["several"]
+    assert "several" not in everything["ray_serve_batch"]
+    assert _agenda(["ours", "ray_serve_models"], ["several"], quick=True) == {
+        "ours": ["several"],
+        "ray_serve_models": ["several"],
+    }
+    assert _agenda(["ray_serve_models"], ["mixed"], quick=False) == {}
+
+
 def test_ours_gets_its_defaults_and_the_others_their_choice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +96,9 @@ def test_ours_gets_its_defaults_and_the_others_their_choice(
         for name in ("ours", "bentoml_adaptive")
     )
     assert "SD_THREADS" not in ours
+    assert ours["SD_MODELS"] == "embedded"
+    several = environment(CONTESTANTS["ours"], choice, tmp_path, "cpu", SEVERAL)
+    assert several["SD_MODELS"] == "embedded,embedded-xl,embedded-xl-refiner,embedded-3"
     assert "OMP_WAIT_POLICY" not in ours
     assert "OMP_NUM_THREADS" not in other
     assert other["BENCH_THREADS"] == "2"

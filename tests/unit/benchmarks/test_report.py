@@ -43,6 +43,8 @@ def a_report() -> dict[str, Any]:
     contestants["ours"]["mixed"] |= {"goodput": 3.0, "short_p50": 0.9, "useful_slot_steps": 0.97}
     contestants["ray_serve_batch"]["mixed"] |= {"goodput": 1.5, "short_p50": 2.0}
     contestants["bentoml_example"]["mixed"] |= {"goodput": 2.0, "short_p50": 1.0}
+    contestants["ours"]["several"] |= {"goodput": 3.3, "short_p50": 1.5}
+    contestants["ray_serve_models"]["several"] |= {"goodput": 2.0, "short_p50": 2.0}
     contestants["ours"]["overload"] |= {"goodput": 2.9, "refused": 8, "retry_after": 8}
     contestants["ours"]["impatient"] |= {"wasted_steps": 0.04}
     return {
@@ -76,6 +78,8 @@ def test_bars_compare_with_the_right_rivals() -> None:
         "mixed, 16 clients: p50 of short requests / ray_serve_batch": (0.45, True),
         "mixed, 16 clients: p50 of short requests / bentoml_example": (0.9, False),
         "mixed: useful / total slot-steps": (0.97, True),
+        "several, 16 clients: goodput / ray_serve_models": (1.65, True),
+        "several, 16 clients: p50 of short requests / ray_serve_models": (0.75, False),
         "impatient: work for clients who had left": (0.04, False),
         "overload: 5xx answers": (0, True),
         "overload: timeouts": (0, True),
@@ -97,7 +101,7 @@ def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
     del report["contestants"]["ours"]["overload"]
     del report["concurrency_1"]
     unknown = [bar.name for bar in bars(report) if bar.reached is None]
-    assert len(unknown) == 10
+    assert len(unknown) == 12
     assert "not measured" in page(report)
 
 

@@ -9,7 +9,15 @@ from itertools import islice
 import PIL.Image
 import pytest
 
-from benchmarks.workloads import BLOCK, HALF_WAY, WORKLOADS, Request
+from benchmarks.workloads import (
+    BLOCK,
+    HALF_WAY,
+    SEVERAL,
+    TYPICAL,
+    WARM_UPS,
+    WORKLOADS,
+    Request,
+)
 
 
 def take(name: str, count: int, seed: int = 1) -> list[Request]:
@@ -48,6 +56,42 @@ def test_every_block_of_mixed_has_the_same_mix(block: int) -> None:
     }
     assert sum(each.strength is not None for each in requests) == 0.3 * BLOCK
     assert not any(each.leaves_at for each in requests)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_every_block_of_several_has_the_same_models(block: int) -> None:
+    requests = take("several", 2 * BLOCK)[block * BLOCK : (block + 1) * BLOCK]
+    assert Counter((each.model, each.switch_at) for each in requests) == {
+        ("embedded", None): 0.4 * BLOCK,
+        ("embedded-xl", None): 0.15 * BLOCK,
+        ("embedded-xl", 0.8): 0.15 * BLOCK,
+        ("embedded-3", None): 0.3 * BLOCK,
+    }
+    assert Counter((each.steps, each.guidance, each.side) for each in requests) == Counter(
+        (each.steps, each.guidance, each.side) for each in take("mixed", BLOCK)
+    )
+    flow = {each.scheduler for each in requests if each.model == "embedded-3"}
+    assert flow == {"euler"}, "the others do not apply to flow matching"
+
+
+def test_a_refiner_is_asked_for_where_it_is_to_take_over() -> None:
+    requests = take("several", BLOCK)
+    for each in requests:
+        assert each.body()["model"] == each.model
+        assert each.body().get("refiner") == (
+            None if each.switch_at is None else {"switch_at": each.switch_at}
+        )
+    assert {each.kind for each in requests if each.model == "embedded"} >= {"10 steps, 64 px"}
+    assert "50 steps, 96 px, embedded-3" in {each.kind for each in requests}
+
+
+@pytest.mark.parametrize("models", WARM_UPS)
+def test_a_warm_up_asks_for_every_model(models: tuple[str, ...]) -> None:
+    brief = list(islice(WARM_UPS[models].requests(1), 32))
+    asked = {each.model for each in brief}
+    asked |= {"embedded-xl-refiner" for each in brief if each.switch_at is not None}
+    assert asked == set(models) == set(WORKLOADS[TYPICAL[models]].models)
+    assert {each.strength is None for each in brief if each.model == SEVERAL[0]} == {True, False}
 
 
 def test_a_fifth_of_the_impatient_leave_half_way() -> None:

@@ -144,6 +144,19 @@ def test_neighbours_change_nothing(bench: Bench, photo: bytes, loras: tuple[Lora
     assert_same_picture(bench.model, states[3], stock(bench.with_loras(request), request, "pil")[0])
 
 
+@pytest.mark.parametrize("scheduler", ["lcm", "euler_trailing"])
+def test_speed_loras_with_their_schedulers(bench: Bench, photo: bytes, scheduler: str) -> None:
+    """As LCM's and Lightning's want it: few steps without guidance, in company of others."""
+    request = make_request(
+        scheduler=scheduler, num_inference_steps=4, guidance_scale=1.0, loras=USES[2:]
+    )
+    assert_same_latents(bench.model, request, bench.with_loras(request), bench.adapters)
+    states = denoise(bench.model, [*neighbours(photo), request], bench.adapters)
+    assert len({state.shape_key for state in states}) == 1
+    expected = stock(bench.with_loras(request), request, "pil")[0]
+    assert_same_picture(bench.model, states[-1], expected)
+
+
 def prepared(model: LatentDiffusion, bench: Bench, **changes: Any) -> DenoisingState:
     (state,) = prepare(model, [make_request(num_inference_steps=4, **changes)], bench.adapters)
     return state
