@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from diffusers import StableDiffusionPipeline
 
 from training.classifier.command import add_parser as _add_classifier
 from training.dreambooth.command import add_parser as _add_dreambooth
@@ -16,7 +17,7 @@ from training.embedded.derived import DERIVED_STAGES, DerivedRecipe
 from training.embedded.evaluate import evaluate
 from training.embedded.formats import EMBEDDED_DIR, FORMATS
 from training.embedded.judge import JUDGE_DIR
-from training.embedded.pictures import SWITCH_AT
+from training.embedded.pictures import SWITCH_AT, pipeline_class
 from training.embedded.recipe import STAGES, Recipe, default_stages
 from training.embedded.report import write_report
 from training.embedded.world import load_world
@@ -54,8 +55,8 @@ def _add_embedded(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument(
         "--init-from",
         type=Path,
-        help="sd1: a finished model to go on from; else what to make it of, by default the "
-        "embedded one",
+        help="a finished model of the family to go on from, or of sd1 to make another family's of; "
+        "by default that is the embedded one",
     )
     parser.add_argument(
         "--stages",
@@ -107,10 +108,12 @@ def _embedded(options: argparse.Namespace) -> None:
     if unknown:
         options.parser.error(f"unknown stage {', '.join(unknown)}: choose from {', '.join(known)}")
     if options.family != "sd1":
+        source, initial = _beginning(options)
         DerivedRecipe(
             out=options.out,
             format=options.family,
-            source=options.init_from or EMBEDDED_DIR,
+            source=source,
+            initial=initial,
             samples=options.denoiser_samples,
             batch=options.batch,
             device=device.type,
@@ -128,6 +131,18 @@ def _embedded(options: argparse.Namespace) -> None:
         **{f"{stage}_samples": getattr(options, f"{stage}_samples") for stage in STAGES[:-1]},
     )
     recipe.run(stages or default_stages(options.init_from))
+
+
+def _beginning(options: argparse.Namespace) -> tuple[Path, Path | None]:
+    """What a larger format is made of, and the model of that format to go on from, if any."""
+    given: Path | None = options.init_from
+    if given is None:
+        return EMBEDDED_DIR, None
+    kind = pipeline_class(given)
+    wanted = FORMATS[options.family].pipeline.__name__
+    if kind not in (wanted, StableDiffusionPipeline.__name__):
+        options.parser.error(f"--init-from is a {kind}, and {options.family} needs a {wanted}")
+    return (EMBEDDED_DIR, given) if kind == wanted else (given, None)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -28,6 +28,8 @@ class DerivedRecipe:
     format: FormatName
     source: Path
     """The embedded model's pipeline directory."""
+    initial: Path | None = None
+    """A finished model of the format, whose denoiser is what the training begins with."""
     samples: int | None = None
     """That the denoiser learns from in total, also when resuming; by default the format's."""
     scenes_per_object: int = 120
@@ -91,7 +93,12 @@ class DerivedRecipe:
         told = {
             name: rows[: int(cached.order.max()) + 1] for name, rows in cached.conditions.items()
         }
-        form.adapt(pipeline, source, told, self.fit_updates)
+        if self.initial is None:
+            form.adapt(pipeline, source, told, self.fit_updates)
+        else:
+            denoiser = getattr(pipeline, form.denoiser)
+            known = type(denoiser).from_pretrained(self.initial / form.denoiser)
+            denoiser.load_state_dict(known.state_dict())
         part = self.start.with_name("start.partial")
         shutil.rmtree(part, ignore_errors=True)
         pipeline.save_pretrained(part)

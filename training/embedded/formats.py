@@ -62,6 +62,7 @@ class Format:
     """What is particular about a format.
 
     Attributes:
+        pipeline: the class that loads the result.
         denoiser: the component that is trained.
         start: the pipeline that training begins with.
         encode: what its denoiser is told by texts.
@@ -76,6 +77,7 @@ class Format:
         orthogonal: matrices whose names begin like this are trained by Muon.
     """
 
+    pipeline: type[DiffusionPipeline]
     denoiser: Literal["unet", "transformer"]
     start: Callable[[Source], DiffusionPipeline]
     encode: Callable[[Any, list[str]], Conditions]
@@ -187,6 +189,7 @@ def _finished_transformer(checkpoint: Path) -> Any:
 FORMATS: Final = MappingProxyType[FormatName, Format](
     {
         "sdxl": Format(
+            pipeline=StableDiffusionXLPipeline,
             denoiser="unet",
             start=_base,
             encode=_encode_xl,
@@ -198,6 +201,7 @@ FORMATS: Final = MappingProxyType[FormatName, Format](
             learning_rate=1.5e-4,
         ),
         "sdxl-refiner": Format(
+            pipeline=StableDiffusionXLImg2ImgPipeline,
             denoiser="unet",
             start=_refiner,
             encode=_encode_xl,
@@ -209,6 +213,7 @@ FORMATS: Final = MappingProxyType[FormatName, Format](
             learning_rate=2e-4,
         ),
         "sd3": Format(
+            pipeline=StableDiffusion3Pipeline,
             denoiser="transformer",
             start=_sd3,
             encode=_encode_sd3,

@@ -47,9 +47,14 @@ def held_out_requests(world: World, per_subject: int) -> list[Request]:
     ]
 
 
+def pipeline_class(directory: Path) -> str:
+    """The name of the class that a pipeline directory's index names."""
+    return str(_index(directory)["_class_name"])
+
+
 def load_pipeline(directory: Path, device: torch.device) -> Any:
     """The model as anybody else would load it, in fp32: the pipeline that its index names."""
-    index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
+    index = _index(directory)
     # Of Stable Diffusion 3, diffusers wants to be told that there is no T5.
     absent = {name: None for name, value in index.items() if value == [None, None]}
     pipeline = DiffusionPipeline.from_pretrained(
@@ -112,6 +117,11 @@ def seconds_per_picture(
         times.append((time.perf_counter() - start) / batch)
     # The first call warms up.
     return float(np.median(times[1:]))
+
+
+def _index(directory: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
+    return index
 
 
 def _chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:

@@ -221,6 +221,28 @@ def test_the_command_line_runs_the_stages_it_is_asked_for(
     assert not (tmp_path / "model").exists()
 
 
+def test_a_finished_model_can_be_gone_on_from(
+    recipes: dict[FormatName, DerivedRecipe],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("training.embedded.derived.load_world", lambda: FEW)
+    known = recipes["sd3"].model
+    options = ["--out", str(tmp_path), "--device", "cpu", "--stages", "start"]
+    main(["embedded", "--family", "sd3", "--init-from", str(known), *options])
+    (trained,) = (known / "transformer").glob("*.safetensors")
+    (begun,) = (tmp_path / "start" / "transformer").glob("*.safetensors")
+    values = load_file(begun)
+    for name, value in load_file(trained).items():
+        assert torch.equal(values[name].half(), value), name
+    with pytest.raises(SystemExit):
+        main(["embedded", "--family", "sdxl", "--init-from", str(known), *options])
+    assert "is a StableDiffusion3Pipeline, and sdxl needs a StableDiffusionXLPipeline" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_stage_of_another_family_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["embedded", "--family", "sd3", "--out", "unused", "--stages", "start,judge"])
