@@ -22,6 +22,8 @@ from training.dreambooth.options import (
 
 RUNS = Path("runs/dreambooth")
 _SEEDS = 2**31
+# But for plans; and what stands for them there.
+_REQUIRED = {"images": Path(), "token": "token", "class_name": "thing", "output": "plan"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _run(parser.add_argument_group("the run"))
 
 
+def missing_arguments(given: argparse.Namespace) -> list[str]:
+    """The arguments that are required and not there. Of a plan, they change nothing."""
+    if given.plan:
+        return []
+    return [f"--{name.replace('_', '-')}" for name in _REQUIRED if getattr(given, name) is None]
+
+
 def parse_options(given: argparse.Namespace) -> Options:
     """The options out of the command line, with the defaults that follow from others."""
+    if given.plan:
+        for name, value in _REQUIRED.items():
+            setattr(given, name, getattr(given, name) or value)
     values = {name: value for name, value in vars(given).items() if hasattr(Options, name)}
     values |= {name: getattr(given, name) for name in ("base", "token", "class_name", "output")}
     values |= {
@@ -54,10 +66,10 @@ def parse_options(given: argparse.Namespace) -> Options:
 def _subject(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--base", required=True, help="a model of the catalog, such as sd-1.5")
-    add("--images", type=Path, required=True, help="folder with the subject's pictures")
-    add("--token", type=_word, required=True, help="the word that will stand for the subject")
-    add("--class-name", type=_text, required=True, help="what kind of thing it is")
-    add("--output", required=True, help="name of the result in the model store")
+    add("--images", type=Path, help="folder with the subject's pictures")
+    add("--token", type=_word, help="the word that will stand for the subject")
+    add("--class-name", type=_text, help="what kind of thing it is")
+    add("--output", help="name of the result in the model store")
     add("--licence", type=_text, help="of the result; default: the base's")
     add("--description", default=Options.description)
     add(
@@ -145,6 +157,7 @@ def _machine(group: argparse._ArgumentGroup) -> None:
 
 def _run(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
+    add("--plan", action="store_true", help="only tell the memory that it would take")
     add("--work", type=Path, help=f"folder of the run; default: {RUNS}/OUTPUT")
     add("--restart", action="store_true", help="start over, not from the last checkpoint")
     add("--checkpoint-every", type=_whole(1), default=Options.checkpoint_every, help="updates")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import torch
@@ -14,7 +16,7 @@ from models.errors import ModelError
 from models.finetuned import FineTuned
 from models.registry import check_name
 from models.store import readable
-from training.dreambooth.arguments import add_arguments, parse_options
+from training.dreambooth.arguments import add_arguments, missing_arguments, parse_options
 from training.dreambooth.base import find_base, find_device, side_of
 from training.dreambooth.cluster import train_with_ray
 from training.dreambooth.errors import TrainingError
@@ -22,6 +24,8 @@ from training.dreambooth.loop import train
 from training.dreambooth.optimizers import check_optimizer
 from training.dreambooth.options import Options
 from training.dreambooth.pictures import find_examples, read_picture
+from training.dreambooth.plan import make_plan
+from training.dreambooth.plan_table import plan_table
 from training.dreambooth.prior import class_prompts
 from training.dreambooth.result import register_result
 from training.dreambooth.run import RunFolder
@@ -42,13 +46,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=_Help,
     )
     add_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=partial(run, refuse=parser.error))
 
 
-def run(given: argparse.Namespace) -> None:
-    """Run the sub-command. What goes wrong on purpose ends it with a sentence."""
+def run(given: argparse.Namespace, *, refuse: Callable[[str], NoReturn]) -> None:
+    """Run the sub-command. What goes wrong on purpose ends it with a sentence.
+
+    Args:
+        refuse: ends it, as an option is missing.
+    """
+    if missing := missing_arguments(given):
+        refuse(f"the following arguments are required: {', '.join(missing)}")
     options = parse_options(given)
     try:
+        if given.plan:
+            print(plan_table(make_plan(options), options))
+            return
         check(options)
         if given.restart:
             _restart(options)

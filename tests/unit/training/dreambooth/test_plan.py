@@ -1,0 +1,129 @@
+"""The plan of a run: what it counts, what it says, and whether a real step takes as much."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.catalog import BUILT_IN
+from models.loading import load_pipeline
+from models.lora import LORA_FILE
+from tests.conftest import ROOT
+from tests.unit.models import tiny
+from tests.unit.models.conftest import DEFAULTS, write_catalog
+from tests.unit.training.dreambooth.conftest import MakeOptions
+from training.__main__ import main
+from training.dreambooth.base import find_base
+from training.dreambooth.loop import train
+from training.dreambooth.plan import make_plan
+from training.dreambooth.run import RunFolder
+from training.dreambooth.skeleton import build, memory
+
+
+def test_it_counts_the_weights_that_will_be_there(make_options: MakeOptions) -> None:
+    options = make_options(steps=1, train_text_encoder=True, prior_preservation=True)
+    stages = {stage.name: stage for stage in make_plan(options).stages}
+    assert list(stages) == ["prompts: text_encoder", "class pictures", "pictures: vae", "training"]
+    real = load_pipeline(
+        find_base(options), location=BUILT_IN.parent / "embedded", dtype=torch.float32, device="cpu"
+    )
+    unet, vae, text = (memory(one) for one in (real.unet, real.vae, real.text_encoder))
+    assert stages["prompts: text_encoder"].parts["weights"] == text
+    assert stages["class pictures"].parts["weights"] == unet + vae
+    assert stages["pictures: vae"].parts["weights"] == vae
+    training = stages["training"]
+    assert training.parts["weights"] == unet + text
+    assert training.total == sum(training.parts.values())
+
+    train(options)
+    lora = load_file(RunFolder(options.work).result / LORA_FILE)
+    size = sum(weight.nbytes for weight in lora.values())
+    assert make_plan(options).trained == size // 4
+    assert training.parts["LoRA"] == training.parts["gradients"] == size
+    assert training.parts["optimiser"] == 2 * size
+
+
+def test_what_saves_memory_saves_it_in_the_plan_too(make_options: MakeOptions) -> None:
+    def training(**changes: object) -> dict[str, int]:
+        return dict(make_plan(make_options(**changes)).stages[-1].parts)
+
+    usual, large = training(), training(batch_size=4)
+    assert large["activations"] > 1.7 * usual["activations"]
+    assert training(gradient_checkpointing=True)["activations"] < 0.8 * usual["activations"]
+    small = training(rank=64, optimizer="adamw8bit")
+    assert 3.5 < training(rank=64)["optimiser"] / small["optimiser"] < 4
+    full = training(full=True)
+    assert "LoRA" not in full
+    assert full["optimiser"] == 2 * full["gradients"] == 2 * full["weights"]
+
+
+def test_half_precision_leaves_out_what_would_overflow(tmp_path: Path) -> None:
+    tiny.sd3(t5=True).save_pretrained(tmp_path)
+    single, half = (
+        build(tmp_path, "text_encoder_3", dtype) for dtype in (torch.float32, torch.float16)
+    )
+    exact = [name for name, weights in half.named_parameters() if weights.dtype == torch.float32]
+    assert exact
+    assert all(".wo." in name for name in exact)
+    assert memory(single) / 2 < memory(half) < memory(single)
+    assert all(weights.is_meta for weights in half.parameters())
+
+
+@pytest.mark.slow
+def test_stable_diffusion_3_is_planned_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """At full size, on any machine: LoRA, one picture of 1024 x 1024."""
+    line = "dreambooth --plan --base sd3-medium --mixed-precision bf16 --gradient-checkpointing"
+    main([*line.split(), "--validation-every", "0"])
+    said = capsys.readouterr().out
+    rows = {line.split("  ")[0]: line.split() for line in said.splitlines() if "  " in line}
+    assert float(rows["training"][-1]) == pytest.approx(4.9, abs=0.3)
+    # T5 XXL in two bytes a weight.
+    assert float(rows["prompts: text_encoder_3"][2]) == pytest.approx(9.52, abs=0.01)
+    (peak,) = (line for line in said.splitlines() if line.startswith("expected peak:"))
+    assert float(peak.split()[2]) < 24
+    assert peak.endswith("GB (prompts: text_encoder_3)")
+
+
+def test_a_base_whose_configs_are_not_here_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = {"type": "huggingface", "repo": "acme/there", "revision": "main"}
+    entry = {"name": "there", "family": "sd1", "source": source, "defaults": DEFAULTS}
+    catalog = write_catalog(tmp_path / "catalog.yaml", {**entry, "licence": "none"})
+    line = ["dreambooth", "--plan", "--base", "there", "--catalog", str(catalog)]
+    with pytest.raises(SystemExit) as stop:
+        main(line)
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert "--plan: the configs of there are not known here" in said
+    assert "python -m models pull there" in said
+
+
+def test_a_run_needs_more_than_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["dreambooth", "--base", "embedded", "--token", "unqtkn"])
+    assert stop.value.code == 2
+    assert "required: --images, --class-name, --output" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["plain", "checkpointing"])
+def test_a_real_step_takes_about_as_much(way: str) -> None:
+    """Against the peak of a process's memory, of which allocators need some for themselves."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.training.dreambooth.measured_step", way],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    planned, measured = map(int, done.stdout.split())
+    assert 0.7 < measured / planned < 1.5
