@@ -83,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     fairness = commands.add_parser("fairness", help="what a client notices of another one's load")
     fairness.add_argument("--pictures", type=int, default=15)
     fairness.set_defaults(run=_fairness)
+    quantization = commands.add_parser(
+        "quantization", help="print how far quantised models are from full precision"
+    )
+    quantization.add_argument("--models", nargs="+", default=["embedded"], help="default: embedded")
+    quantization.add_argument("--steps", type=int, default=20)
+    quantization.set_defaults(run=_quantization)
     return parser
 
 
@@ -168,6 +174,14 @@ def _loras(options: argparse.Namespace) -> int:
     from benchmarks.loras import compare_loras
 
     compare_loras(options.rounds, options.threads)
+    return 0
+
+
+def _quantization(options: argparse.Namespace) -> int:
+    environment.prepare()
+    from benchmarks.quantization import compare_schemes
+
+    compare_schemes(options.models, options.steps)
     return 0
 
 

@@ -18,6 +18,8 @@ import transformers
 
 from models.activations import peak_bytes
 from models.errors import LoadError
+from models.footprint import exact_layers, tensor_bytes
+from models.quantization import Scheme
 from models.weights import read_json
 
 _DIFFUSERS: Final = frozenset({"UNet2DConditionModel", "SD3Transformer2DModel", "AutoencoderKL"})
@@ -63,6 +65,42 @@ def _weightless(folder: Path) -> torch.nn.Module:
         else:
             raise LoadError(f"{folder} is of the class {name}, which no served model has.")
     return module.eval().requires_grad_(False)
+
+
+def weightless_bytes(
+    components: Mapping[str, torch.nn.Module],
+    precision: str,
+    upcast: Collection[str],
+    quantized: Mapping[str, Scheme],
+) -> dict[str, int]:
+    """What ``models.footprint.component_bytes`` says of the same components' files.
+
+    Args:
+        upcast: the names of those that stay in fp32.
+    """
+    item = 4 if precision == "fp32" else 2
+    sizes = {}
+    for component, module in components.items():
+        exact = exact_layers(type(module).__name__, precision)
+        sizes[component] = sum(
+            tensor_bytes(
+                name,
+                {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [0, 0]},
+                4 if component in upcast or not exact.isdisjoint(name.split(".")) else item,
+                quantized.get(component),
+            )
+            for name, tensor in _saved(module).items()
+        )
+    return sizes
+
+
+def _saved(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What is in a file of its weights: of tied ones, one."""
+    tensors: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point():
+            tensors.setdefault(id(tensor), (name, tensor))
+    return dict(tensors.values())
 
 
 def pass_bytes(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from models.quantization import Scheme, is_linear, linear_bytes
 from models.weights import (
@@ -19,9 +19,6 @@ from models.weights import (
     upcast_components,
     weight_files,
 )
-
-if TYPE_CHECKING:
-    import torch  # every process reads this module, and few need torch
 
 NOTHING: Final[Mapping[str, Scheme]] = MappingProxyType({})
 # How tensors of a single file begin, in the original layouts, and the component that they are of.
@@ -104,7 +101,7 @@ def component_bytes(
                 (found for start, found in _COMPONENTS.items() if name.startswith(start)), "weights"
             )
             width = 4 if component in upcast else item
-            size = _size(name, tensor, width, quantized.get(component))
+            size = tensor_bytes(name, tensor, width, quantized.get(component))
             sizes[component] = sizes.get(component, 0) + size
         return sizes
     index = read_index(location)
@@ -112,52 +109,16 @@ def component_bytes(
     variant = folder_variant(location, names, half=precision == "fp16")
     upcast = upcast_components(location)
     for component in names:
-        exact = _exact(index[component][1], precision)
+        exact = exact_layers(index[component][1], precision)
         for file in weight_files(location / component, variant):
             for name, tensor in _tensors(file):
                 wide = component in upcast or not exact.isdisjoint(name.split("."))
-                size = _size(name, tensor, 4 if wide else item, quantized.get(component))
+                size = tensor_bytes(name, tensor, 4 if wide else item, quantized.get(component))
                 sizes[component] = sizes.get(component, 0) + size
     return sizes
 
 
-def module_sizes(
-    modules: Mapping[str, torch.nn.Module],
-    precision: str,
-    upcast: Collection[str],
-    quantized: Mapping[str, Scheme],
-) -> dict[str, int]:
-    """``component_bytes`` of components in memory, or without weights, by their names.
-
-    Args:
-        upcast: the names of those that stay in fp32.
-    """
-    item = 4 if precision == "fp32" else 2
-    sizes = {}
-    for component, module in modules.items():
-        exact = _exact(type(module).__name__, precision)
-        sizes[component] = sum(
-            _size(
-                name,
-                {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [0, 0]},
-                4 if component in upcast or not exact.isdisjoint(name.split(".")) else item,
-                quantized.get(component),
-            )
-            # Tied weights are saved once.
-            for name, tensor in _saved(module).items()
-            if tensor.is_floating_point()
-        )
-    return sizes
-
-
-def _saved(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    tensors: dict[int, tuple[str, torch.Tensor]] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        tensors.setdefault(id(tensor), (name, tensor))
-    return dict(tensors.values())
-
-
-def _exact(class_name: str, precision: str) -> frozenset[str]:
+def exact_layers(class_name: str, precision: str) -> frozenset[str]:
     """Names of layers of a component's class that stay in fp32 in this precision."""
     return EXACT_LAYERS.get(class_name, frozenset()) if precision == "fp16" else frozenset()
 
@@ -170,8 +131,8 @@ def _tensors(file: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
             yield name, tensor
 
 
-def _size(name: str, tensor: Mapping[str, Any], width: int, scheme: Scheme | None) -> int:
-    """Bytes of a tensor with ``width`` bytes for each real number."""
+def tensor_bytes(name: str, tensor: Mapping[str, Any], width: int, scheme: Scheme | None) -> int:
+    """Bytes of a tensor, given its header, with ``width`` bytes for each real number."""
     begin, end = tensor["data_offsets"]
     # Rounding of indices and the like would be wrong, and is never done.
     if not str(tensor["dtype"]).startswith(("F", "BF")):

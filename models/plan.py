@@ -9,9 +9,8 @@ from pathlib import Path
 
 from models.budget import model_bytes
 from models.catalog import FileSource, ModelEntry
-from models.dry_run import decode_bytes, pass_bytes, weightless
+from models.dry_run import decode_bytes, pass_bytes, weightless, weightless_bytes
 from models.errors import LoadError, ModelError
-from models.footprint import module_sizes
 from models.store import readable, resolve
 from models.weights import upcast_components
 
@@ -112,7 +111,7 @@ def plan(
         config = components["vae"].config if "vae" in components else {}
         upcasts = entry.architecture.upcasts_vae and config.get("force_upcast", True)
         upcast = frozenset({"vae"} if upcasts else ())
-        weights = module_sizes(components, precision, upcast, entry.quantized)
+        weights = weightless_bytes(components, precision, upcast, entry.quantized)
     if "vae" not in components:
         raise LoadError(f"{entry.name} has no config of its VAE.")
     return Plan(
