@@ -16,6 +16,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from assembly.first_picture import first_request
+from assembly.fit import check_fit
 from assembly.sizes import largest_pictures
 from contract.errors import ErrorCode, RequestError
 from contract.observer import Observer, WeightKind
@@ -82,6 +83,7 @@ def build_engine(
     transformers_logging.disable_progress_bar()
     identities = identify(entries, placement.precision)
     shared = SharedModules(identities)
+    check_fit(settings, entries, placement, identities)
     cache = WeightCache(
         {
             entry.name: model_source(settings, entry, placement, identities, shared)
@@ -100,7 +102,7 @@ def build_engine(
             kind=WeightKind.LORA,
             observer=observer,
         )
-    limits = batch_limits(settings, placement, cache, loaded[0])
+    limits = batch_limits(settings, entries, placement, cache)
     engine = Engine(
         cache,
         loras=loras,
@@ -200,21 +202,34 @@ def _load(
 
 
 def batch_limits(
-    settings: Settings, placement: Placement, cache: WeightCache[DiffusionModel], entry: ModelEntry
+    settings: Settings,
+    entries: tuple[ModelEntry, ...],
+    placement: Placement,
+    cache: WeightCache[DiffusionModel],
 ) -> BatchLimits:
-    """The bounds of a pass: as set, else measured with a loaded model, else the defaults."""
+    """The bounds of a pass: as set, else measured with each model, else the defaults.
+
+    A model that is not in memory counts like the one that can do least.
+    """
     limits = BatchLimits(
         rows=settings.max_batch_rows,
         buckets=BUCKETS if pads_rows(settings, placement) else (),
         block=BLOCK_ROWS if settings.invariant else None,
         seconds=settings.max_pass_seconds,
     )
-    pixels = settings.max_batch_pixels
+    if settings.max_batch_pixels is not None:
+        return replace(limits, pixels=settings.max_batch_pixels)
     # The blocks of invariant mode are set before a model is there to be measured.
-    if pixels is None and placement.device == "cuda" and not settings.invariant:
-        pixels = affordable_pixels(cache.use(entry.name), first_request(entry))
-        logger.info("passes hold up to %d rows x pixels", pixels)
-    return limits if pixels is None else replace(limits, pixels=pixels)
+    if placement.device != "cuda" or settings.invariant:
+        return limits
+    own = {
+        entry.name: affordable_pixels(cache.use(entry.name), first_request(entry))
+        for entry in entries
+        if cache.available(entry.name)
+    }
+    for name, pixels in own.items():
+        logger.info("passes of %s hold up to %d rows x pixels", name, pixels)
+    return replace(limits, pixels=min(own.values()), own_pixels=own)
 
 
 def pads_rows(settings: Settings, placement: Placement) -> bool:

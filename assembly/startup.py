@@ -15,10 +15,12 @@ from models.bucket import fetch
 from models.budget import check_budget, model_footprint
 from models.catalog import Catalog, ModelEntry, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
+from models.footprint import together
 from models.identity import identify
 from models.placement import Placement, UnsupportedPrecision, place
 from models.quantization import missing_package
 from models.registry import with_pipelines
+from models.remedies import remedies
 from models.store import resolve, use
 from models.vit import ViT, find_vit
 from settings import Settings
@@ -158,7 +160,13 @@ def check_memory(
         try:
             check_budget(sizes, pinned, budget)
         except NotEnoughMemory as error:
-            raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}") from None
+            advice = next(
+                remedies(entry, placement, budget - together(stay))
+                for entry in entries
+                for stay in [[sizes[name] for name in pinned if name != entry.name]]
+                if together([*stay, sizes[entry.name]]) > budget
+            )
+            raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}. {advice}") from None
 
 
 def check_quantization(settings: Settings, entries: Sequence[ModelEntry]) -> None:

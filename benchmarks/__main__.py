@@ -95,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     fairness = commands.add_parser("fairness", help="what a client notices of another one's load")
     fairness.add_argument("--pictures", type=int, default=15)
     fairness.set_defaults(run=_fairness)
+
+    quantization = commands.add_parser(
+        "quantization", help="print how far quantised models are from full precision"
+    )
+    quantization.add_argument("--models", nargs="+", default=["embedded"], help="default: embedded")
+    quantization.add_argument("--steps", type=int, default=20)
+    quantization.set_defaults(run=_quantization)
     return parser
 
 
@@ -209,6 +216,14 @@ def _mixed_sizes(options: argparse.Namespace) -> int:
     from benchmarks.mixed_sizes import compare_mixes
 
     compare_mixes(options.rounds)
+    return 0
+
+
+def _quantization(options: argparse.Namespace) -> int:
+    environment.prepare()
+    from benchmarks.quantization import compare_schemes
+
+    compare_schemes(options.models, options.steps)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``python -m models pull|register|list|remove``: the models on this machine."""
+"""``python -m models pull|register|list|plan|remove``: the models on this machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from models import listing, registry
-from models.catalog import Catalog, Variant, load_catalog
+from models.catalog import Catalog, ModelEntry, Variant, load_catalog
+from models.device_memory import device_memory
 from models.errors import LoadError, ModelError
 from models.finetuned import Kind, Provenance
 from models.lora import LORA_FILE
+from models.placement import place
 from models.pulling import pull
 from models.store import readable, remove, staging_root
 from models.weights import check_file
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _pull(catalog, options.name, options.precision)
             case "register":
                 _register(catalog, options)
+            case "plan":
+                _plan(catalog, options)
             case "list":
                 show = listing.as_json if options.json else listing.as_text
                 print(show(catalog, registry.finetuned()))
@@ -74,12 +78,71 @@ def _parser() -> argparse.ArgumentParser:
     registration.add_argument("--description", default="")
     lister = commands.add_parser("list", help="show the catalog and what is on this machine")
     lister.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    planning = commands.add_parser("plan", help="what a model takes in memory, and what fits")
+    planning.add_argument("name")
+    planning.add_argument(
+        "--precision", choices=("fp32", "fp16", "bf16"), help="default: fp16 on a GPU, else fp32"
+    )
+    planning.add_argument("--size", type=_size, metavar="WxH", help="default: the model's own")
+    planning.add_argument(
+        "--rows", type=_rows, default=(1, 2, 4, 8), metavar="N,N", help="of passes (1,2,4,8)"
+    )
+    planning.add_argument(
+        "--memory", type=_bytes, metavar="24GB", help="default: what this device has"
+    )
+    planning.add_argument("--quantize", metavar="SCHEME", help="as SD_QUANTIZE has it")
+    planning.add_argument("--text-encoders", metavar="NAMES", help="as SD_TEXT_ENCODERS has it")
+    planning.add_argument(
+        "--configs", type=Path, metavar="FOLDER", help="its configs, where it is not downloaded"
+    )
+    planning.add_argument("--json", action="store_true", help="one JSON object")
     removal = commands.add_parser("remove", help="delete a downloaded or a fine-tuned model")
     removal.add_argument("name")
     removal.add_argument(
         "--precision", choices=("fp32", "fp16"), help="of a downloaded one; default: all"
     )
     return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
+def _rows(text: str) -> tuple[int, ...]:
+    rows = tuple(int(part) for part in text.split(","))
+    if min(rows) < 1:
+        raise ValueError(text)
+    return rows
+
+
+def _bytes(text: str) -> int:
+    return TypeAdapter(ByteSize).validate_python(text)
+
+
+def _plan(catalog: Catalog, options: argparse.Namespace) -> None:
+    # It imports torch and diffusers, which the other commands do without.
+    from models import plan
+
+    entry = registry.with_pipelines(catalog).get(options.name)
+    changes = {"quantize": options.quantize, "text_encoders": options.text_encoders}
+    if changes["text_encoders"] is not None:
+        changes["text_encoders"] = tuple(changes["text_encoders"].split(","))
+    given = {key: value for key, value in changes.items() if value is not None}
+    try:
+        entry = ModelEntry.model_validate({**entry.model_dump(), **given})
+    except ValidationError as error:
+        raise ModelError(error.errors(include_url=False)[0]["msg"]) from None
+    here = place("auto", "auto")
+    found = plan.plan(
+        entry,
+        options.precision or here.precision,
+        options.size,
+        options.rows,
+        options.memory or device_memory(here.device),
+        options.configs,
+    )
+    print(plan.as_json(found) if options.json else plan.as_text(found))
 
 
 def _pull(catalog: Catalog, name: str, precision: str) -> None:

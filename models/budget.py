@@ -12,15 +12,18 @@ from models.placement import Placement
 from models.store import readable, resolve
 
 
-def model_bytes(entry: ModelEntry, precision: str) -> dict[str, int]:
+def model_bytes(entry: ModelEntry, precision: str, *, stored: str | None = None) -> dict[str, int]:
     """Bytes that the weights of each of a model's components take in memory in a precision.
+
+    Args:
+        stored: the precision whose files are looked at; default: the same.
 
     Raises:
         ModelError: it is not on this machine, or broken.
     """
     config = entry.source.config if isinstance(entry.source, FileSource) else None
     return component_bytes(
-        resolve(entry, precision),
+        resolve(entry, stored or precision),
         precision,
         config,
         skipped=entry.skipped_components,

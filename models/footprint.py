@@ -101,7 +101,7 @@ def component_bytes(
                 (found for start, found in _COMPONENTS.items() if name.startswith(start)), "weights"
             )
             width = 4 if component in upcast else item
-            size = _size(name, tensor, width, quantized.get(component))
+            size = tensor_bytes(name, tensor, width, quantized.get(component))
             sizes[component] = sizes.get(component, 0) + size
         return sizes
     index = read_index(location)
@@ -109,16 +109,16 @@ def component_bytes(
     variant = folder_variant(location, names, half=precision == "fp16")
     upcast = upcast_components(location)
     for component in names:
-        exact = _exact(index[component][1], precision)
+        exact = exact_layers(index[component][1], precision)
         for file in weight_files(location / component, variant):
             for name, tensor in _tensors(file):
                 wide = component in upcast or not exact.isdisjoint(name.split("."))
-                size = _size(name, tensor, 4 if wide else item, quantized.get(component))
+                size = tensor_bytes(name, tensor, 4 if wide else item, quantized.get(component))
                 sizes[component] = sizes.get(component, 0) + size
     return sizes
 
 
-def _exact(class_name: str, precision: str) -> frozenset[str]:
+def exact_layers(class_name: str, precision: str) -> frozenset[str]:
     """Names of layers of a component's class that stay in fp32 in this precision."""
     return EXACT_LAYERS.get(class_name, frozenset()) if precision == "fp16" else frozenset()
 
@@ -131,8 +131,8 @@ def _tensors(file: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
             yield name, tensor
 
 
-def _size(name: str, tensor: Mapping[str, Any], width: int, scheme: Scheme | None) -> int:
-    """Bytes of a tensor with ``width`` bytes for each real number."""
+def tensor_bytes(name: str, tensor: Mapping[str, Any], width: int, scheme: Scheme | None) -> int:
+    """Bytes of a tensor, given its header, with ``width`` bytes for each real number."""
     begin, end = tensor["data_offsets"]
     # Rounding of indices and the like would be wrong, and is never done.
     if not str(tensor["dtype"]).startswith(("F", "BF")):
