@@ -116,7 +116,7 @@ class Client:
 class Gate:
     """A model whose calls can be held and watched; all else is the real one."""
 
-    def __init__(self, model: StableDiffusion) -> None:
+    def __init__(self, model: DiffusionModel) -> None:
         self._model = model
         self.open = threading.Event()
         self.entered = threading.Event()
