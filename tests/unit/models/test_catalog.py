@@ -38,6 +38,7 @@ def test_the_built_in_entries() -> None:
     assert catalog.names == (
         "embedded",
         "embedded-xl",
+        "embedded-xl-refiner",
         "sd-1.4",
         "sd-1.5",
         "sd-1.5-inpainting",
@@ -65,7 +66,8 @@ def test_the_built_in_entries() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        UnknownModel, match=r"no model 'sd-9'; known models: embedded, embedded-xl, sd-1\.4, "
+        UnknownModel,
+        match=r"no model 'sd-9'; known models: embedded, embedded-xl, embedded-xl-refiner, sd-1\.4, ",
     ):
         load_catalog().get("sd-9")
 
