@@ -59,16 +59,13 @@ def test_the_built_in_entries() -> None:
             assert entry.licence_url is not None
         if entry.name.endswith("-inpainting"):
             assert entry.tasks == ("inpaint",)
-    embedded = catalog.get("embedded")
-    assert isinstance(embedded.source, EmbeddedSource)
-    assert (embedded.source.path / "model_index.json").is_file()
+        if isinstance(entry.source, EmbeddedSource):
+            assert entry.name.startswith("embedded")
+            assert (entry.source.path / "model_index.json").is_file()
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(
-        UnknownModel,
-        match=r"no model 'sd-9'; known models: embedded, embedded-xl, embedded-xl-refiner, sd-1\.4, ",
-    ):
+    with pytest.raises(UnknownModel, match=r"no model 'sd-9'; known models: embedded, .*sd-1\.4, "):
         load_catalog().get("sd-9")
 
 
