@@ -39,7 +39,7 @@ def test_every_package_that_serves_is_in_it_and_nothing_else_is() -> None:
 
 
 def test_weights_that_are_not_served_stay_outside(tmp_path: Path) -> None:
-    shipped = {"embedded", "embedded-xl"}
+    shipped = {"embedded", "embedded-xl", "embedded-xl-refiner"}
     for served in (set(), {"embedded"}, {"embedded-xl"}, shipped):
         entries = [SD15, *(load_catalog().get(name) for name in sorted(served))]
         recipe = choose(entries, "fp16", model_source="s3://bucket/models")

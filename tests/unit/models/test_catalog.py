@@ -38,6 +38,7 @@ def test_the_built_in_entries() -> None:
     assert catalog.names == (
         "embedded",
         "embedded-xl",
+        "embedded-xl-refiner",
         "sd-1.4",
         "sd-1.5",
         "sd-1.5-inpainting",
@@ -64,9 +65,9 @@ def test_the_built_in_entries() -> None:
             assert entry.licence_url is not None
         if entry.name.endswith("-inpainting"):
             assert entry.tasks == ("inpaint",)
-    embedded = catalog.get("embedded")
-    assert isinstance(embedded.source, EmbeddedSource)
-    assert (embedded.source.path / "model_index.json").is_file()
+        if isinstance(entry.source, EmbeddedSource):
+            assert entry.name.startswith("embedded")
+            assert (entry.source.path / "model_index.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["sdxl-turbo", "sd-3.5-large-turbo"])
@@ -78,9 +79,7 @@ def test_a_distilled_model_draws_without_guidance_and_from_a_picture(name: str) 
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(
-        UnknownModel, match=r"no model 'sd-9'; known models: embedded, embedded-xl, sd-1\.4, "
-    ):
+    with pytest.raises(UnknownModel, match=r"no model 'sd-9'; known models: embedded, .*sd-1\.4, "):
         load_catalog().get("sd-9")
 
 
