@@ -130,7 +130,7 @@ $(VENV)/.serving: requirements.txt requirements.lock | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -r requirements.txt -c requirements.lock
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements-nsfw.txt requirements-8bit.txt $(VENV)/.serving
+$(VENV)/.development: requirements-dev.txt requirements-nsfw.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-dev.txt -c requirements.lock
 	@touch $@
 

@@ -103,6 +103,8 @@ class _Networks:
         self._encoders = {name: self._build(name) for name in self.text_encoders}
         self._channels = channels_of(entry, self._folder)
         self._vae = build(self._folder, "vae", torch.float32)
+        upcast = entry.architecture.upcasts_vae and self._vae.config.force_upcast
+        self._decoder = self._vae if upcast else self._build("vae")
         self.denoiser = self._build(self._family.denoiser)
         self.trained = 0
 
@@ -135,7 +137,7 @@ class _Networks:
     def drawing(self, name: str, kept: Mapping[str, int]) -> Stage:
         """Pictures by the denoiser, beside what is in memory anyway."""
         count = pictures_at_once(self._side)
-        vae, network = self._vae, self.denoiser
+        vae, network = self._decoder, self.denoiser
         denoiser = Denoiser(self._family, network, Text(self._family, self._channels, {}))
 
         @torch.no_grad()
@@ -146,7 +148,7 @@ class _Networks:
 
         @torch.no_grad()
         def decode() -> None:
-            vae.decode(torch.zeros(count, *self._latent))
+            vae.decode(torch.zeros(count, *self._latent, dtype=vae.dtype))
 
         activations = max(peak_bytes(denoise, [network]), peak_bytes(decode, [vae]))
         weights = kept["weights"] + memory(vae)

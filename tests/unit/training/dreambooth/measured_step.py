@@ -5,7 +5,6 @@ Only a process of its own has a peak of its own.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -35,9 +34,8 @@ ARCHITECTURE = {
 }
 
 
-def main(checkpointing: bool) -> None:
-    """Print what was planned and what was measured, both beside the weights."""
-    torch.set_num_threads(1)
+def measure(*, checkpointing: bool) -> tuple[int, int]:
+    """What was planned and what was measured, both beside the weights."""
     options = Options(
         base="-", images=HERE, token="-", class_name="-", output="-", work=HERE,
         instance_prompt="-", class_prompt="-", device="cpu", gradient_checkpointing=checkpointing,
@@ -50,6 +48,9 @@ def main(checkpointing: bool) -> None:
         lambda: _loss(denoiser), denoiser, state_bytes(options.optimizer, parameters), options
     )
     optimizer = make_optimizer(options.optimizer, parameters, options.learning_rate)
+    # What libraries need when they are used for the first time is no part of it.
+    _loss(denoiser).backward()
+    optimizer.zero_grad()
     release()
     before = _status("VmRSS")
     # The peak counts from here on.
@@ -58,7 +59,7 @@ def main(checkpointing: bool) -> None:
         _loss(denoiser).backward()
         optimizer.step()
         optimizer.zero_grad()
-    print(planned, _status("VmHWM") - before)
+    return planned, _status("VmHWM") - before
 
 
 def _loss(denoiser: Denoiser) -> Tensor:
@@ -79,4 +80,6 @@ def _status(name: str) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] == "checkpointing")
+    torch.set_num_threads(1)
+    print(*measure(checkpointing=False))
+    print(*measure(checkpointing=True))

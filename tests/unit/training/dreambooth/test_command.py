@@ -146,7 +146,7 @@ def test_an_optimiser_that_is_not_installed_is_named(
     options = make_options()
     with pytest.raises(SystemExit):
         main([*arguments(options), "--optimizer", "adamw8bit"])
-    assert "pip install -r requirements-8bit.txt" in capsys.readouterr().err
+    assert "pip install --no-deps -r requirements-quantize.txt" in capsys.readouterr().err
     assert not options.work.exists()
 
 

@@ -278,7 +278,6 @@ def test_mixed_precision_and_everything_else(
         steps=2,
         mixed_precision="bf16",
         gradient_checkpointing=True,
-        optimizer="adamw8bit",
         targets=("attention", "feed-forward"),
         validation_every=2,
         validation_images=1,
@@ -294,6 +293,19 @@ def test_mixed_precision_and_everything_else(
     }
     assert changed == {_denoiser(way.split("-")[0]), "text_encoder", "text_encoder_2"}
     assert len(list(RunFolder(options.work).sheets.iterdir())) == 1
+
+
+def test_moments_in_8_bits(catalog: Path, make_options: MakeOptions, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    common: dict[str, Any] = {**WAYS["sd3-text"], "catalog": catalog, "rank": 256}
+    common |= {"optimizer": "adamw8bit", "train_text_encoder": False, "checkpoint_every": 1}
+    whole = make_options(**common, steps=2, work=tmp_path / "whole")
+    train(whole)
+    train(make_options(**common, steps=1))
+    train(make_options(**common, steps=2))
+    first, second = _weights(whole), _weights(make_options())
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert any(value.any() for name, value in first.items() if "lora_B" in name)
 
 
 def test_a_whole_transformer_is_trained(
