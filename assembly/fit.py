@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.budget import model_footprint
-from models.catalog import FileSource, ModelEntry
+from models.catalog import ModelEntry
 from models.device_memory import device_memory
 from models.dry_run import decode_bytes, pass_bytes, weightless
 from models.errors import NotEnoughMemory
@@ -13,6 +13,7 @@ from models.footprint import together
 from models.identity import Identities
 from models.placement import Placement
 from models.remedies import remedies
+from models.sources import FileSource
 from models.store import readable, resolve
 from models.weights import upcast_components
 from settings import Settings

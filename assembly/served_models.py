@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from api.backend import ServedLora, ServedModel
-from models.catalog import BentoSource, ModelEntry
+from models.catalog import ModelEntry
 from models.errors import ModelError, UnknownModel
 from models.finetuned import FineTuned
 from models.lora import lora_bytes
 from models.placement import Placement
 from models.registry import finetuned, get
+from models.sources import BentoSource
 from settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from models.catalog import FileSource, ModelEntry
+from models.catalog import ModelEntry
 from models.errors import NotEnoughMemory
 from models.footprint import Footprint, component_bytes, together
 from models.identity import NO_IDENTITIES, Identities, is_text_encoder
 from models.placement import Placement
+from models.sources import FileSource
 from models.store import readable, resolve
 
 

@@ -12,13 +12,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
-    ValidationInfo,
     model_validator,
 )
 
@@ -26,86 +22,22 @@ from contract.screening import Action, CheckName
 from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName, TextEncoder
 from models.errors import CatalogError, UnknownModel
 from models.quantization import Part, Quantization, Scheme, quantized_components
+from models.sources import SOURCE_TYPES, Frozen, Source
 
 Variant: TypeAlias = Literal["fp32", "fp16"]
 Task: TypeAlias = Literal["txt2img", "img2img", "inpaint"]
 
 BUILT_IN = Path(__file__).with_name("catalog.yaml")
-SOURCE_TYPES = frozenset({"embedded", "directory", "file", "huggingface", "bentoml"})
-
-
-def _beside_the_catalog(path: Path, info: ValidationInfo) -> Path:
-    """Make a path absolute: relative ones start at the catalog file's own directory."""
-    base: Path = (info.context or {}).get("base", Path.cwd())
-    return (base / path.expanduser()).resolve()
 
 
 # Names become BentoML tags (lower case, at most 63 characters) with a precision appended.
 ModelName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-._a-z0-9]*[a-z0-9])?$", max_length=48)
 ]
-CatalogPath = Annotated[Path, AfterValidator(_beside_the_catalog)]
 Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EmbeddedSource(_Frozen):
-    """A pipeline folder that ships with the code."""
-
-    type: Literal["embedded"]
-    path: CatalogPath
-
-
-class DirectorySource(_Frozen):
-    """A pipeline folder on this machine, as ``save_pretrained`` writes it."""
-
-    type: Literal["directory"]
-    path: CatalogPath
-
-
-class FileSource(_Frozen):
-    """One checkpoint file in the original Stable Diffusion layout.
-
-    Such a file has weights only. ``config`` is a folder with the rest in the layout of a
-    pipeline folder (``model_index.json``, the components' configs, the tokenizer).
-    """
-
-    type: Literal["file"]
-    path: CatalogPath
-    config: CatalogPath
-
-    @model_validator(mode="after")
-    def _safetensors_only(self) -> FileSource:
-        if self.path.suffix != ".safetensors":
-            raise ValueError(f"path must name a .safetensors file, got '{self.path.name}'")
-        return self
-
-
-class HuggingFaceSource(_Frozen):
-    """A repository on the Hugging Face hub; ``revision`` is a commit, a tag or a branch."""
-
-    type: Literal["huggingface"]
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
-    revision: str = Field("main", min_length=1)
-
-
-class BentoSource(_Frozen):
-    """A model in the BentoML model store whose files are a pipeline folder."""
-
-    type: Literal["bentoml"]
-    tag: str = Field(pattern=r"^[a-z0-9][-._a-z0-9]*(:[a-z0-9][-._a-z0-9]*)?$")
-
-
-Source: TypeAlias = Annotated[
-    EmbeddedSource | DirectorySource | FileSource | HuggingFaceSource | BentoSource,
-    Field(discriminator="type"),
-]
-
-
-class Defaults(_Frozen):
+class Defaults(Frozen):
     """The values of the fields that a request leaves out. Sizes are in pixels."""
 
     width: Side
@@ -123,7 +55,7 @@ class Defaults(_Frozen):
     skip_layer_end: float = Field(0.2, ge=0, le=1)
 
 
-class ModelEntry(_Frozen):
+class ModelEntry(Frozen):
     """One model of the catalog."""
 
     name: ModelName

@@ -25,8 +25,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-from models.catalog import HuggingFaceSource
 from models.errors import DownloadError, GatedModel, NotEnoughDisk
+from models.sources import HuggingFaceSource
 from models.store import sha256_of
 
 CHUNK = 1024 * 1024

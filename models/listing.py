@@ -6,16 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from models.catalog import (
-    BentoSource,
-    Catalog,
-    EmbeddedSource,
-    FileSource,
-    HuggingFaceSource,
-    ModelEntry,
-    Variant,
-)
+from models.catalog import Catalog, ModelEntry, Variant
 from models.finetuned import FineTuned, Kind
+from models.sources import BentoSource, EmbeddedSource, FileSource, HuggingFaceSource
 from models.store import find, folder_size, readable
 
 

@@ -19,11 +19,12 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
-from models.catalog import FileSource, ModelEntry
+from models.catalog import ModelEntry
 from models.errors import LoadError, ModelError, UnsafeWeights
 from models.identity import is_text_encoder
 from models.quantized_layers import quantize
 from models.shared_modules import SharedModules
+from models.sources import FileSource
 from models.weights import (
     EXACT_LAYERS,
     PICKLED,
@@ -160,7 +161,7 @@ def _from_folder(
         component_class = getattr(import_module(library), class_name)
         if not issubclass(component_class, torch.nn.Module):
             continue
-        if found := shared.find(entry.name, name):
+        if (found := shared.find(entry.name, name)) is not None:
             logger.info("%s: its %s is in memory already", entry.name, name)
             loaded[name] = found
             continue

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from models.budget import model_bytes
-from models.catalog import FileSource, ModelEntry
+from models.catalog import ModelEntry
 from models.dry_run import decode_bytes, pass_bytes, weightless, weightless_bytes
 from models.errors import LoadError, ModelError
+from models.sources import FileSource
 from models.store import readable, resolve
 from models.weights import upcast_components
 

@@ -9,10 +9,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from models.catalog import HuggingFaceSource, ModelEntry, Variant
+from models.catalog import ModelEntry, Variant
 from models.errors import DownloadError, ModelError
 from models.hub import Hub, HubFile, Snapshot
 from models.selection import INDEX, select
+from models.sources import HuggingFaceSource
 from models.store import (
     Stored,
     add,

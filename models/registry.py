@@ -20,17 +20,11 @@ from typing import Final
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from models.catalog import (
-    BentoSource,
-    Catalog,
-    FileSource,
-    HuggingFaceSource,
-    ModelEntry,
-    ModelName,
-)
+from models.catalog import Catalog, ModelEntry, ModelName
 from models.errors import LoadError, ModelError, UnknownModel
 from models.finetuned import AUTO, FineTuned, Kind, Provenance
 from models.lora import LORA_FILE, check_lora
+from models.sources import BentoSource, FileSource, HuggingFaceSource
 from models.store import (
     add,
     find,

@@ -17,21 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.catalog import (
-    BentoSource,
-    DirectorySource,
-    EmbeddedSource,
-    FileSource,
-    HuggingFaceSource,
-    ModelEntry,
-    Variant,
-)
+from models.catalog import ModelEntry, Variant
 from models.errors import (
     LoadError,
     ModelError,
     ModelNotDownloaded,
     NotEnoughDisk,
     VariantUnavailable,
+)
+from models.sources import (
+    BentoSource,
+    DirectorySource,
+    EmbeddedSource,
+    FileSource,
+    HuggingFaceSource,
 )
 
 DESCRIPTION = "model.yaml"  # what BentoML knows of a model, beside its files

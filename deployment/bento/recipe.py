@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from models.catalog import DirectorySource, EmbeddedSource, FileSource, ModelEntry, load_catalog
+from models.catalog import ModelEntry, load_catalog
 from models.errors import ModelError
+from models.sources import DirectorySource, EmbeddedSource, FileSource
 from models.store import find, resolve, variant_for
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]

@@ -244,3 +244,26 @@ def test_a_folder_that_is_not_there_is_said(store: Path, monkeypatch: pytest.Mon
         startup.load_models(Settings())
     assert str(ended.value) == "cannot start: the model store /nowhere does not exist."
     assert "embedded" in startup.load_models(Settings(build_only=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quantize": "int8"}, "needs torchao, a package that is not installed; run: pip install"),
+        ({"quantize": "nf4"}, "needs bitsandbytes, a package that is not installed"),
+        ({"quantize": "t5=int8"}, "SD_QUANTIZE names t5 alone, and none of the models has such a"),
+        (
+            {"quantize": "denoiser=fp8", "compile": "inductor"},
+            "is to be quantised (fp8) and compiled: set SD_COMPILE=none, got inductor",
+        ),
+    ],
+)
+def test_a_quantisation_that_cannot_be_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], message: str
+) -> None:
+    monkeypatch.setattr("models.quantization.find_spec", lambda package: None)
+    chosen = Settings(**settings)  # type: ignore[arg-type]
+    entries = [entry.with_quantization(chosen.quantize) for entry in EMBEDDED]
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.check_quantization(chosen, entries)
+    assert message in str(ended.value)

@@ -9,14 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from models.catalog import (
-    DirectorySource,
-    EmbeddedSource,
-    FileSource,
-    HuggingFaceSource,
-    load_catalog,
-)
+from models.catalog import load_catalog
 from models.errors import CatalogError, UnknownModel
+from models.sources import DirectorySource, EmbeddedSource, FileSource, HuggingFaceSource
 from tests.unit.models.conftest import DEFAULTS, ROOT, write_catalog
 
 SD3 = {**DEFAULTS, "scheduler": "euler"}

@@ -11,10 +11,11 @@ from typing import Any
 import bentoml
 import pytest
 
-from models.catalog import BentoSource, Catalog, load_catalog
+from models.catalog import Catalog, load_catalog
 from models.errors import LoadError, ModelError, UnknownModel, UnsafeWeights
 from models.finetuned import FineTuned, Kind, Provenance
 from models.registry import finetuned, get, register, remove, revision_of, with_pipelines
+from models.sources import BentoSource
 from models.store import add as add_to_store
 from models.store import resolve, staging_root
 from tests.loras import save_lora
