@@ -19,7 +19,7 @@ from settings import Settings
 with startup.explained():
     settings = Settings()
     logs.configure(settings)
-    check_process = process.prepare(settings)
+    begin_process = process.prepare(settings)
     composition = compose(settings)
 
 runner = build_runner(settings, composition.entries, composition.placement)
@@ -53,6 +53,6 @@ for endpoint in site.protocols.endpoints:
 @svc.on_startup
 async def begin(_: bentoml.Context) -> None:
     """Open the site, and finish the work in flight before the process ends."""
-    check_process()
+    begin_process()
     await site.open()
     Shutdown(site.close, settings.drain).install()

@@ -14,14 +14,21 @@ def prepare(settings: Settings) -> Callable[[], None]:
     """Prepare this process for its part, while it imports the service.
 
     Returns:
-        To be called when the API server starts: raises RuntimeError if that was in vain.
+        To be called in the event loop when the API server starts: raises RuntimeError if that was
+        in vain.
     """
     match server_context.service_type:
         case "api_server":
             memory.give_back()
             metrics_files.install()
             request_timers.leave_out()
-            return http_server.install(settings)
+            check = http_server.install(settings)
+
+            def begin() -> None:
+                check()
+                memory.keep_tidy()
+
+            return begin
         case "runner":
             metrics_files.install()
             request_timers.leave_out()
