@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from assembly import environment
 from benchmarks.contestant import CONTESTANTS, ROOT
-from benchmarks.report import write_report
+from benchmarks.report import add, write_report
 from benchmarks.rounds import FULL, QUICK
 from benchmarks.workloads import WORKLOADS
 from deployment.ray import namespace
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write the page and the plots again")
     report.add_argument("--out", type=Path, default=DOCS, help="where benchmark.json is")
+    report.add_argument("--add", type=Path, help="a folder with that of a later run to put into it")
     report.set_defaults(run=_report)
 
     tune = commands.add_parser("tune", help="find the settings that suit each contestant here")
@@ -165,9 +167,16 @@ def _agenda(
 
 
 def _report(options: argparse.Namespace) -> int:
-    report = json.loads((options.out / "benchmark.json").read_text(encoding="utf-8"))
+    report = _read_report(options.out)
+    if options.add is not None:
+        report = add(report, _read_report(options.add))
     write_report(report, options.out)
     return 0
+
+
+def _read_report(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))
+    return report
 
 
 def _hosts(options: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ The same model, on the same machine, in the same run, served in five ways. Writt
 - Machine: {machine}
 - Date: {date}
 - Command: `{command}`
-
+{additions}
 ## Bars
 
 {bars}
@@ -58,6 +58,24 @@ The same model, on the same machine, in the same run, served in five ways. Writt
 """
 
 
+def add(report: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """A report with the rounds of a later run in it, which the page tells apart."""
+    contestants = {name: dict(rounds) for name, rounds in report["contestants"].items()}
+    for name, rounds in part["contestants"].items():
+        contestants[name] = {**contestants.get(name, {}), **rounds}
+    workloads = {each for rounds in part["contestants"].values() for each in rounds}
+    addition = {
+        "workloads": [name for name in WORKLOADS if name in workloads],
+        **{key: part[key] for key in ("machine", "date", "command")},
+    }
+    return {
+        **report,
+        "contestants": contestants,
+        "choices": {**report["choices"], **part["choices"]},
+        "additions": [*report.get("additions", []), addition],
+    }
+
+
 def write_report(report: dict[str, Any], folder: Path) -> None:
     """Write the JSON file, the page and its plots."""
     # Matplotlib is only there where the benchmark is.
@@ -78,6 +96,11 @@ def page(report: dict[str, Any]) -> str:
         machine=report["machine"],
         date=report["date"],
         command=report["command"],
+        additions="".join(
+            f"- Measured later: {', '.join(each['workloads'])}. {each['machine']}; {each['date']}; "
+            f"`{each['command']}`\n"
+            for each in report.get("additions", [])
+        ),
         bars=_bars(report),
         remarks=REMARKS.read_text(encoding="utf-8").strip(),
         solo=_solo(report),

@@ -9,9 +9,10 @@ import torch
 from diffusers import DiffusionPipeline
 
 from engine.pipelines.load import DTYPES
-from models.catalog import FileSource, ModelEntry, load_catalog
+from models.catalog import ModelEntry, load_catalog
 from models.loading import load_pipeline
 from models.placement import obstacle
+from models.sources import FileSource
 from models.store import resolve
 from models.weights import text_channels
 from training.dreambooth.errors import TrainingError

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import torch
 
-from models.catalog import BUILT_IN, FileSource, ModelEntry
+from models.catalog import BUILT_IN, ModelEntry
 from models.errors import ModelError
+from models.sources import FileSource
 from models.store import resolve
 from models.weights import EXACT_LAYERS, components, read_index
 from training.dreambooth.errors import TrainingError

@@ -44,7 +44,7 @@ def test_every_figure_of_every_model_is_taken_where_nothing_is_installed_that_se
     assert [each["config"] for each in measured] == list(SCALES)
     for figures in measured:
         assert [each["batch"] for each in figures["step"]] == [1, 2]
-        assert all(each["within_bound"] and each["pictures"] for each in figures["server"])
+        assert all(each["pictures"] and each["p99"] >= each["p50"] for each in figures["server"])
         for name in ("ceiling_tflops", "row_gflop", "serial", "batched", "engine", "offline"):
             assert figures[name] > 0
         ratio = figures["engine"] / figures["serial"]

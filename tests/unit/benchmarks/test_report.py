@@ -14,7 +14,7 @@ from benchmarks.bars import bars
 from benchmarks.contestant import CONTESTANTS
 from benchmarks.load import Outcome, Record
 from benchmarks.measures import figures
-from benchmarks.report import page, write_report
+from benchmarks.report import add, page, write_report
 from benchmarks.work import Work
 from benchmarks.workloads import WORKLOADS
 
@@ -118,6 +118,29 @@ def test_the_page_holds_every_round_and_what_is_written_by_hand(
         assert f"{workload.title}." in text
     rows = [line for line in text.splitlines() if line.startswith("| ray_serve_batch | ")]
     assert len(rows) == len(WORKLOADS) + 2  # and its settings, and a trial
+
+
+def test_a_later_run_is_added_and_told_apart() -> None:
+    report, part = a_report(), a_report()
+    del report["contestants"]["ray_serve_models"], report["contestants"]["ours"]["several"]
+    part["contestants"] = {
+        name: {"several": part["contestants"][name]["several"]}
+        for name in ("ours", "ray_serve_models")
+    }
+    part |= {
+        "machine": "another machine",
+        "command": "python -m benchmarks run --workloads several",
+    }
+    both = add(report, part)
+    assert both["contestants"] == a_report()["contestants"]
+    text = page(both)
+    assert "- Machine: a machine\n" in text
+    assert (
+        "- Measured later: several. another machine; 2026-11-21; "
+        "`python -m benchmarks run --workloads several`\n\n## Bars"
+    ) in text
+    assert "Measured later" not in page(report)
+    assert "ray_serve_models" not in report["contestants"], "the report itself is as it was"
 
 
 def test_errors_are_listed_with_their_reasons() -> None:

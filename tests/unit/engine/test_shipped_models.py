@@ -13,8 +13,9 @@ from engine.engine import Engine
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.load import load_model
 from engine.weights.cache import Source, WeightCache
-from models.catalog import EmbeddedSource, ModelEntry, load_catalog
+from models.catalog import ModelEntry, load_catalog
 from models.placement import Placement
+from models.sources import EmbeddedSource
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder, pixels
 from training.embedded.captions import prompt
