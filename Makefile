@@ -103,13 +103,13 @@ evaluate: $(VENV)/.serving  ## measure the embedded model again
 	$(BIN)/python -m training evaluate --model models/embedded --out docs
 
 # QUICK=1 (within 5 minutes), CONTESTANTS="ours ray_serve_models", WORKLOADS="several", DEVICE=cuda
-bench: $(VENV)/.benchmark  ## this service against the others; into docs/ if it is all of it
-	$(BIN)/python -m benchmarks run $(if $(QUICK),--quick) $(if $(DEVICE),--device $(DEVICE)) \
+bench: $(RAY_VENV)/.benchmark  ## this service against the others; into docs/ if it is all of it
+	$(RAY_VENV)/bin/python -m benchmarks run $(if $(QUICK),--quick) $(if $(DEVICE),--device $(DEVICE)) \
 		$(if $(CONTESTANTS),--contestants "$(CONTESTANTS)") \
 		$(if $(WORKLOADS),--workloads "$(WORKLOADS)") $(if $(OUT),--out "$(OUT)")
 
-tune: $(VENV)/.benchmark  ## find the settings that suit the contestants of the benchmark here
-	$(BIN)/python -m benchmarks tune
+tune: $(RAY_VENV)/.benchmark  ## find the settings that suit the contestants of the benchmark here
+	$(RAY_VENV)/bin/python -m benchmarks tune
 
 soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory grow?
 	$(BIN)/python -m benchmarks.soak
@@ -117,8 +117,8 @@ soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory
 architecture: $(VENV)/.development  ## the drawing in docs/architecture.md, made of the code's imports
 	$(BIN)/python -m docs.architecture
 
-lock: $(VENV)/.development $(VENV)/.benchmark $(VENV)/.ray  ## write down what is installed, after a change of a requirement
-	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
+lock: $(VENV)/.development $(RAY_VENV)/.benchmark  ## write down what is installed, after a change of a requirement
+	$(RAY_VENV)/bin/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
 
 clean:  ## remove the virtual environments
 	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV) $(RAY_VENV)
@@ -139,10 +139,6 @@ $(BENTOCTL)/.installed: requirements-bentoctl.txt
 	$(BENTOCTL)/bin/pip install --quiet -r requirements-bentoctl.txt
 	@touch $@
 
-$(VENV)/.ray: requirements-ray.txt $(VENV)/.serving
-	$(BIN)/pip install --quiet -r requirements-ray.txt -c requirements.lock
-	@touch $@
-
 PACKAGES := "import site; print(site.getsitepackages()[0])"
 # On top of the other one, which it sees: Ray brings servers and parsers along that would change
 # what the rest runs on.
@@ -152,8 +148,8 @@ $(RAY_VENV)/.installed: requirements-ray.txt requirements.lock $(VENV)/.developm
 	$(RAY_VENV)/bin/pip install --quiet -r requirements-ray.txt -c requirements.lock
 	@touch $@
 
-$(VENV)/.benchmark: requirements-bench.txt $(VENV)/.serving
-	$(BIN)/pip install --quiet -r requirements-bench.txt -c requirements.lock
+$(RAY_VENV)/.benchmark: requirements-bench.txt $(RAY_VENV)/.installed
+	$(RAY_VENV)/bin/pip install --quiet -r requirements-bench.txt -c requirements.lock
 	@touch $@
 
 $(DEPLOY_VENV)/.installed: requirements-deploy.txt requirements-deploy.lock

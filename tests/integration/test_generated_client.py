@@ -107,7 +107,7 @@ def test_forms(
 
 
 def test_parameters_in_the_url(generated: Callable[[str], Any], client: Any) -> None:
-    for name in ("dreambooth", "dreambooth_get"):
+    for name in ("dreambooth", "dreambooth_get", "imagine"):
         operation = generated(f"api.pictures.{name}")
         assert size(operation.sync(client=client, prompt="x", img_size=72)) == (72, 72)
 

@@ -20,7 +20,8 @@ def check_optimizer(name: OptimizerName) -> None:
     """Raise ``TrainingError`` unless its library is installed."""
     if name == "adamw8bit" and find_spec("bitsandbytes") is None:
         raise TrainingError(
-            "--optimizer=adamw8bit needs bitsandbytes: pip install --no-deps -r requirements-quantize.txt"
+            "--optimizer=adamw8bit needs bitsandbytes: "
+            "pip install --no-deps -r requirements-quantize.txt"
         )
 
 

@@ -91,6 +91,9 @@ def test_no_request_fails_when_an_engine_is_killed_under_load(cluster: Cluster) 
     load = Load(cluster, 6, PICTURE)
     with load.running():
         wait_until(lambda: load.done >= 10, "the first answers")
+        wait_until(
+            lambda: all(one["work_left"] for one in cluster.stats()), "both engines to have work"
+        )
         victim = cluster.processes()[0]
         victim.kill()
         before = load.done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
 from tests.integration.ray.cluster import Cluster
@@ -41,6 +42,21 @@ def test_a_request_waits_for_the_first_engine_and_knows_its_place(cluster: Clust
     assert names[-1] == "image"
     assert "error" not in names
     assert cluster.running() == 1
+
+
+def test_a_request_outlives_the_only_engine(cluster: Cluster) -> None:
+    killed: list[psutil.Process] = []
+    names = []
+    for name, _ in events(cluster, {**LONGER, "num_inference_steps": 150}):
+        names.append(name)
+        if name == "progress" and not killed:
+            killed = cluster.processes()
+            for engine in killed:
+                engine.kill()
+
+    assert killed
+    assert names[-1] == "image"
+    assert "error" not in names
 
 
 def test_engines_come_and_go_with_the_work(cluster: Cluster) -> None:

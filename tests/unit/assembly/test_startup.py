@@ -73,6 +73,15 @@ def test_mistakes_in_the_settings_are_one_line(
     assert str(ended.value) == sentence
 
 
+def test_a_host_may_have_another_exception_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SD_MODELS", "")
+    with (
+        pytest.raises(RuntimeError, match="cannot start: SD_MODELS"),
+        startup.explained(RuntimeError),
+    ):
+        Settings()
+
+
 @pytest.fixture
 def openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package of that name, which must not be imported just to see that it is there."""

@@ -68,6 +68,14 @@ def test_metrics_are_counted_from_the_beginning_of_the_round() -> None:
     assert work.passes == {1: 2}
 
 
+def test_the_measurements_of_another_host_have_a_prefix() -> None:
+    pages = [METRICS.format(useful=useful, padding=1.0, ones=3.0) for useful in (20.0, 50.0)]
+    with _serving([page.replace("sd_", "ray_sd_") for page in pages]) as url:
+        metrics = Metrics(url, "ray_")
+        metrics.begin()
+        assert metrics.work({}).row_steps == 30
+
+
 @contextmanager
 def _serving(pages: list[str]) -> Iterator[str]:
     left = iter(pages)
