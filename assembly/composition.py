@@ -47,9 +47,9 @@ def compose(settings: Settings) -> Composition:
         What ``assembly.startup.explained`` turns into a sentence: a composition root calls this
         within it.
     """
-    catalog = startup.load_models(settings)
     entries = tuple(
-        catalog.get(name).with_text_encoders(settings.text_encoders) for name in settings.models
+        entry.with_text_encoders(settings.text_encoders)
+        for entry in startup.served_entries(settings)
     )
     placement = startup.placement(settings, entries)
     return Composition(
