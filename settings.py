@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from contract.screening import Action, CheckName, NudityLabel
 from models.architectures import TextEncoder
-from models.catalog import ModelEntry
+from models.catalog import ModelEntry, ModelName
 from models.quantization import Quantization
 
 MOST_PIXELS = 2_400_000  # of a picture, on the fastest device, unless SD_MAX_PIXELS says otherwise
@@ -78,7 +78,14 @@ class Settings(BaseSettings):
         pattern=r"^(s3://[^/]+.*|/.*)$",
         description="Where a copy of a BentoML model store is: s3://bucket/prefix, from which the "
         "served models are fetched at the start (requirements-s3.txt), or a folder, read in place. "
+        "A folder may have the models themselves instead, as KServe mounts them: diffusers "
+        "pipelines, checkpoints, LoRAs; all of them are served then, whatever SD_MODELS says. "
         "Default: the Bento's own models, or the store of BENTOML_HOME",
+    )
+    model_name: ModelName | None = Field(
+        None,
+        description="Name of the default model in such a folder; default: that of its export, its "
+        "folder or its file",
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="auto is fp16 on CUDA and fp32 on a CPU"

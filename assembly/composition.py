@@ -52,18 +52,15 @@ def compose(settings: Settings, elsewhere: Mapping[str, Placement] | None = None
         What ``assembly.startup.explained`` turns into a sentence: a composition root calls this
         within it.
     """
-    catalog = startup.load_models(settings)
     entries = tuple(
-        catalog.get(name)
-        .with_text_encoders(settings.text_encoders)
-        .with_quantization(settings.quantize)
-        for name in settings.models
+        entry.with_text_encoders(settings.text_encoders).with_quantization(settings.quantize)
+        for entry in startup.served_entries(settings)
     )
     if elsewhere is None:
         placement = startup.placement(settings, entries)
-        placements = dict.fromkeys(settings.models, placement)
+        placements = dict.fromkeys((entry.name for entry in entries), placement)
     else:
-        placement, placements = elsewhere[settings.models[0]], dict(elsewhere)
+        placement, placements = elsewhere[entries[0].name], dict(elsewhere)
     return Composition(
         settings=settings,
         entries=entries,

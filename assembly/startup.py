@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,8 @@ from models.catalog import Catalog, ModelEntry, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
 from models.footprint import together
 from models.identity import identify
+from models.mounted import is_store, read_mounted
+from models.mounted_loras import store_of
 from models.placement import Placement, UnsupportedPrecision, place
 from models.quantization import missing_package
 from models.registry import with_pipelines
@@ -25,6 +28,8 @@ from models.store import resolve, use
 from models.vit import ViT, find_vit
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
+
+logger = logging.getLogger(__name__)
 
 # What an SD_MODEL_SOURCE begins with that is no folder.
 BUCKET = "s3://"
@@ -86,6 +91,43 @@ def load_models(settings: Settings) -> Catalog:
     if source is not None and not source.startswith(BUCKET) and not settings.build_only:
         use(Path(source))
     return with_pipelines(load_catalog(settings.catalog))
+
+
+def served_entries(settings: Settings) -> tuple[ModelEntry, ...]:
+    """The models that are served; the first is the default.
+
+    They are those of ``SD_MODELS``; where ``SD_MODEL_SOURCE`` is a folder that is no model store,
+    those in it, with the LoRAs in it, for this process from now on. Of a folder with LoRAs alone
+    they are the bases.
+
+    Raises:
+        ModelError: says what is wrong with the folder or a name.
+    """
+    source = settings.model_source
+    if source is None or source.startswith(BUCKET) or settings.build_only:
+        mounted = None
+    else:
+        mounted = Path(source)
+    if mounted is None or not mounted.is_dir() or is_store(mounted):
+        if settings.model_name is not None and not settings.build_only:
+            raise ModelError(
+                f"SD_MODEL_NAME={settings.model_name} is to name the model in the folder that "
+                "SD_MODEL_SOURCE is, which it must be then; models of a store have names: "
+                "SD_MODELS chooses among them"
+            )
+        catalog = load_models(settings)
+        return tuple(catalog.get(name) for name in settings.models)
+    catalog = load_catalog(settings.catalog)
+    bases = [catalog.get(name) for name in settings.models]
+    found = read_mounted(mounted, settings.model_name, bases)
+    use(store_of(found.loras))
+    entries = found.entries or tuple(bases)
+    logger.info(
+        "serving what is in %s: %s",
+        mounted,
+        ", ".join([*(entry.name for entry in entries), *(lora.name for lora in found.loras)]),
+    )
+    return entries
 
 
 def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:

@@ -1,4 +1,4 @@
-"""``python -m models pull|register|list|plan|remove``: the models on this machine."""
+"""``python -m models pull|register|export|list|plan|remove``: the models on this machine."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from models import listing, registry
 from models.catalog import Catalog, ModelEntry, Variant, load_catalog
 from models.device_memory import device_memory
 from models.errors import LoadError, ModelError
+from models.export import destination_of, export
 from models.finetuned import Kind, Provenance
 from models.lora import LORA_FILE
 from models.placement import place
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _register(catalog, options)
             case "plan":
                 _plan(catalog, options)
+            case "export":
+                _export(catalog, options.name, options.precision, options.destination)
             case "list":
                 show = listing.as_json if options.json else listing.as_text
                 print(show(catalog, registry.finetuned()))
@@ -76,6 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     registration.add_argument("--class-name", help="what kind of thing its subject is")
     registration.add_argument("--licence", default="not stated")
     registration.add_argument("--description", default="")
+    exporting = commands.add_parser(
+        "export", help="write a model as a bare folder, to a disk or to S3"
+    )
+    exporting.add_argument("name", help="a name of the catalog, or of a fine-tuned model")
+    exporting.add_argument("destination", help="a folder, or s3://bucket/prefix")
+    exporting.add_argument(
+        "--precision",
+        choices=("fp32", "fp16"),
+        default="fp16",
+        help="which of its weights, where there are both (default: fp16)",
+    )
     lister = commands.add_parser("list", help="show the catalog and what is on this machine")
     lister.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     planning = commands.add_parser("plan", help="what a model takes in memory, and what fits")
@@ -181,6 +195,11 @@ def _register(catalog: Catalog, options: argparse.Namespace) -> None:
             shutil.copytree(options.pipeline, folder)
         model = registry.register(options.name, kind, folder, provenance, catalog)
     print(f"{model.name} is in the BentoML model store as {model.tag} ({model.path}).")
+
+
+def _export(catalog: Catalog, name: str, precision: str, where: str) -> None:
+    size = export(catalog, name, precision, destination_of(where), where)
+    print(f"{name} is in {where}, {readable(size)}; serve it with SD_MODEL_SOURCE.")
 
 
 def _remove(catalog: Catalog, name: str, precision: Variant | None) -> None:

@@ -62,11 +62,25 @@ def text_channels(folder: Path) -> int | None:
         LoadError: the config cannot be read.
     """
     for name, key in (("unet", "cross_attention_dim"), ("transformer", "joint_attention_dim")):
-        config = folder / name / "config.json"
-        channels = read_json(config).get(key) if config.is_file() else None
+        channels = read_config(folder, name).get(key)
         if isinstance(channels, int):
             return channels
     return None
+
+
+def read_config(folder: Path, component: str) -> dict[str, Any]:
+    """The configuration of a component of a pipeline folder; empty where it has none.
+
+    Raises:
+        LoadError: it cannot be read.
+    """
+    config = folder / component / "config.json"
+    return read_json(config) if config.is_file() else {}
+
+
+def has_weights(folder: Path, component: str) -> bool:
+    """Whether a pipeline folder has the weights of a component, in any variant."""
+    return any(variant_of(path.name) for path in (folder / component).glob("*.safetensors"))
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _ORDER = (
     "test_raw_sockets",
     "test_hostile_json",
     "test_hostile_pictures",
+    "test_kserve",
     "test_schema",
     "test_slow_clients",
     "test_overload",

@@ -34,7 +34,7 @@ from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-_EXTENSIONS: Final = ["binary_tensor_data", "model_configuration", "model_repository"]
+_EXTENSIONS: Final = ["binary_tensor_data", "model_configuration"]
 # Of which JSON is made in one go.
 _MAX_JSON_ELEMENTS: Final = 256 * 1024
 

@@ -15,6 +15,7 @@ from models.placement import Placement
 from models.store import resolve
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS
+from tests.unit.models.test_mounted import lora
 
 EMBEDDED = (load_catalog().get("embedded"),)
 CPU = Placement("cpu", "fp32")
@@ -244,6 +245,56 @@ def test_fine_tuned_models_are_found_in_a_folder_with_a_store(
     entry = startup.load_models(Settings()).get("clay")
     assert resolve(entry, "fp32") == mounted / "clay" / pipeline.path.name
     assert [model.name for model in registry.finetuned()] == ["clay"]
+
+
+def test_a_folder_with_models_says_what_is_served(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "base").symlink_to(resolve(EMBEDDED[0], "fp32"))
+    lora(folder / "Clay.safetensors")
+    monkeypatch.setenv("SD_MODEL_SOURCE", str(folder))
+    monkeypatch.setenv("SD_MODEL_NAME", "mine")
+    monkeypatch.setenv("SD_MODELS", "sd-1.5")
+
+    (entry,) = startup.served_entries(Settings())
+    assert (entry.name, entry.family) == ("mine", "sd1")
+    assert resolve(entry, "fp32") == (folder / "base").resolve()
+    assert [(one.name, one.provenance.base) for one in registry.finetuned()] == [("clay", "mine")]
+
+
+def test_loras_alone_go_with_the_models_that_are_served(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    lora(folder / "clay.safetensors")
+    monkeypatch.setenv("SD_MODEL_SOURCE", str(folder))
+
+    assert startup.served_entries(Settings()) == EMBEDDED
+    assert [one.provenance.base for one in registry.finetuned()] == ["embedded"]
+
+
+def test_a_folder_without_a_model_is_one_line(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SD_MODEL_SOURCE", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.served_entries(Settings())
+    assert str(ended.value).startswith("cannot start: the folder ")
+    assert "has no model: " in str(ended.value)
+
+
+def test_a_name_without_a_folder_is_one_line(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SD_MODEL_NAME", "mine")
+
+    with pytest.raises(SystemExit) as ended, startup.explained():
+        startup.served_entries(Settings())
+    assert "SD_MODEL_NAME=mine is to name the model in the folder" in str(ended.value)
+    assert startup.served_entries(Settings(build_only=True)) == EMBEDDED
 
 
 def test_a_folder_that_is_not_there_is_said(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
