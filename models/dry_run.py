@@ -24,6 +24,8 @@ from models.weights import read_json
 
 _DIFFUSERS: Final = frozenset({"UNet2DConditionModel", "SD3Transformer2DModel", "AutoencoderKL"})
 _TRANSFORMERS: Final = frozenset({"CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"})
+# Of configs that do not say it.
+_USUAL: Final = MappingProxyType({"clip_text_model": "CLIPTextModel", "t5": "T5EncoderModel"})
 _NAMES: Final = (
     "text_encoder",
     "text_encoder_2",
@@ -55,7 +57,9 @@ def weightless(folder: Path, skipped: Collection[str] = ()) -> dict[str, torch.n
 
 def _weightless(folder: Path) -> torch.nn.Module:
     config = read_json(folder / "config.json")
-    name = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+    name = config.get("_class_name") or next(
+        iter(config.get("architectures") or ()), _USUAL.get(config.get("model_type", ""))
+    )
     with torch.device("meta"):
         if name in _DIFFUSERS:
             module: torch.nn.Module = getattr(diffusers, name).from_config(config)
