@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 
 from benchmarks.workloads import Request
@@ -50,7 +50,7 @@ def poisson(
         return perf_counter() - start - arrival
 
     with ThreadPoolExecutor(WAITING) as pool:
-        answers = []
+        answers: list[Future[float]] = []
         arrival = 0.0
         while not answers or arrival < seconds:
             time.sleep(max(0.0, start + arrival - perf_counter()))

@@ -56,12 +56,11 @@ class RepeatedLastToken:
         query, key, value = (torch.cat(each, dim=2) for each in zip(*parts, strict=True))
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         mixed = mixed.transpose(1, 2).flatten(2)
-        picture, text = mixed.split(
-            [hidden_states.shape[1], mixed.shape[1] - hidden_states.shape[1]], dim=1
-        )
-        picture = attn.to_out[1](attn.to_out[0](picture))
+        pixels = hidden_states.shape[1]
+        picture: torch.Tensor = attn.to_out[1](attn.to_out[0](mixed[:, :pixels]))
         if encoder_hidden_states is None:
             return picture
+        text = mixed[:, pixels:]
         return picture, text if attn.context_pre_only else attn.to_add_out(text)
 
 
