@@ -80,7 +80,7 @@ def test_passes_keep_to_the_time_that_each_size_takes() -> None:
         for job in plan.jobs:
             job.served_at = max(each.served_at for each in jobs) + 1
         scheduler.took(plan, seconds)
-    assert mixed > 30
+    assert mixed > 15, "the others are full of one size"
 
 
 def test_the_first_pass_of_a_size_is_its_own() -> None:
