@@ -138,10 +138,12 @@ def _run(options: argparse.Namespace) -> int:
         print(f"a part of the benchmark{', shortened: rough figures' * options.quick}:")
         for name, workloads in agenda.items():
             print(f"  {name}: {', '.join(workloads)}", flush=True)
+    # Who names workloads wants these alone.
+    solo = 0 if options.workloads else QUICK_SOLO if options.quick else SOLO
     complete = run(
         agenda,
         QUICK if options.quick else FULL,
-        solo=QUICK_SOLO if options.quick else SOLO,
+        solo=solo,
         device=options.device,
         command=shlex.join(["python", "-m", "benchmarks", *options.given]),
         out=out,
