@@ -14,16 +14,17 @@ from tests.integration.ray.cluster import Cluster, clustering
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip them, with the reason, where they cannot run. Ray's are in an environment of its own."""
+    """Skip them, with the reason, where they cannot run. Ray is in an environment of its own."""
+    reason = ""
     if importlib.util.find_spec("ray") is None:
         reason = "Ray is not installed here: make test-ray"
     elif not namespace.loopback_only():
         reason = "Ray looks for other machines, and there is a network: make test-ray"
-    else:
-        return
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason))
+            item.add_marker(pytest.mark.ray)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.integration.ray.cluster import Cluster
 from tests.integration.ray.load import Load
-from tests.integration.server import wait_until
+from tests.integration.server import START_SECONDS, wait_until
 
 PICTURE = {"prompt": "a red apple", "num_inference_steps": 8, "seed": 5}
 ENOUGH = 50
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", autouse=True)
 def _deployed(cluster: Cluster) -> None:
     cluster.deploy(min_replicas=2, max_replicas=2)
-    wait_until(lambda: cluster.running() == 2, "two engines")
+    wait_until(lambda: cluster.running() == 2, "two engines", START_SECONDS)
 
 
 def events(cluster: Cluster, fields: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -84,7 +84,7 @@ def test_a_killed_engine_in_the_middle_of_a_request(cluster: Cluster) -> None:
     for image, same in zip(by_index(images), by_index(calm), strict=True):
         # What a picture is batched with rounds it, so not to the last bit.
         assert np.abs(image - same).max() <= 2
-    wait_until(lambda: cluster.running() == 2, "the engine that replaces it")
+    wait_until(lambda: cluster.running() == 2, "the engine that replaces it", START_SECONDS)
 
 
 def test_no_request_fails_when_an_engine_is_killed_under_load(cluster: Cluster) -> None:
@@ -101,7 +101,7 @@ def test_no_request_fails_when_an_engine_is_killed_under_load(cluster: Cluster) 
 
     assert load.statuses == {200: load.done}, load.failures
     assert load.done >= ENOUGH
-    wait_until(lambda: cluster.running() == 2, "the engine that replaces it")
+    wait_until(lambda: cluster.running() == 2, "the engine that replaces it", START_SECONDS)
 
 
 def test_no_request_fails_in_a_rolling_update(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.ray.cluster import Cluster
 from tests.integration.ray.load import Load
 from tests.integration.ray.test_losses import events
-from tests.integration.server import wait_until
+from tests.integration.server import START_SECONDS, wait_until
 
 PICTURE = {"prompt": "a red apple", "num_inference_steps": 8, "seed": 5}
 # 60 row-steps. Those of six clients are more than one engine shall have in front of it.
@@ -26,7 +26,7 @@ def _deployed(cluster: Cluster) -> None:
         target_row_steps=TARGET,
         upscale_delay=1,
         downscale_delay=4,
-        look_back=2,
+        look_back=11,
     )
     wait_until(lambda: cluster.running() == 0, "no engine")
 
@@ -62,7 +62,7 @@ def test_a_request_outlives_the_only_engine(cluster: Cluster) -> None:
 def test_engines_come_and_go_with_the_work(cluster: Cluster) -> None:
     load = Load(cluster, CLIENTS, LONGER)
     with load.running():
-        wait_until(lambda: cluster.running() == 2, "a second engine")
+        wait_until(lambda: cluster.running() == 2, "a second engine", START_SECONDS)
         since = load.done
         wait_until(lambda: load.done >= since + CLIENTS, "answers of both")
     assert load.statuses == {200: load.done}, load.failures
