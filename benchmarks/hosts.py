@@ -15,7 +15,7 @@ from benchmarks.contestant import CONTESTANTS, Choice, Server, started
 from benchmarks.load import Outcome, Plan
 from benchmarks.rounds import carry_out, warm_up
 from benchmarks.solo import SEED, over_http
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import SINGLE, WORKLOADS
 
 HOSTS = ("ours", "ours_on_ray")
 CLIENTS = 16
@@ -42,7 +42,7 @@ def compare(pictures: int, seconds: float, rounds: int, device: str) -> dict[str
             for name in HOSTS
         }
         for server in servers.values():
-            warm_up(server)
+            warm_up(server, SINGLE)
         alone: dict[str, list[float]] = {name: [] for name in HOSTS}
         for request in islice(WORKLOADS["uniform"].requests(SEED), pictures):
             for name in _turned(request.number):

@@ -41,12 +41,14 @@ class Packing:
 
     def by_size(self, packed: torch.Tensor) -> list[torch.Tensor]:
         """Views ``[rows, tokens, ...]`` of ``[all tokens, ...]``."""
-        parts = packed.split([rows * tokens for rows, tokens in self.sizes])
-        return [part.unflatten(0, size) for part, size in zip(parts, self.sizes, strict=True)]
+        parts = torch.split(packed, [rows * tokens for rows, tokens in self.sizes])
+        return [
+            torch.unflatten(part, 0, size) for part, size in zip(parts, self.sizes, strict=True)
+        ]
 
     def rows_by_size(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Views ``[rows, ...]`` of ``[all rows, ...]``."""
-        return rows.split([count for count, _ in self.sizes])
+        return torch.split(rows, [count for count, _ in self.sizes])
 
     def modulated(
         self, packed: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor
@@ -125,17 +127,17 @@ class PackedMMDiT:
         scale, shift = norm.linear(norm.silu(modulation).to(image.dtype)).chunk(2, dim=1)
         output = model.proj_out(packing.modulated(norm.norm(image), shift, scale))
         return [
-            functional.pixel_shuffle(
-                # Of a patch the channels come last, and first in what is shuffled.
-                tokens.unflatten(2, (-1, model.out_channels))
-                .transpose(2, 3)
-                .flatten(2)
-                .transpose(1, 2)
-                .unflatten(2, [side // self._patch for side in each.shape[2:]]),
-                self._patch,
-            )
+            self._unpatched(tokens, each.shape[2:])
             for tokens, each in zip(packing.by_size(output), latents, strict=True)
         ]
+
+    def _unpatched(self, tokens: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
+        """Latents of these sides out of rows of tokens."""
+        # Of a patch the channels come last, and first in what is shuffled.
+        by_channel = torch.unflatten(tokens, 2, (-1, self._transformer.out_channels))
+        columns = by_channel.transpose(2, 3).flatten(2).transpose(1, 2)
+        patches = torch.unflatten(columns, 2, [side // self._patch for side in sides])
+        return functional.pixel_shuffle(patches, self._patch)
 
     def _embedded(self, latents: Sequence[torch.Tensor]) -> torch.Tensor:
         """The patches of all latents as tokens, with what says where in its picture each one is."""
@@ -147,8 +149,8 @@ class PackedMMDiT:
             cropped = embed.cropped_pos_embed(*each.shape[2:])
             positions.append(cropped.expand(len(each), -1, -1).flatten(0, 1))
         # The patches do not overlap: each is a picture of one patch to the convolution.
-        packed = torch.cat(patches).unflatten(1, (-1, self._patch, self._patch))
-        tokens = embed.proj(packed).flatten(1)
+        packed = torch.unflatten(torch.cat(patches), 1, (-1, self._patch, self._patch))
+        tokens: torch.Tensor = embed.proj(packed).flatten(1)
         return (tokens + torch.cat(positions)).to(tokens.dtype)
 
 
@@ -185,7 +187,8 @@ def _block(
     gate, shift_mlp, scale_mlp, gate_mlp = (each[:, None] for each in of_text)
     text = text + gate * attended_text
     hidden = block.ff_context(block.norm2_context(text) * (1 + scale_mlp) + shift_mlp)
-    return text + gate_mlp * hidden
+    result: torch.Tensor = text + gate_mlp * hidden
+    return result
 
 
 def _attention(
@@ -234,5 +237,7 @@ def _attention(
 
 def _heads(attention: Any, projected: torch.Tensor, norm: Any) -> torch.Tensor:
     """``[..., channels]`` as ``[..., heads, channels of a head]``, normalised."""
-    heads = projected.unflatten(-1, (attention.heads, -1))
-    return heads if norm is None else norm(heads)
+    heads = torch.unflatten(projected, -1, (attention.heads, -1))
+    if norm is not None:
+        heads = norm(heads)
+    return heads

@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.abuse.effort import effort
 from tests.abuse.hostile_json import BODIES, FIELDS, VALUES, body
 from tests.abuse.pictures import HOSTILE
 from tests.abuse.raw_http import Connection, post
 from tests.abuse.target import OTHER, PICTURE, SHORT, Target
+from tests.effort import effort
 
 V1, V2 = "/v1/models/embedded:predict", "/v2/models/embedded/infer"
 STATUSES = {200, 400, 404, 413, 415, 422}
@@ -101,7 +101,7 @@ def test_random_binary_data(victim: Target, datatype: str) -> None:
             "datatype": datatype,
             "parameters": {"binary_data_size": claimed},
         }
-        fields = {"num_inference_steps": 1, "binary_data_output": True}
+        fields: dict[str, Any] = {"num_inference_steps": 1, "binary_data_output": True}
         if tensor["name"] != "prompt":
             fields["prompt"] = "x"
         head = json.dumps({"inputs": [tensor], "parameters": fields}).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,9 +52,12 @@ def test_to_s3_and_back(
 
     written: list[str] = []
     write = Bucket.write
-    monkeypatch.setattr(
-        Bucket, "write", lambda self, name, *rest: (written.append(name), write(self, name, *rest))
-    )
+
+    def noted(self: Bucket, name: str, *rest: Any) -> None:
+        written.append(name)
+        write(self, name, *rest)
+
+    monkeypatch.setattr(Bucket, "write", noted)
     export(CATALOG, "embedded", "fp16", Bucket(where), where)
     assert written == [NOTE], "what is there already is not sent again"
     (other,) = {

@@ -230,7 +230,8 @@ def training_bytes(
         moments = torch.empty(state, dtype=torch.uint8)
         # Later passes of an update find the gradients of the first.
         for _ in range(min(2, options.accumulation)):
-            forward().backward()
+            # Autograd is untyped in torch.
+            forward().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, options.clip)
         if options.optimizer == "adamw" and options.device != "cpu":
             # On a GPU torch takes the roots of all second moments at once.

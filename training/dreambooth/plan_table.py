@@ -13,7 +13,7 @@ _GB = 1e9
 def plan_table(plan: Plan, options: Options) -> str:
     """All stages in GB (1e9 bytes), the peak, and what is not in it."""
     side = side_of(find_base(options), options)
-    rows = [("GB", *_COLUMNS, "sum")]
+    rows: list[tuple[str, ...]] = [("GB", *_COLUMNS, "sum")]
     rows += [
         (
             stage.name,

@@ -101,7 +101,8 @@ class Teacher:
         known = sigmas.clamp(float(self._levels[0]), float(self._levels[-1]))
         size, known_size = torch.hypot(1 - sigmas, sigmas), torch.hypot(1 - known, known)
         diffused = noisy / _over_latents(size)
-        velocity = self._network(diffused, torch.from_numpy(timesteps).to(noisy), told).sample
+        times = torch.from_numpy(timesteps).to(noisy)
+        velocity: Tensor = self._network(diffused, times, told).sample
         picture = (
             _over_latents((1 - known) / known_size) * diffused
             - _over_latents(known / known_size) * velocity

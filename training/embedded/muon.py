@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[Tensor]] = {}
@@ -43,8 +43,10 @@ class Muon(torch.optim.Optimizer):
         state = self.state[matrix]
         if not state:
             state["momentum"] = torch.zeros_like(matrix)
-        momentum: Tensor = state["momentum"].lerp_(matrix.grad, 1 - MOMENTUM)
-        return matrix.grad.lerp(momentum, MOMENTUM)
+        gradient: Any = matrix.grad
+        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        direction: Tensor = gradient.lerp(momentum, MOMENTUM)
+        return direction
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -64,4 +66,5 @@ def orthogonal(matrices: Tensor) -> Tensor:
         factor += linear * identity
         product = factor @ product
         square = factor @ square @ factor
-    return product @ values
+    result: Tensor = product @ values
+    return result

@@ -49,14 +49,14 @@ def measure(*, checkpointing: bool) -> tuple[int, int]:
     )
     optimizer = make_optimizer(options.optimizer, parameters, options.learning_rate)
     # What libraries need when they are used for the first time is no part of it.
-    _loss(denoiser).backward()
+    _loss(denoiser).backward()  # type: ignore[no-untyped-call]
     optimizer.zero_grad()
     release()
     before = _status("VmRSS")
     # The peak counts from here on.
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(2):
-        _loss(denoiser).backward()
+        _loss(denoiser).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
     return planned, _status("VmHWM") - before

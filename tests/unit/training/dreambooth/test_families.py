@@ -20,10 +20,12 @@ from assembly.loras import StoredLoras
 from contract.request import LoraUse
 from engine.blocking import generate
 from engine.engine import Engine
+from engine.pipelines.latent_diffusion import LatentDiffusion
 from engine.pipelines.load import load_model
 from engine.weights.cache import WeightCache
 from models import placement, registry
 from models.catalog import load_catalog
+from models.loading import load_pipeline
 from models.lora import LORA_FILE
 from models.placement import Placement
 from tests.conftest import make_request
@@ -31,7 +33,6 @@ from tests.unit.engine.reference import assert_same_latents, in_channels_last
 from tests.unit.models import tiny
 from tests.unit.models.conftest import DEFAULTS
 from tests.unit.training.dreambooth.conftest import MakeOptions
-from training.dreambooth import base as base_module
 from training.dreambooth.base import Base, find_base
 from training.dreambooth.command import dreambooth
 from training.dreambooth.drawing import embedded
@@ -161,6 +162,7 @@ def test_one_picture_is_learnt_and_served_as_diffusers_has_it(
     text = {"text_encoder", "text_encoder_2"} if options.train_text_encoder else set()
     assert trained == {denoiser} | text
     served = load_model(entry, Placement("cpu", "fp32"))
+    assert isinstance(served, LatentDiffusion)
     loras = StoredLoras("fp32")
     use = LoraUse(model.tag, 1.0)
     fields = {"model": entry.name, "scheduler": "euler", "num_inference_steps": 3}
@@ -208,11 +210,10 @@ def test_each_network_is_gone_before_the_next_is_loaded(
 ) -> None:
     loaded: list[str] = []
     alive: dict[str, weakref.ref[Any]] = {}
-    load = base_module.load_pipeline
 
     def watched(*given: Any, **named: Any) -> Any:
         here = {name for name, module in alive.items() if module() is not None}
-        pipeline = load(*given, **named)
+        pipeline = load_pipeline(*given, **named)
         new = {
             name: module
             for name, module in pipeline.components.items()
@@ -225,7 +226,7 @@ def test_each_network_is_gone_before_the_next_is_loaded(
         alive.update({name: weakref.ref(module) for name, module in new.items()})
         return pipeline
 
-    monkeypatch.setattr(base_module, "load_pipeline", watched)
+    monkeypatch.setattr("training.dreambooth.base.load_pipeline", watched)
     options = make_options(
         **WAYS[way],
         catalog=catalog,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_the_committed_report_meets_the_bar() -> None:
     assert REPORT["command"] in page
 
 
-def _prove(folder: Path, others: int, **size: int) -> tuple[Measured, float]:
+def _prove(folder: Path, others: int, **size: Any) -> tuple[Measured, float]:
     """The proof for one subject at this size, with one in ``others`` of the other pictures.
 
     Returns:
