@@ -39,6 +39,7 @@ def test_the_built_in_entries() -> None:
         "embedded",
         "embedded-xl",
         "embedded-xl-refiner",
+        "embedded-3",
         "sd-1.4",
         "sd-1.5",
         "sd-1.5-inpainting",
