@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from assembly.first_picture import first_request
+from contract.errors import RequestError
 from engine.limits import BatchLimits
 from engine.pace import NATIVE_MARGIN, largest_area, pass_seconds
 from engine.pipelines.base import DiffusionModel
@@ -76,7 +78,13 @@ def _largest(
         # With guidance, whatever the default: that is what a client may ask for.
         request = replace(first_request(entry, width, height), guidance_scale=2.0)
         rows = limits.of(entry.name).padded(2, width * height)
-        return pass_seconds(model, request, rows, placement.device, patience=PATIENCE * bound)
+        try:
+            return pass_seconds(model, request, rows, placement.device, patience=PATIENCE * bound)
+        except RequestError as error:
+            # The positions of some models end at a side.
+            if error.field not in ("width", "height"):
+                raise
+            return math.inf
 
     native = (entry.defaults.width, entry.defaults.height)
     return largest_area(measure, native, bound, settings.most_pixels)

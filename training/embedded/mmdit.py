@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -58,6 +59,28 @@ class CountedZeros(TorchFunctionMode):
             bias[-1] = math.log(ABSENT_TOKENS)
             return func(query, key, value, attn_mask=bias.expand(1, 1, 1, -1))
         return func(*args, **kwargs)
+
+
+@contextmanager
+def counting_zeros(pipeline: StableDiffusion3Pipeline) -> Iterator[dict[str, int]]:
+    """Of a pipeline without T5, count one zero token: a third of the time at this size, and the
+    same pictures to rounding.
+
+    Yields:
+        What the pipeline is to be called with.
+    """
+    transformer = pipeline.transformer
+    forward = transformer.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        with CountedZeros():
+            return forward(*args, **kwargs)
+
+    transformer.forward = counted
+    try:
+        yield {"max_sequence_length": 1}
+    finally:
+        transformer.forward = forward
 
 
 def new_transformer() -> SD3Transformer2DModel:

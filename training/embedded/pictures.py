@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from tqdm import tqdm
 
 from training.embedded.captions import prompt
+from training.embedded.mmdit import counting_zeros
 from training.embedded.scenes import SIDE, Pixels
 from training.embedded.world import World
 
@@ -88,7 +89,10 @@ def draw(
             "guidance_scale": guidance,
             "generator": [torch.Generator().manual_seed(request.seed) for request in part],
         }
-        if refiner is None:
+        if isinstance(pipeline, StableDiffusion3Pipeline):
+            with counting_zeros(pipeline) as zeros:
+                result = pipeline(**said, **zeros, width=SIDE, height=SIDE)
+        elif refiner is None:
             result = pipeline(**said, width=SIDE, height=SIDE)
         else:
             begun = pipeline(

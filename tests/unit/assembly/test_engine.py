@@ -15,6 +15,7 @@ from contract.request import GenerationRequest
 from engine.engine import Engine
 from engine.limits import BatchLimits
 from engine.pipelines.base import DiffusionModel
+from engine.pipelines.load import load_model
 from engine.weights.cache import WeightCache
 from models.catalog import load_catalog
 from models.placement import Placement
@@ -70,6 +71,23 @@ def test_a_model_that_is_not_in_memory_counts_like_the_slowest_of_its_family(
     }
     chosen = Settings(max_pixels=10_000)
     assert largest_pictures(chosen, entries, cpu, cache, BatchLimits()) == {}
+
+
+def test_a_fast_model_makes_no_larger_pictures_than_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seconds(
+        model: DiffusionModel, request: GenerationRequest, *_: object, **__: object
+    ) -> float:
+        prepare(model, [request])
+        return 1e-6
+
+    monkeypatch.setattr("assembly.sizes.pass_seconds", seconds)
+    entry, cpu = load_catalog().get("embedded-3"), Placement("cpu", "fp32")
+    cache = WeightCache.preloaded({entry.name: load_model(entry, cpu)})
+    # Its positions end at 16 patches of 8 pixels.
+    largest = largest_pictures(Settings(), [entry], cpu, cache, BatchLimits())
+    assert largest == {"embedded-3": 128**2}
 
 
 def test_a_first_picture_that_is_rejected_is_a_first_picture() -> None:

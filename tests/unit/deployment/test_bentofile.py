@@ -39,15 +39,15 @@ def test_every_package_that_serves_is_in_it_and_nothing_else_is() -> None:
 
 
 def test_weights_that_are_not_served_stay_outside(tmp_path: Path) -> None:
-    shipped = {"embedded", "embedded-xl", "embedded-xl-refiner"}
-    for served in (set(), {"embedded"}, {"embedded-xl"}, shipped):
+    shipped = {"embedded", "embedded-xl", "embedded-xl-refiner", "embedded-3"}
+    for served in (set(), {"embedded"}, {"embedded-xl", "embedded-3"}, shipped):
         entries = [SD15, *(load_catalog().get(name) for name in sorted(served))]
         recipe = choose(entries, "fp16", model_source="s3://bucket/models")
         file = tmp_path / "bentofile.yaml"
         file.write_text(yaml.safe_dump(described(recipe, version="1", revision="x")))
         spec = included(file)
         for name in shipped:
-            weights = f"./models/{name}/unet/diffusion_pytorch_model.safetensors"
+            weights = f"./models/{name}/vae/diffusion_pytorch_model.safetensors"
             assert spec.includes(weights) is (name in served), (name, served)
         assert spec.includes("./models/catalog.py")
 

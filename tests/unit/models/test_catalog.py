@@ -34,6 +34,7 @@ def test_the_built_in_entries() -> None:
         "embedded",
         "embedded-xl",
         "embedded-xl-refiner",
+        "embedded-3",
         "sd-1.4",
         "sd-1.5",
         "sd-1.5-inpainting",
@@ -293,5 +294,6 @@ def test_text_encoders_that_are_left_out(tmp_path: Path) -> None:
 
 def test_the_base_of_sdxl_has_its_refiner() -> None:
     entries = {entry.name: entry for entry in load_catalog()}
-    assert entries["sdxl-base"].refiner == "sdxl-refiner"
-    assert [name for name, entry in entries.items() if entry.is_refiner] == ["sdxl-refiner"]
+    bases = {"embedded-xl": "embedded-xl-refiner", "sdxl-base": "sdxl-refiner"}
+    assert {name: entries[name].refiner for name in bases} == bases
+    assert [name for name, entry in entries.items() if entry.is_refiner] == list(bases.values())

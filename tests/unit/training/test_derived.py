@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -31,6 +32,7 @@ from training.embedded.flow import FlowLearner
 from training.embedded.formats import EMBEDDED_DIR, FORMATS, FormatName
 from training.embedded.judge import JUDGE_DIR
 from training.embedded.loop import Share
+from training.embedded.pictures import GUIDANCE, STEPS, Request, draw, load_pipeline
 from training.embedded.report import write_report
 from training.embedded.unet_xl import XLLearner
 from training.embedded.world import World, load_world
@@ -208,6 +210,23 @@ def test_the_transformer_is_evaluated_too(
     assert data["pipeline"] == "StableDiffusion3Pipeline"
     assert data["refined"] is None
     assert "(≥ 85 %)" in (tmp_path / "embedded-3.md").read_text(encoding="utf-8")
+
+
+def test_pictures_with_counted_zeros_are_the_stock_pipelines(
+    recipes: dict[FormatName, DerivedRecipe],
+) -> None:
+    pipeline = load_pipeline(recipes["sd3"].model, CPU)
+    request = Request("panda", "yellow", 3)
+    (picture,) = draw(pipeline, [request])
+    (expected,) = pipeline(
+        [request.prompt],
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        generator=[torch.Generator().manual_seed(request.seed)],
+        width=64,
+        height=64,
+    ).images
+    assert np.abs(picture.astype(int) - np.asarray(expected)).max() <= 1
 
 
 def test_the_command_line_runs_the_stages_it_is_asked_for(
