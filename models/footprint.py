@@ -139,4 +139,4 @@ def tensor_bytes(name: str, tensor: Mapping[str, Any], width: int, scheme: Schem
         return int(end - begin)
     if scheme is not None and is_linear(name, tensor["shape"]):
         return linear_bytes(scheme, *tensor["shape"])
-    return math.prod(tensor["shape"]) * width
+    return int(math.prod(tensor["shape"])) * width
