@@ -19,7 +19,7 @@ PROMPT = "a red apple on a blue background"
 
 def tensor(name: str, value: Any, datatype: str, binary: bool = True) -> InferInput:
     dtype = {"BYTES": np.object_, "INT64": np.int64, "FP32": np.float32}[datatype]
-    array = np.array([value], dtype=dtype)
+    array: Any = np.array([value], dtype=dtype)
     described = InferInput(name, [1], datatype)
     described.set_data_from_numpy(array, binary_data=binary)
     return described
