@@ -172,8 +172,10 @@ class Bucket:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> DownloadError:
+        # Behind its first line comes what its developers want to know.
+        reason = str(error).partition("\n")[0]
         return DownloadError(
-            f"{self._where} cannot be written to: {error}; run the same command again to go on."
+            f"{self._where} cannot be written to: {reason}; run the same command again to go on."
         )
 
 

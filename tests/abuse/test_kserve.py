@@ -95,7 +95,7 @@ def test_random_binary_data(victim: Target, datatype: str) -> None:
         size = source.choice([0, 1, 3, 4, 8, 64, 4096])
         data = source.randbytes(size) if source.random() < 0.5 else struct.pack("<I", size) * 3
         claimed = max(0, len(data) + source.choice([0, 0, 0, -1, 1, 2**40]))
-        tensor = {
+        tensor: dict[str, Any] = {
             "name": source.choice(["prompt", "seed", "strength", "crop", "init_image", "loras"]),
             "shape": source.choice([[1], [], [size], [0], [-1], [2**62, 2**62], [1] * 8]),
             "datatype": datatype,

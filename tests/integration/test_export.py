@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
 
 from models.__main__ import main
@@ -21,9 +22,7 @@ CATALOG = load_catalog()
 
 
 @pytest.fixture
-def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    import httpx
-
+def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with mock_aws(tmp_path) as aws:
         for name, value in {**aws.environment, "AWS_REGION": "us-east-1"}.items():
             monkeypatch.setenv(name, value)
@@ -53,11 +52,11 @@ def test_to_s3_and_back(
     written: list[str] = []
     write = Bucket.write
 
-    def noted(self: Bucket, name: str, *rest: Any) -> None:
+    def write_noting(self: Bucket, name: str, chunks: Iterator[bytes], sha256: str) -> None:
         written.append(name)
-        write(self, name, *rest)
+        write(self, name, chunks, sha256)
 
-    monkeypatch.setattr(Bucket, "write", noted)
+    monkeypatch.setattr(Bucket, "write", write_noting)
     export(CATALOG, "embedded", "fp16", Bucket(where), where)
     assert written == [NOTE], "what is there already is not sent again"
     (other,) = {
@@ -71,4 +70,6 @@ def test_to_s3_and_back(
 
 def test_a_bucket_that_is_not_there(where: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "embedded", "s3://nowhere/embedded"]) == 1
-    assert "s3://nowhere/embedded cannot be written to" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: s3://nowhere/embedded cannot be written to: ")
+    assert "404 Not Found" in line

@@ -12,7 +12,6 @@ from typing import Final
 from starlette.requests import Request
 
 from api.classifier import BoundedClassifier, ScoredLabel
-from api.errors import shown
 from api.pictures import Pictures
 from api.protocols.kserve.inputs import Inputs
 from api.protocols.kserve.models import NamedModel
@@ -71,6 +70,16 @@ class Inference:
         elif self._classifier is not None:
             self._classifier.check_room(asked)
 
+    def check_number(self, pictures: int) -> None:
+        """Raise ``RequestError``: OUT_OF_RANGE for more pictures than a request may ask for."""
+        if pictures > self._max_images:
+            raise RequestError(
+                ErrorCode.OUT_OF_RANGE,
+                f"the instances of a request must ask for at most {self._max_images} pictures "
+                f"together, got {pictures}",
+                field="instances",
+            )
+
     async def work(self, model: NamedModel, inputs: Inputs, asked: Request) -> Work:
         """Validate inputs, and decode the pictures among them; a classification is done then.
 
@@ -97,14 +106,7 @@ class Inference:
                 generation failed with; CANCELLED if the client has left.
         """
         wanted = [work.generation for work in works if work.generation is not None]
-        number = sum(each.num_images for each in wanted)
-        if number > self._max_images:
-            raise RequestError(
-                ErrorCode.OUT_OF_RANGE,
-                f"the instances of a request must ask for at most {self._max_images} pictures "
-                f"together, got {shown(number)}",
-                field="instances",
-            )
+        self.check_number(sum(each.num_images for each in wanted))
         images = iter(await self._pictures.run_all(wanted, asked.receive) if wanted else ())
         return [
             Result(labels=work.labels) if work.generation is None else Result(tuple(next(images)))

@@ -170,10 +170,9 @@ def _common_schemas() -> dict[str, Any]:
     _, requests = models_json_schema(
         [(body, "validation") for body in _REQUESTS], ref_template=COMPONENT
     )
-    responses: list[type[BaseModel]] = [*_RESPONSES.values(), InferenceError]
+    bodies: list[type[BaseModel]] = [*_RESPONSES.values(), InferenceError]
     _, answers = models_json_schema(
-        [(body, "serialization") for body in responses],
-        ref_template=COMPONENT,
+        [(body, "serialization") for body in bodies], ref_template=COMPONENT
     )
     native = openapi_responses.response_schemas()
     schemas: dict[str, Any] = dict(requests["$defs"])

@@ -70,6 +70,9 @@ class V1Endpoints:
         """Read a request; nothing of its body is kept but what is decoded."""
         async with self._uploads.inflated(request) as body:
             instances = (await self._uploads.parse(PredictRequest, body)).instances
+            if model.choice is not None:
+                # Each asks for one at least.
+                self._inference.check_number(len(instances))
             works = []
             for index, instance in enumerate(instances):
                 with _of_instance(index):

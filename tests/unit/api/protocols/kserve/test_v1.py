@@ -105,6 +105,12 @@ def test_the_classifier_is_a_model(client: TestClient) -> None:
             "the instances of a request must ask for at most 8 pictures together, got 10",
         ),
         (
+            {"instances": [{"prompt": "x", "init_image": "!"}] * 9},
+            422,
+            "instances",
+            "the instances of a request must ask for at most 8 pictures together, got 9",
+        ),
+        (
             {"instances": [{"prompt": "x", "model": "y"}]},
             400,
             "instances.0.model",
