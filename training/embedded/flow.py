@@ -107,7 +107,8 @@ class Teacher:
             _over_latents((1 - known) / known_size) * diffused
             - _over_latents(known / known_size) * velocity
         )
-        return (noisy - picture) / _over_latents(sigmas)
+        direction: Tensor = (noisy - picture) / _over_latents(sigmas)
+        return direction
 
 
 def uniform_levels(*, offset: int, count: int, total: int, generator: torch.Generator) -> Tensor:

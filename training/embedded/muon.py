@@ -25,28 +25,29 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, matrices: Iterable[Tensor], *, lr: float) -> None:
         super().__init__(matrices, {"lr": lr})
 
+    # A closure, which torch's own optimisers take, is not needed here.
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
-            shapes: dict[torch.Size, list[Tensor]] = {}
+            shapes: dict[torch.Size, list[Any]] = {}
             for matrix in group["params"]:
                 if matrix.grad is not None:
                     shapes.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in shapes.items():
-                directions = orthogonal(torch.stack([self._direction(one) for one in matrices]))
+                directions = orthogonal(
+                    torch.stack([self._direction(one, one.grad) for one in matrices])
+                )
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 torch._foreach_add_(matrices, list(directions.unbind()), alpha=-rate)
 
-    def _direction(self, matrix: Tensor) -> Tensor:
+    def _direction(self, matrix: Tensor, gradient: Tensor) -> Tensor:
         """The gradient with momentum, as Nesterov looks ahead."""
         state = self.state[matrix]
         if not state:
             state["momentum"] = torch.zeros_like(matrix)
-        gradient: Any = matrix.grad
-        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        direction: Tensor = gradient.lerp(momentum, MOMENTUM)
-        return direction
+        momentum: Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        return gradient.lerp(momentum, MOMENTUM)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
