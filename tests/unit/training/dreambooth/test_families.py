@@ -47,10 +47,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWa
 
 CPU = torch.device("cpu")
 NO_T5: dict[str, Any] = {"base": "tiny-sd3", "text_encoders": ("clip_l", "clip_g")}
+# Of a UNet with random weights, attention alone has little to say.
+SDXL: dict[str, Any] = {
+    "base": "tiny-sdxl",
+    "targets": ("attention", "feed-forward", "convolution"),
+}
 WAYS: dict[str, dict[str, Any]] = {
-    "sdxl": {"base": "tiny-sdxl"},
-    "sdxl-text": {"base": "tiny-sdxl", "train_text_encoder": True},
-    "sd3": {"base": "tiny-sd3"},
+    "sdxl": SDXL,
+    "sdxl-text": {**SDXL, "train_text_encoder": True},
+    "sd3": {"base": "tiny-sd3", "targets": ("attention", "feed-forward")},
     "sd3-text": {**NO_T5, "train_text_encoder": True},
 }
 
@@ -153,7 +158,7 @@ def test_one_picture_is_learnt_and_served_as_diffusers_has_it(
     assert model is not None
     losses = torch.tensor(_losses(options))
     assert losses.isfinite().all()
-    assert losses[-3:].mean() < 0.97 * losses[:3].mean()
+    assert losses[-3:].mean() < 0.95 * losses[:3].mean()
 
     # As the service has it: registered, loaded by its tag, applied to the rows of a request.
     entry = find_base(options)
@@ -279,7 +284,6 @@ def test_mixed_precision_and_everything_else(
         steps=2,
         mixed_precision="bf16",
         gradient_checkpointing=True,
-        targets=("attention", "feed-forward"),
         validation_every=2,
         validation_images=1,
     )
