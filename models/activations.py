@@ -64,7 +64,7 @@ def _stand_in(tensor: torch.Tensor) -> torch.Tensor:
     return made
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that calls make, until they are gone.
 
     Attributes:
@@ -72,7 +72,7 @@ class _LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._live = 0
         self._known: dict[int, weakref.finalize[Any, Any]] = {}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from models.budget import model_bytes
 from models.catalog import ModelEntry
@@ -109,8 +110,8 @@ def plan(
         upcast = upcast_components(folder)
     else:
         components = weightless(configs, entry.skipped_components)
-        config = components["vae"].config if "vae" in components else {}
-        upcasts = entry.architecture.upcasts_vae and config.get("force_upcast", True)
+        vae: Any = components.get("vae")
+        upcasts = vae is not None and entry.architecture.upcasts_vae and vae.config.force_upcast
         upcast = frozenset({"vae"} if upcasts else ())
         weights = weightless_bytes(components, precision, upcast, entry.quantized)
     if "vae" not in components:
