@@ -110,8 +110,8 @@ def plan(
         upcast = upcast_components(folder)
     else:
         components = weightless(configs, entry.skipped_components)
-        config: Any = components["vae"].config if "vae" in components else {}
-        upcasts = entry.architecture.upcasts_vae and config.get("force_upcast", True)
+        vae: Any = components.get("vae")
+        upcasts = vae is not None and entry.architecture.upcasts_vae and vae.config.force_upcast
         upcast = frozenset({"vae"} if upcasts else ())
         weights = weightless_bytes(components, precision, upcast, entry.quantized)
     if "vae" not in components:
