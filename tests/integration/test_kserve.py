@@ -55,14 +55,14 @@ def test_the_client_of_kserve(server: Server, tmp_path: Path) -> None:
 
     v1 = told["v1"]
     assert v1["ready"] is True
-    assert v1["made"] == [picture, picture]
+    assert v1["made"] == [picture]
     assert len(v1["labels"]) == 5
     v2 = told["v2"]
     assert (v2["live"], v2["ready"], v2["model_ready"]) == (True, True, True)
     assert v2["unknown_ready"] is False
     assert v2["image"] == picture
     shape, datatype, brightest = v2["pixels"]
-    assert (shape, datatype) == ([1, 64, 64, 3], "uint8")
+    assert (shape, datatype) == ([1, 72, 64, 3], "uint8")
     assert brightest > 0
     assert v2["labels"] == v1["labels"]
     assert v2["error"].startswith("prompt is required, '400 ")
@@ -85,7 +85,7 @@ def test_the_client_of_triton(server: Server, tmp_path: Path) -> None:
     assert told["compressed"] == [True, True]
     assert told["seeds"] == [7]
     shape, datatype, brightest = told["pixels"]
-    assert (shape, datatype) == ([1, 64, 64, 3], "uint8")
+    assert (shape, datatype) == ([1, 72, 64, 3], "uint8")
     assert brightest > 0
     assert len(told["labels"]) == len(told["scores"]) == 5
     status, message = told["error"]

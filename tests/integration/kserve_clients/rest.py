@@ -42,7 +42,7 @@ async def v1(url: str, picture: bytes) -> dict[str, Any]:
             "guidance_scale": 3.3,
             "seed": 7,
         }
-        made = await client.infer(url, {"instances": [body, body]}, model_name="embedded")
+        made = await client.infer(url, {"instances": [body]}, model_name="embedded")
         image = base64.b64encode(picture).decode()
         labels = await client.infer(
             url, {"instances": [{"image": {"b64": image}}]}, model_name="classifier"
@@ -66,7 +66,7 @@ async def v2(url: str, picture: bytes) -> dict[str, Any]:
                 "embedded",
                 [*inputs(), tensor("init_image", picture, "BYTES")],
                 request_outputs=[RequestedOutput("pixels", {"binary_data": True})],
-                parameters={"strength": 1.0},
+                parameters={"strength": 1.0, "width": 64, "height": 72},
             )
         )
         labels = await infer(InferRequest("classifier", [tensor("image", picture, "BYTES")]))

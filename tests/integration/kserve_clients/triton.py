@@ -51,7 +51,7 @@ def main(host: str, picture: bytes) -> None:
     )
     pixels = client.infer(
         "embedded",
-        inputs(init_image=picture, strength=0.7),
+        inputs(init_image=picture, strength=1.0, width=64, height=72),
         model_version="1",
         outputs=[InferRequestedOutput("pixels", binary_data=True)],
     ).as_numpy("pixels")
