@@ -27,7 +27,9 @@ from training.dreambooth.skeleton import build, memory
 
 
 def test_it_counts_the_weights_that_will_be_there(make_options: MakeOptions) -> None:
-    options = make_options(steps=1, train_text_encoder=True, prior_preservation=True)
+    options = make_options(
+        steps=1, train_text_encoder=True, prior_preservation=True, class_images=1
+    )
     stages = {stage.name: stage for stage in make_plan(options).stages}
     assert list(stages) == ["prompts: text_encoder", "class pictures", "pictures: vae", "training"]
     real = load_pipeline(
