@@ -34,6 +34,11 @@ def find_base(options: Options) -> ModelEntry:
         raise TrainingError(
             f"{entry.name} only does {', '.join(entry.tasks)}: take a model that does txt2img."
         )
+    if FAMILIES[entry.family].denoiser in entry.quantized:
+        raise TrainingError(
+            f"--base: {entry.name} has its denoiser quantised (`quantize` in its entry), which "
+            "cannot be trained: take an entry without that."
+        )
     if options.text_encoders is not None and not entry.architecture.text_encoders:
         raise TrainingError(
             f"--text-encoders: {entry.name} is of the family {entry.family}, which has no choice."

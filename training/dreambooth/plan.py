@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from engine.pipelines.load import DTYPES
 from engine.pipelines.t5 import TOKENS
 from models.activations import peak_bytes
 from models.catalog import ModelEntry
+from models.dry_run import weightless
 from training.dreambooth.base import (
     channels_of,
     find_base,
@@ -26,7 +28,7 @@ from training.dreambooth.latents import at_once
 from training.dreambooth.network import Denoiser, prepare
 from training.dreambooth.optimizers import state_bytes
 from training.dreambooth.options import Options
-from training.dreambooth.skeleton import build, config_folder, memory
+from training.dreambooth.skeleton import config_folder, in_precision, memory
 from training.dreambooth.text import CHUNK, SENTENCES, Text, pooled_name, read_clip
 
 
@@ -98,18 +100,20 @@ class _Networks:
         precision = weights_precision(options)
         self._folder = config_folder(entry, precision)
         self._dtype = DTYPES[precision]
+        networks = weightless(self._folder, entry.skipped_components)
         self._family: TunedFamily = FAMILIES[entry.family]
         self.text_encoders = text_encoders_of(entry)
-        self._encoders = {name: self._build(name) for name in self.text_encoders}
+        self._encoders: dict[str, Any] = {
+            name: in_precision(networks[name], precision) for name in self.text_encoders
+        }
         self._channels = channels_of(entry, self._folder)
-        self._vae = build(self._folder, "vae", torch.float32)
+        self._vae: Any = networks["vae"]
         upcast = entry.architecture.upcasts_vae and self._vae.config.force_upcast
-        self._decoder = self._vae if upcast else self._build("vae")
-        self.denoiser = self._build(self._family.denoiser)
+        self._decoder: Any = self._vae
+        if not upcast:
+            self._decoder = in_precision(deepcopy(self._vae), precision)
+        self.denoiser: Any = in_precision(networks[self._family.denoiser], precision)
         self.trained = 0
-
-    def _build(self, name: str) -> Any:
-        return build(self._folder, name, self._dtype)
 
     def reading(self, name: str) -> Stage:
         """Prompts through a text encoder."""

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.catalog import BUILT_IN
+from models.dry_run import weightless
 from models.loading import load_pipeline
 from models.lora import LORA_FILE
 from tests.conftest import ROOT
@@ -23,11 +24,13 @@ from training.dreambooth.base import find_base
 from training.dreambooth.loop import train
 from training.dreambooth.plan import make_plan
 from training.dreambooth.run import RunFolder
-from training.dreambooth.skeleton import build, memory
+from training.dreambooth.skeleton import in_precision, memory
 
 
 def test_it_counts_the_weights_that_will_be_there(make_options: MakeOptions) -> None:
-    options = make_options(steps=1, train_text_encoder=True, prior_preservation=True)
+    options = make_options(
+        steps=1, train_text_encoder=True, prior_preservation=True, class_images=1
+    )
     stages = {stage.name: stage for stage in make_plan(options).stages}
     assert list(stages) == ["prompts: text_encoder", "class pictures", "pictures: vae", "training"]
     real = load_pipeline(
@@ -66,7 +69,8 @@ def test_what_saves_memory_saves_it_in_the_plan_too(make_options: MakeOptions) -
 def test_half_precision_leaves_out_what_would_overflow(tmp_path: Path) -> None:
     tiny.sd3(t5=True).save_pretrained(tmp_path)
     single, half = (
-        build(tmp_path, "text_encoder_3", dtype) for dtype in (torch.float32, torch.float16)
+        in_precision(weightless(tmp_path)["text_encoder_3"], precision)
+        for precision in ("fp32", "fp16")
     )
     exact = [name for name, weights in half.named_parameters() if weights.dtype == torch.float32]
     assert exact
@@ -103,6 +107,17 @@ def test_a_base_whose_configs_are_not_here_is_named(
     said = capsys.readouterr().err
     assert "--plan: the configs of there are not known here" in said
     assert "python -m models pull there" in said
+
+
+def test_a_quantised_base_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = {"type": "huggingface", "repo": "acme/small", "revision": "main"}
+    entry = {"name": "small", "family": "sd1", "source": source, "defaults": DEFAULTS}
+    catalog = write_catalog(
+        tmp_path / "catalog.yaml", {**entry, "licence": "none", "quantize": {"denoiser": "int8"}}
+    )
+    with pytest.raises(SystemExit):
+        main(["dreambooth", "--plan", "--base", "small", "--catalog", str(catalog)])
+    assert "--base: small has its denoiser quantised" in capsys.readouterr().err
 
 
 def test_a_run_needs_more_than_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
