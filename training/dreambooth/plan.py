@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ class _Networks:
             name: in_precision(networks[name], precision) for name in self.text_encoders
         }
         self._channels = channels_of(entry, self._folder)
-        self._vae: Any = networks["vae"]
+        self._vae = cast(Any, networks["vae"])
         upcast = entry.architecture.upcasts_vae and self._vae.config.force_upcast
         self._decoder: Any = self._vae
         if not upcast:

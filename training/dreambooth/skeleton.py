@@ -8,9 +8,10 @@ from typing import Any, Final
 import torch
 
 from engine.pipelines.load import DTYPES
-from models.catalog import BUILT_IN, FileSource, ModelEntry
+from models.catalog import BUILT_IN, ModelEntry
 from models.errors import ModelError
 from models.footprint import exact_layers
+from models.sources import FileSource
 from models.store import resolve
 from training.dreambooth.errors import TrainingError
 
