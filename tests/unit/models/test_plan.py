@@ -62,7 +62,7 @@ def test_a_model_that_is_not_here() -> None:
 
 
 def test_configs_of_a_released_model() -> None:
-    components = weightless(ROOT / "benchmarks" / "configs" / "sd15")
+    components = weightless(ROOT / "models" / "configs" / "sd-1.5")
     sizes = weightless_bytes(components, "fp16", (), {})
     assert sizes["unet"] == 2 * 859_520_964
     assert sizes["vae"] == 2 * 83_653_863
