@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
@@ -78,13 +77,12 @@ def prepare(
 
 
 def save_lora(pipeline: type[DiffusionPipeline], denoiser: Denoiser, folder: Path) -> None:
-    """Write a LoRA file as the pipeline's class has it."""
-    layers = {}
-    for name, module in denoiser.components().items():
-        state = get_peft_model_state_dict(module)
-        # That of a transformer is in peft's own convention.
-        converted = state if name == "transformer" else convert_state_dict_to_diffusers(state)
-        layers[f"{name}_lora_layers"] = converted
+    """Write a LoRA file as the pipeline's class has it, with peft's names of the matrices:
+    diffusers 0.42 has older ones too, but not of all layers."""
+    layers = {
+        f"{name}_lora_layers": get_peft_model_state_dict(module)
+        for name, module in denoiser.components().items()
+    }
     # Without peft's settings, which diffusers finds out from the matrices, as alpha is the rank:
     # with a second entry in its header, safetensors writes the same file in one of two ways.
     pipeline.save_lora_weights(folder, **layers)

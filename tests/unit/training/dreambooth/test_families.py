@@ -138,6 +138,7 @@ def test_prompts_are_read_as_the_stock_pipeline_reads_them(
         torch.testing.assert_close(found[key], value, msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_one_picture_is_learnt_and_served_as_diffusers_has_it(
     way: str, catalog: Path, store: Path, make_options: MakeOptions, tmp_path: Path
@@ -272,6 +273,7 @@ def test_sdxl_is_told_of_every_picture_where_it_is_from(
     assert material.prior.told["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["sdxl-text", "sd3-text"])
 def test_mixed_precision_and_everything_else(
     way: str, catalog: Path, make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
@@ -294,7 +296,7 @@ def test_mixed_precision_and_everything_else(
     changed = {
         name.partition(".")[0]
         for name, value in weights.items()
-        if name.endswith(("lora_B.weight", "lora.up.weight")) and value.any()
+        if name.endswith("lora_B.weight") and value.any()
     }
     assert changed == {_denoiser(way.split("-")[0]), "text_encoder", "text_encoder_2"}
     assert len(list(RunFolder(options.work).sheets.iterdir())) == 1
