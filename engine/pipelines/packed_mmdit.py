@@ -40,12 +40,14 @@ class Packing:
 
     def by_size(self, packed: torch.Tensor) -> list[torch.Tensor]:
         """Views ``[rows, tokens, ...]`` of ``[all tokens, ...]``."""
-        parts = packed.split([rows * tokens for rows, tokens in self.sizes])
-        return [part.unflatten(0, size) for part, size in zip(parts, self.sizes, strict=True)]
+        parts = torch.split(packed, [rows * tokens for rows, tokens in self.sizes])
+        return [
+            part.view(*size, *part.shape[1:]) for part, size in zip(parts, self.sizes, strict=True)
+        ]
 
     def rows_by_size(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Views ``[rows, ...]`` of ``[all rows, ...]``."""
-        return rows.split([count for count, _ in self.sizes])
+        return tuple(torch.split(rows, [count for count, _ in self.sizes]))
 
     def modulated(
         self, packed: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor
@@ -122,17 +124,17 @@ class PackedMMDiT:
         scale, shift = norm.linear(norm.silu(modulation).to(image.dtype)).chunk(2, dim=1)
         output = model.proj_out(packing.modulated(norm.norm(image), shift, scale))
         return [
-            functional.pixel_shuffle(
-                # Of a patch the channels come last, and first in what is shuffled.
-                tokens.unflatten(2, (-1, model.out_channels))
-                .transpose(2, 3)
-                .flatten(2)
-                .transpose(1, 2)
-                .unflatten(2, [side // self._patch for side in each.shape[2:]]),
-                self._patch,
-            )
+            self._picture(tokens, *each.shape[2:])
             for tokens, each in zip(packing.by_size(output), latents, strict=True)
         ]
+
+    def _picture(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Predictions ``[rows, channels, height, width]`` of their patches as tokens."""
+        patch = self._patch
+        rows, grid = len(tokens), (height // patch, width // patch)
+        # Of a patch the channels come last; of what is shuffled, first.
+        patches = tokens.view(rows, *grid, patch**2, -1).permute(0, 4, 3, 1, 2)
+        return functional.pixel_shuffle(patches.reshape(rows, -1, *grid), patch)
 
     def _embedded(self, latents: Sequence[torch.Tensor]) -> torch.Tensor:
         """The patches of all latents as tokens, with what says where in its picture each one is."""
@@ -144,8 +146,9 @@ class PackedMMDiT:
             cropped = embed.cropped_pos_embed(*each.shape[2:])
             positions.append(cropped.expand(len(each), -1, -1).flatten(0, 1))
         # The patches do not overlap: each is a picture of one patch to the convolution.
-        packed = torch.cat(patches).unflatten(1, (-1, self._patch, self._patch))
-        tokens = embed.proj(packed).flatten(1)
+        packed = torch.cat(patches)
+        packed = packed.view(len(packed), -1, self._patch, self._patch)
+        tokens: torch.Tensor = embed.proj(packed).flatten(1)
         return (tokens + torch.cat(positions)).to(tokens.dtype)
 
 
@@ -181,7 +184,8 @@ def _block(
     gate, shift_mlp, scale_mlp, gate_mlp = (each[:, None] for each in of_text)
     text = text + gate * attended_text
     hidden = block.ff_context(block.norm2_context(text) * (1 + scale_mlp) + shift_mlp)
-    return text + gate_mlp * hidden
+    following: torch.Tensor = text + gate_mlp * hidden
+    return following
 
 
 def _attention(
@@ -225,5 +229,6 @@ def _attention(
 
 def _heads(attention: Any, projected: torch.Tensor, norm: Any) -> torch.Tensor:
     """``[..., channels]`` as ``[..., heads, channels of a head]``, normalised."""
-    heads = projected.unflatten(-1, (attention.heads, -1))
-    return heads if norm is None else norm(heads)
+    heads = projected.view(*projected.shape[:-1], attention.heads, -1)
+    normed: torch.Tensor = heads if norm is None else norm(heads)
+    return normed
