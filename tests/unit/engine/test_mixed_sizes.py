@@ -76,6 +76,7 @@ def difference(state: DenoisingState, alone: DenoisingState) -> float:
     return float((state.latents - alone.latents).abs().max() / alone.latents.abs().max())
 
 
+@pytest.mark.slow
 def test_in_any_company_it_is_the_stock_pipelines_picture(model: StableDiffusion3) -> None:
     requests = company()
     states = denoise(model, requests)
