@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
 from typing import Any, Final
@@ -13,11 +14,14 @@ import PIL.Image
 import psutil
 
 from tests import uploads
+from tests.abuse.raw_http import Connection, post_head
 from tests.effort import effort
 from tests.integration.server import WAIT_SECONDS, Server, wait_until
 
 QUEUE: Final = 16
 MAX_SIDE: Final = 128
+# Room is left for those of the tests themselves.
+CONNECTIONS: Final = 950
 # At least as many as a picture has by default.
 MAX_STEPS: Final = effort(20, 60)
 # Limits of time, short enough to wait for.
@@ -181,10 +185,21 @@ def warm_up(target: Target) -> None:
     ]
     for _ in range(2):
         at_once(allowed)
+        _busy_connections(target)
         for path in ("/docs.json", "/models", "/metrics", "/"):
             target.server.client.get(path)
     target.assert_idle()
     target.settled = target.resident()
+
+
+def _busy_connections(target: Target) -> None:
+    """As many connections with a request under way as there may be at once, of two clients."""
+    with ExitStack() as stack:
+        for number in range(CONNECTIONS):
+            # One address may have three quarters of them.
+            source = OTHER if number % 4 else "127.0.0.1"
+            connection = stack.enter_context(Connection(target.port, source))
+            connection.send(post_head(100) + b"{")
 
 
 def _resident(processes: Sequence[psutil.Process]) -> int:
