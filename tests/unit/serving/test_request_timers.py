@@ -53,6 +53,9 @@ async def ask(app: ASGIApp) -> list[Message]:
 
     scope = {
         "type": "http",
+        # What BentoML's access log has, where some other test has switched it on.
+        "scheme": "http",
+        "client": ("127.0.0.1", 1),
         "method": "GET",
         "path": "/mounted",
         "headers": [],
