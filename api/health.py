@@ -14,6 +14,11 @@ from contract.errors import ErrorCode, RequestError
 _RETRY_AFTER = 5.0
 
 
+def not_ready(what: str) -> RequestError:
+    """The error where something is not ready: seconds after which a probe may look again."""
+    return RequestError(ErrorCode.NOT_READY, f"{what} is not ready", retry_after=_RETRY_AFTER)
+
+
 def routes(
     ready: Callable[[], Awaitable[bool]], metrics: Callable[[], tuple[bytes, str]] | None = None
 ) -> list[Route]:
@@ -32,9 +37,7 @@ def routes(
         if await ready():
             return PlainTextResponse("ok\n")
         # Rendered by the middleware, as the protocols' errors are.
-        raise RequestError(
-            ErrorCode.NOT_READY, "the service is not ready", retry_after=_RETRY_AFTER
-        )
+        raise not_ready("the service")
 
     health = [Route("/livez", livez), Route("/healthz", livez), Route("/readyz", readyz)]
     if metrics is None:

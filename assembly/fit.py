@@ -13,7 +13,6 @@ from models.footprint import together
 from models.identity import Identities
 from models.placement import Placement
 from models.remedies import remedies
-from models.sources import FileSource
 from models.store import readable, resolve
 from models.weights import upcast_components
 from settings import Settings
@@ -63,8 +62,7 @@ def check_fit(
 
 def working_bytes(entry: ModelEntry, placement: Placement, vae_pixels: int) -> int:
     """Bytes that a picture of a model's own size takes beside the weights."""
-    location = resolve(entry, placement.precision)
-    folder = entry.source.config if isinstance(entry.source, FileSource) else location
+    folder = entry.config_folder(resolve(entry, placement.precision))
     components = weightless(folder, entry.skipped_components)
     size = (entry.defaults.width, entry.defaults.height)
     taken = pass_bytes(components, placement.precision, size, ROWS)

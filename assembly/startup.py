@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from models.bucket import fetch
+from models.bucket import SCHEME, fetch
 from models.budget import check_budget, model_footprint
 from models.catalog import Catalog, ModelEntry, load_catalog
 from models.errors import LoadError, ModelError, NotEnoughMemory
@@ -30,9 +30,6 @@ from settings import Settings
 from templating.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
 
 logger = logging.getLogger(__name__)
-
-# What an SD_MODEL_SOURCE begins with that is no folder.
-BUCKET = "s3://"
 
 
 class UnusableCompiler(ValueError):
@@ -88,7 +85,7 @@ def load_models(settings: Settings) -> Catalog:
         ModelError: says what is wrong with the folder, or with ``SD_CATALOG``.
     """
     source = settings.model_source
-    if source is not None and not source.startswith(BUCKET) and not settings.build_only:
+    if source is not None and not source.startswith(SCHEME) and not settings.build_only:
         use(Path(source))
     return with_pipelines(load_catalog(settings.catalog))
 
@@ -104,7 +101,7 @@ def served_entries(settings: Settings) -> tuple[ModelEntry, ...]:
         ModelError: says what is wrong with the folder or a name.
     """
     source = settings.model_source
-    if source is None or source.startswith(BUCKET) or settings.build_only:
+    if source is None or source.startswith(SCHEME) or settings.build_only:
         mounted = None
     else:
         mounted = Path(source)
@@ -145,7 +142,7 @@ def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:
     if settings.text_encoder_device == "cpu":
         here = replace(here, text_encoders="cpu")
     source = settings.model_source
-    if source is not None and source.startswith(BUCKET):
+    if source is not None and source.startswith(SCHEME):
         for entry in entries:
             fetch(source, entry, here.precision)
     check(entries, here, settings.compile)

@@ -34,7 +34,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SCHEME = "s3://"
 CHUNK = 8 * 1024 * 1024
+
+
+def open_bucket(where: str) -> S3Store:
+    """The prefix of a bucket, ``s3://bucket/prefix``.
+
+    Raises:
+        ModelError: obstore is not installed.
+    """
+    try:
+        from obstore.store import S3Store
+    except ImportError:
+        raise ModelError(
+            "models from S3 need a package that is not installed; "
+            "run: pip install -r requirements-s3.txt"
+        ) from None
+    return S3Store.from_url(where, client_options={"allow_http": True, "timeout": "300s"})
 
 
 def fetch(source: str, entry: ModelEntry, precision: str) -> Stored | None:
@@ -68,16 +85,10 @@ def fetch(source: str, entry: ModelEntry, precision: str) -> Stored | None:
 
 
 def _fetch(source: str, name: str, version: str, staging: Path) -> Stored:
+    bucket = open_bucket(source)
+    from obstore.exceptions import BaseError
+
     try:
-        from obstore.exceptions import BaseError
-        from obstore.store import S3Store
-    except ImportError:
-        raise ModelError(
-            "models from S3 need a package that is not installed; "
-            "run: pip install -r requirements-s3.txt"
-        ) from None
-    try:
-        bucket = S3Store.from_url(source, client_options={"allow_http": True, "timeout": "300s"})
         if version == "latest":
             version = bytes(bucket.get(f"{name}/latest").bytes()).decode().strip()
         where = f"{source.rstrip('/')}/{name}/{version}"

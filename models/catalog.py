@@ -22,7 +22,7 @@ from contract.screening import Action, CheckName
 from models.architectures import ARCHITECTURES, Architecture, Family, SchedulerName, TextEncoder
 from models.errors import CatalogError, UnknownModel
 from models.quantization import Part, Quantization, Scheme, quantized_components
-from models.sources import SOURCE_TYPES, Frozen, Source
+from models.sources import SOURCE_TYPES, FileSource, Frozen, Source
 
 Variant: TypeAlias = Literal["fp32", "fp16"]
 Task: TypeAlias = Literal["txt2img", "img2img", "inpaint"]
@@ -93,6 +93,10 @@ class ModelEntry(Frozen):
         if self.text_encoders is None:
             return frozenset()
         return self.architecture.skipped_components(self.text_encoders)
+
+    def config_folder(self, location: Path) -> Path:
+        """The pipeline folder with its configs, given where its weights are."""
+        return self.source.config if isinstance(self.source, FileSource) else location
 
     def with_text_encoders(self, names: tuple[TextEncoder, ...] | None) -> ModelEntry:
         """The same model with these text encoders alone, if it is of a family with a choice.

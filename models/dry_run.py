@@ -17,6 +17,7 @@ import torch
 import transformers
 
 from models.activations import peak_bytes
+from models.dtypes import DTYPES
 from models.errors import LoadError
 from models.footprint import exact_layers, tensor_bytes
 from models.quantization import Scheme
@@ -33,9 +34,6 @@ _NAMES: Final = (
     "unet",
     "transformer",
     "vae",
-)
-_DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
-    {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 )
 # Of a prompt's chunk, and what stands for T5's part behind it.
 _TOKENS, _T5_TOKENS = 77, 256
@@ -119,7 +117,7 @@ def pass_bytes(
         rows: of the pass.
     """
     denoiser: Any = components.get("unet") or components["transformer"]
-    dtype = _DTYPES[precision]
+    dtype = DTYPES[precision]
     torch.nn.Module.to(denoiser, dtype)
     config, (height, width) = denoiser.config, _latents(components, size)
     made = partial(torch.empty, dtype=dtype)
@@ -155,7 +153,7 @@ def decode_bytes(
         size: width and height of the picture, which is decoded in one piece.
     """
     vae: Any = components["vae"]
-    dtype = _DTYPES[precision]
+    dtype = DTYPES[precision]
     torch.nn.Module.to(vae, dtype)
 
     def work() -> None:

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from tqdm import tqdm
 
 from models import registry
+from models.bucket import CHUNK, SCHEME, open_bucket
 from models.catalog import Catalog, ModelEntry
 from models.errors import DownloadError, LoadError, ModelError
 from models.export_note import NOTE, EntryNote, ExportNote
@@ -23,8 +24,6 @@ from models.sources import FileSource
 from models.store import check_room, resolve, sha256_of
 from models.weights import components, folder_variant, read_index, variant_of
 
-BUCKET: Final = "s3://"
-CHUNK: Final = 8 * 1024 * 1024
 _INDEX: Final = "model_index.json"
 # The end of the name of a file that is not whole yet.
 _PART: Final = ".part"
@@ -92,7 +91,7 @@ def destination_of(where: str) -> Destination:
     Raises:
         ModelError: S3's package is not installed.
     """
-    return Bucket(where) if where.startswith(BUCKET) else Folder(Path(where))
+    return Bucket(where) if where.startswith(SCHEME) else Folder(Path(where))
 
 
 class Folder:
@@ -135,17 +134,8 @@ class Bucket:
     """
 
     def __init__(self, where: str) -> None:
-        try:
-            from obstore.store import S3Store
-        except ImportError:
-            raise ModelError(
-                "an export to S3 needs a package that is not installed; "
-                "run: pip install -r requirements-s3.txt"
-            ) from None
         self._where = where
-        self._store = S3Store.from_url(
-            where, client_options={"allow_http": True, "timeout": "300s"}
-        )
+        self._store = open_bucket(where)
 
     def names(self) -> set[str]:
         try:

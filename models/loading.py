@@ -113,8 +113,7 @@ def load_pipeline(
 
 def _upcast(entry: ModelEntry, location: Path) -> frozenset[str]:
     """The components that stay in fp32; says so, as it decides about memory and speed."""
-    folder = entry.source.config if isinstance(entry.source, FileSource) else location
-    upcast = upcast_components(folder)
+    upcast = upcast_components(entry.config_folder(location))
     if upcast:
         logger.info("%s: its VAE is in fp32, as it would overflow in fp16", entry.name)
     elif entry.architecture.upcasts_vae:

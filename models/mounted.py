@@ -22,9 +22,9 @@ from models.export_note import ExportNote, read_note
 from models.finetuned import Provenance
 from models.lora import check_lora
 from models.recognition import Checkpoint, Lora, Pipeline, recognise
+from models.registry import base_text_channels
 from models.sources import DirectorySource, FileSource
 from models.store import DESCRIPTION
-from models.weights import text_channels
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ def _lora(item: _Item, lora: Lora, bases: Sequence[ModelEntry]) -> MountedLora:
     fitting, faults = [], []
     for base in bases:
         try:
-            check_lora(lora.file, _text_channels(base), base.family)
+            check_lora(lora.file, base_text_channels(base), base.family)
             fitting.append(base.name)
         except ModelError as error:
             faults.append(str(error))
@@ -246,12 +246,3 @@ def _lora(item: _Item, lora: Lora, bases: Sequence[ModelEntry]) -> MountedLora:
         else told.model_copy(update={"base": fitting[0]})
     )
     return MountedLora(item.name, lora.file, provenance)
-
-
-def _text_channels(base: ModelEntry) -> int | None:
-    match base.source:
-        case FileSource(config=folder):
-            return text_channels(folder)
-        case DirectorySource(path=folder):
-            return text_channels(folder)
-    return None

@@ -12,7 +12,6 @@ from models.budget import model_bytes
 from models.catalog import ModelEntry
 from models.dry_run import decode_bytes, pass_bytes, weightless, weightless_bytes
 from models.errors import LoadError, ModelError
-from models.sources import FileSource
 from models.store import readable, resolve
 from models.weights import upcast_components
 
@@ -103,9 +102,8 @@ def plan(
             f"--size must be multiples of {multiple} for {entry.name}, got {width}x{height}."
         )
     if configs is None:
-        location = resolve(entry, precision)
+        folder = entry.config_folder(resolve(entry, precision))
         weights = model_bytes(entry, precision)
-        folder = entry.source.config if isinstance(entry.source, FileSource) else location
         components = weightless(folder, entry.skipped_components)
         upcast = upcast_components(folder)
     else:

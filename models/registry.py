@@ -200,10 +200,10 @@ def _check(kind: Kind, folder: Path, base: ModelEntry) -> None:
             f"{folder} must have the file {LORA_FILE} and no other; it has "
             f"{', '.join(names) or 'none'}."
         )
-    check_lora(folder / LORA_FILE, _text_channels(base), base.family)
+    check_lora(folder / LORA_FILE, base_text_channels(base), base.family)
 
 
-def _text_channels(base: ModelEntry) -> int | None:
+def base_text_channels(base: ModelEntry) -> int | None:
     """Of the text that its UNet takes; None where its files are not here."""
     if isinstance(base.source, FileSource):
         return text_channels(base.source.config)

@@ -27,6 +27,9 @@ class FallbackRouter:
     def __init__(self, app: ASGIApp, site: Starlette) -> None:
         self._app = app
         self._site = site
+        self._named = [
+            route for route in site.routes if isinstance(route, Route) and route.param_convertors
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (
@@ -37,12 +40,7 @@ class FallbackRouter:
             await self._app(scope, receive, send)
 
     def _has_names(self, scope: Scope) -> bool:
-        return any(
-            isinstance(route, Route)
-            and route.param_convertors
-            and route.matches(scope)[0] is not Match.NONE
-            for route in self._site.routes
-        )
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._named)
 
     def _unknown(self, scope: Scope) -> bool:
         host: Starlette = scope["app"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,18 +43,15 @@ class RepeatedLastToken:
         Returns:
             Both parts in the same shapes; the picture's where it is alone.
         """
-        own = (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k)
-        parts = [_projected(attn, hidden_states, *own)]
+        parts = [picture_heads(attn, hidden_states)]
         bias = None
         if encoder_hidden_states is not None:
-            added = (
-                (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj),
-                (attn.norm_added_q, attn.norm_added_k),
-            )
-            parts.append(_projected(attn, encoder_hidden_states, *added))
+            parts.append(text_heads(attn, encoder_hidden_states))
             tokens = hidden_states.shape[1] + encoder_hidden_states.shape[1]
             bias = last_token_bias(self._times, tokens, hidden_states)
-        query, key, value = (torch.cat(each, dim=2) for each in zip(*parts, strict=True))
+        query, key, value = (
+            torch.cat(each, dim=1).transpose(1, 2) for each in zip(*parts, strict=True)
+        )
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         mixed = mixed.transpose(1, 2).flatten(2)
         pixels = hidden_states.shape[1]
@@ -72,15 +70,30 @@ def last_token_bias(times: int, tokens: int, like: torch.Tensor) -> torch.Tensor
     return bias
 
 
-def _projected(
-    attn: Any, states: torch.Tensor, projections: tuple[Any, Any, Any], norms: tuple[Any, Any]
+def picture_heads(attn: Any, states: torch.Tensor) -> list[torch.Tensor]:
+    """Queries, keys and values of picture tokens.
+
+    Args:
+        attn: see ``RepeatedLastToken``.
+        states: ``[..., channels]``.
+
+    Returns:
+        ``[..., heads, channels of a head]`` each.
+    """
+    projections = (attn.to_q, attn.to_k, attn.to_v)
+    return _heads(attn.heads, states, projections, (attn.norm_q, attn.norm_k, None))
+
+
+def text_heads(attn: Any, states: torch.Tensor) -> list[torch.Tensor]:
+    """The same of text tokens."""
+    projections = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
+    return _heads(attn.heads, states, projections, (attn.norm_added_q, attn.norm_added_k, None))
+
+
+def _heads(
+    heads: int, states: torch.Tensor, projections: Sequence[Any], norms: Sequence[Any]
 ) -> list[torch.Tensor]:
-    """Queries, keys and values, ``[rows, heads, tokens, channels]`` each."""
-    query, key, value = (
-        projection(states).unflatten(2, (attn.heads, -1)).transpose(1, 2)
-        for projection in projections
-    )
-    query, key = (
-        each if norm is None else norm(each) for each, norm in zip((query, key), norms, strict=True)
-    )
-    return [query, key, value]
+    projected = [torch.unflatten(each(states), -1, (heads, -1)) for each in projections]
+    return [
+        each if norm is None else norm(each) for each, norm in zip(projected, norms, strict=True)
+    ]

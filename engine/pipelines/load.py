@@ -7,8 +7,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-import torch
-
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.latent_diffusion import LatentDiffusion
@@ -19,6 +17,7 @@ from engine.pipelines.unet import Compiler, eager
 from engine.weights.memory import release
 from models.architectures import Family
 from models.catalog import ModelEntry
+from models.dtypes import DTYPES
 from models.errors import LoadError
 from models.loading import load_pipeline
 from models.placement import Placement
@@ -36,7 +35,6 @@ MODELS: Final[Mapping[Family, type[StableDiffusion | StableDiffusionXL | StableD
         }
     )
 )
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def load_model(

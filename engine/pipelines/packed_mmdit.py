@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from engine.denoising.conditioning import Conditioning
-from engine.pipelines.joint_attention import last_token_bias
+from engine.pipelines.joint_attention import last_token_bias, picture_heads, text_heads
 
 
 @dataclass(frozen=True)
@@ -200,23 +200,9 @@ def _attention(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """What ``JointAttnProcessor2_0`` or ``RepeatedLastToken`` does, for the rows of each size; None
     for text that there is no use for."""
-    packed = [
-        packing.by_size(_heads(attention, layer(image), norm))
-        for layer, norm in (
-            (attention.to_q, attention.norm_q),
-            (attention.to_k, attention.norm_k),
-            (attention.to_v, None),
-        )
-    ]
+    packed = [packing.by_size(each) for each in picture_heads(attention, image)]
     if text is not None:
-        of_text = [
-            packing.rows_by_size(_heads(attention, layer(text), norm))
-            for layer, norm in (
-                (attention.add_q_proj, attention.norm_added_q),
-                (attention.add_k_proj, attention.norm_added_k),
-                (attention.add_v_proj, None),
-            )
-        ]
+        of_text = [packing.rows_by_size(each) for each in text_heads(attention, text)]
         packed = [
             [torch.cat(pair, dim=1) for pair in zip(*both, strict=True)]
             for both in zip(packed, of_text, strict=True)
@@ -233,11 +219,3 @@ def _attention(
     if text is None or attention.context_pre_only:
         return result, None
     return result, attention.to_add_out(torch.cat(attended_text))
-
-
-def _heads(attention: Any, projected: torch.Tensor, norm: Any) -> torch.Tensor:
-    """``[..., channels]`` as ``[..., heads, channels of a head]``, normalised."""
-    heads = torch.unflatten(projected, -1, (attention.heads, -1))
-    if norm is not None:
-        heads = norm(heads)
-    return heads

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -157,6 +159,33 @@ def at_once(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Respons
     """Make all these calls side by side."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(lambda call: call(), calls))
+
+
+def attack_meanwhile(target: Target, requests: Sequence[bytes]) -> tuple[list[int], float]:
+    """Send raw requests of another client at once, and ask for something small until all of them
+    are answered.
+
+    Returns:
+        The statuses of the responses, and the longest time in seconds that the small one took.
+    """
+    statuses: list[int] = []
+
+    def attack(request: bytes) -> None:
+        with Connection(target.port, OTHER) as connection:
+            connection.send(request)
+            statuses.extend(reply.status for reply in connection.replies(120))
+
+    attackers = [threading.Thread(target=attack, args=(request,)) for request in requests]
+    for attacker in attackers:
+        attacker.start()
+    longest = 0.0
+    while any(attacker.is_alive() for attacker in attackers):
+        started = time.monotonic()
+        assert target.server.client.get("/livez").status_code == 200
+        longest = max(longest, time.monotonic() - started)
+    for attacker in attackers:
+        attacker.join()
+    return statuses, longest
 
 
 def warm_up(target: Target) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from functools import partial
 from itertools import product
@@ -14,7 +13,7 @@ import pytest
 
 from tests.abuse.hostile_json import BODIES, FIELDS, PROMPTS, TEMPLATES, VALUES, body
 from tests.abuse.raw_http import Connection, post, post_head
-from tests.abuse.target import OTHER, QUEUE, SHORT, Target, at_once, decoded
+from tests.abuse.target import QUEUE, SHORT, Target, at_once, attack_meanwhile, decoded
 from tests.effort import effort
 
 STATUSES = {200, 400, 404, 413, 415, 422}
@@ -136,25 +135,8 @@ def test_large_bodies_do_not_stop_the_others(victim: Target, name: str) -> None:
     bomb = BOMBS[name]
     form = b'--B\r\nContent-Disposition: form-data; name="data"\r\n\r\n' + bomb + b"\r\n--B--\r\n"
     requests = [post(bomb), post(form, "/img2img", "multipart/form-data; boundary=B")]
-    statuses: list[int] = []
 
-    def attack(request: bytes) -> None:
-        with Connection(victim.port, OTHER) as connection:
-            connection.send(request)
-            statuses.extend(reply.status for reply in connection.replies(120))
-
-    attackers = [
-        threading.Thread(target=attack, args=(request,)) for request in requests * effort(2, 8)
-    ]
-    for attacker in attackers:
-        attacker.start()
-    longest = 0.0
-    while any(attacker.is_alive() for attacker in attackers):
-        started = time.monotonic()
-        assert victim.server.client.get("/livez").status_code == 200
-        longest = max(longest, time.monotonic() - started)
-    for attacker in attackers:
-        attacker.join()
+    statuses, longest = attack_meanwhile(victim, requests * effort(2, 8))
 
     # A body of 9 MB once took 20 s.
     assert longest < 2

@@ -7,7 +7,6 @@ import gzip
 import json
 import random
 import struct
-import threading
 import time
 import zlib
 from typing import Any
@@ -17,8 +16,8 @@ import pytest
 
 from tests.abuse.hostile_json import BODIES, FIELDS, VALUES, body
 from tests.abuse.pictures import HOSTILE
-from tests.abuse.raw_http import Connection, post
-from tests.abuse.target import OTHER, PICTURE, SHORT, Target
+from tests.abuse.raw_http import post
+from tests.abuse.target import PICTURE, SHORT, Target, attack_meanwhile
 from tests.effort import effort
 
 V1, V2 = "/v1/models/embedded:predict", "/v2/models/embedded/infer"
@@ -135,23 +134,8 @@ def test_bodies_that_grow(victim: Target, name: str) -> None:
 @pytest.mark.parametrize("name", BOMBS)
 def test_large_bodies_do_not_stop_the_others(victim: Target, name: str) -> None:
     path = V1 if name == "instances" else V2
-    statuses: list[int] = []
 
-    def attack() -> None:
-        with Connection(victim.port, OTHER) as connection:
-            connection.send(post(BOMBS[name], path))
-            statuses.extend(reply.status for reply in connection.replies(120))
-
-    attackers = [threading.Thread(target=attack) for _ in range(effort(2, 8))]
-    for attacker in attackers:
-        attacker.start()
-    longest = 0.0
-    while any(attacker.is_alive() for attacker in attackers):
-        started = time.monotonic()
-        assert victim.server.client.get("/livez").status_code == 200
-        longest = max(longest, time.monotonic() - started)
-    for attacker in attackers:
-        attacker.join()
+    statuses, longest = attack_meanwhile(victim, [post(BOMBS[name], path)] * effort(2, 8))
 
     assert longest < 2
     # A server that refuses a body before reading it may close while it is being sent.

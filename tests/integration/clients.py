@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import httpx
@@ -25,6 +26,16 @@ class Site(Protocol):
 
     port: int
     url: str
+
+
+def read_events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
+    """The events of a stream, as they come."""
+    name = ""
+    for line in response.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
 
 
 class Visitor:

@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -15,21 +14,12 @@ import PIL.Image
 import pytest
 
 from tests import uploads
+from tests.integration.clients import read_events
 from tests.integration.server import Server, wait_until
 
 HEADERS = {"Accept": "text/event-stream"}
 PROMPT = "a red apple on a blue background"
 ENDLESS = {"prompt": "x", "num_inference_steps": 150, "width": 384, "height": 384}
-
-
-def events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
-    """The events of a stream, as they come."""
-    name = ""
-    for line in response.iter_lines():
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, json.loads(line.removeprefix("data: "))
 
 
 def picture(data: str) -> PIL.Image.Image:
@@ -46,7 +36,7 @@ def test_progress_previews_and_the_picture(server: Server) -> None:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["x-seed"] == "5"
-        first, *running, (last, image) = events(response)
+        first, *running, (last, image) = read_events(response)
 
     assert first == ("queued", {"position": 0})
     assert {name for name, _ in running} == {"progress"}
@@ -63,7 +53,7 @@ def test_progress_previews_and_the_picture(server: Server) -> None:
 def test_several_pictures(server: Server) -> None:
     body = {"prompt": PROMPT, "seed": 5, "num_inference_steps": 4, "num_images": 3}
     with server.client.stream("POST", "/txt2img", json=body, headers=HEADERS) as response:
-        found = list(events(response))
+        found = list(read_events(response))
 
     images = {data["index"]: data["seed"] for name, data in found if name == "image"}
     assert images == {0: 5, 1: 6, 2: 7}
@@ -91,7 +81,7 @@ def test_pictures_from_pictures(server: Server, path: str) -> None:
     if path == "/inpaint":
         files["mask"] = upload
     with server.client.stream("POST", path, files=files, headers=HEADERS) as response:
-        names = [name for name, _ in events(response)]
+        names = [name for name, _ in read_events(response)]
 
     assert (names[0], names[-1]) == ("queued", "image")
 
@@ -103,7 +93,7 @@ def test_leaving_a_stream_cancels_its_jobs(server: Server) -> None:
         "POST", f"{server.url}/txt2img", json=body, headers=HEADERS, timeout=None
     ) as response:
         # In the middle of it.
-        next(data for name, data in events(response) if name == "progress")
+        next(data for name, data in read_events(response) if name == "progress")
 
     wait_until(
         lambda: server.metric("sd_jobs_total", outcome="cancelled") == before + 2,

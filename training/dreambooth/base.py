@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from engine.pipelines.load import DTYPES
 from models.catalog import ModelEntry, load_catalog
+from models.dtypes import DTYPES
 from models.loading import load_pipeline
 from models.placement import obstacle
-from models.sources import FileSource
 from models.store import resolve
 from models.weights import text_channels
 from training.dreambooth.errors import TrainingError
@@ -142,9 +141,7 @@ class Base:
     @property
     def text_channels(self) -> int:
         """Of the text that its denoiser takes."""
-        source = self.entry.source
-        folder = source.config if isinstance(source, FileSource) else self._location
-        return channels_of(self.entry, folder)
+        return channels_of(self.entry, self.entry.config_folder(self._location))
 
     def load(self, *components: str) -> DiffusionPipeline:
         """The frozen pipeline with these of its networks alone; the others are None.

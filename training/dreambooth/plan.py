@@ -10,11 +10,11 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from engine.pipelines.load import DTYPES
 from engine.pipelines.t5 import TOKENS
 from models.activations import peak_bytes
 from models.catalog import ModelEntry
 from models.dry_run import weightless
+from models.dtypes import DTYPES
 from training.dreambooth.base import (
     channels_of,
     find_base,

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import torch
 
-from engine.pipelines.load import DTYPES
 from models.catalog import BUILT_IN, ModelEntry
+from models.dtypes import DTYPES
 from models.errors import ModelError
 from models.footprint import exact_layers
 from models.sources import FileSource

@@ -8,6 +8,7 @@ from typing import Final
 
 from api.classifier import BoundedClassifier
 from api.errors import shown
+from api.health import not_ready
 from api.protocols.kserve.inputs import CLASSIFICATION, GENERATION, Kind, for_model
 from api.protocols.kserve.responses import (
     ConfigTensor,
@@ -25,8 +26,6 @@ CLASSIFIER: Final = "classifier"
 _FIRST: Final = "1"
 _PLATFORM: Final = "stable_diffusion"
 _CONFIGURED: Final = {"BYTES": "TYPE_STRING"}
-# Seconds after which a probe may look again.
-_RETRY_AFTER: Final = 5.0
 
 PICTURE_OUTPUTS: Final = (
     TensorMetadata(name="images", datatype=BYTES, shape=[-1]),
@@ -147,12 +146,14 @@ class Models:
                 return model
         raise _not_found(f"there is no model {shown(name)}; GET /v1/models lists them")
 
-    async def check_ready(self, model: NamedModel) -> None:
-        """Raise ``RequestError(NOT_READY)`` where a request to the model would be refused."""
+    async def check_ready(self, what: str) -> None:
+        """Raise ``RequestError(NOT_READY)`` where requests to a model, or to any, are refused.
+
+        Args:
+            what: the name of the model, or that of all.
+        """
         if not await self.ready():
-            raise RequestError(
-                ErrorCode.NOT_READY, f"{model.name} is not ready", retry_after=_RETRY_AFTER
-            )
+            raise not_ready(what)
 
     def _known(self) -> list[NamedModel]:
         choices = self._served.snapshot().choices()

@@ -52,7 +52,6 @@ _BODIES: Final[Mapping[str, type[BaseModel]]] = {
     "v2_index": RepositoryIndexRequest,
     "v2_infer": InferenceRequest,
 }
-_WORK: Final = (400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 _LOOK: Final = (403, 404, 500, 503)
 
 
@@ -98,7 +97,7 @@ class Documentation:
                 " Where outputs are binary data, they follow the JSON, whose length is in "
                 "`Inference-Header-Content-Length`"
             )
-        statuses = _WORK if plain in _BODIES else _LOOK
+        statuses = openapi_responses.WORK_STATUSES if plain in _BODIES else _LOOK
         return {
             200: {
                 "description": description,

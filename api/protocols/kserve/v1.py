@@ -51,7 +51,7 @@ class V1Endpoints:
     async def model(self, request: Request) -> Response:
         """200 where requests to a model are taken, else 503."""
         model = await self._models.find(request.path_params["model"])
-        await self._models.check_ready(model)
+        await self._models.check_ready(model.name)
         return reply(_described(model, ready=True))
 
     async def predict(self, request: Request) -> Response:

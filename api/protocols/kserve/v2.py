@@ -75,8 +75,7 @@ class V2Endpoints:
 
     async def ready(self, request: Request) -> Response:
         """200 where requests are taken, else 503."""
-        if not await self._models.ready():
-            raise RequestError(ErrorCode.NOT_READY, "the service is not ready")
+        await self._models.check_ready("the service")
         return reply(ServerReady(ready=True))
 
     async def names(self, request: Request) -> Response:
@@ -94,7 +93,7 @@ class V2Endpoints:
     async def model_ready(self, request: Request) -> Response:
         """200 where requests to a model are taken, else 503."""
         model = await self._model(request)
-        await self._models.check_ready(model)
+        await self._models.check_ready(model.name)
         return reply(ModelReady(name=model.name, ready=True))
 
     async def index(self, request: Request) -> Response:

@@ -43,7 +43,7 @@ _RETRY_AFTER = {
     "schema": {"type": "integer", "minimum": 1, "maximum": 120},
 }
 # What an endpoint that takes bodies and does work may respond with.
-_WORK: Final = (400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+WORK_STATUSES: Final = (400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 REQUEST_ID: Final = {
     "description": "Name of the request in the logs; the client's own, if it sent a valid one",
     "schema": {"type": "string"},
@@ -116,7 +116,7 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
     }
     return {
         200: picture,
-        **error_responses(ErrorBody, 400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+        **error_responses(ErrorBody, *WORK_STATUSES),
     }
 
 

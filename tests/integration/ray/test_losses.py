@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import threading
 from collections.abc import Iterator
 from io import BytesIO
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.integration.clients import read_events
 from tests.integration.ray.cluster import Cluster
 from tests.integration.ray.load import Load
 from tests.integration.server import START_SECONDS, wait_until
@@ -35,12 +35,7 @@ def events(cluster: Cluster, fields: dict[str, Any]) -> Iterator[tuple[str, dict
     headers = {"Accept": "text/event-stream"}
     with cluster.client.stream("POST", "/txt2img", json=fields, headers=headers) as response:
         assert response.status_code == 200
-        name = ""
-        for line in response.iter_lines():
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                yield name, json.loads(line.removeprefix("data: "))
+        yield from read_events(response)
 
 
 def by_index(images: list[dict[str, Any]]) -> list[npt.NDArray[np.int16]]:
