@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import struct
+from typing import Any, Final
 
 import pytest
 from starlette.testclient import TestClient
@@ -14,6 +16,9 @@ from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
 from settings import Settings
 from tests.unit.api.conftest import ColourBackend, ShadeClassifier
+
+LENGTH: Final = "Inference-Header-Content-Length"
+URL: Final = "/v2/models/tiny/infer"
 
 
 @pytest.fixture
@@ -34,6 +39,9 @@ def tensor(name: str, value: Any, datatype: str = "BYTES") -> dict[str, Any]:
     return {"name": name, "shape": [len(data)], "datatype": datatype, "data": data}
 
 
+PROMPT: Final = tensor("prompt", "a pear")
+
+
 def infer(client: TestClient, *tensors: dict[str, Any], model: str = "tiny", **fields: Any) -> Any:
     """The response to an inference request whose body is JSON."""
     return client.post(f"/v2/models/{model}/infer", json={"inputs": list(tensors), **fields})
@@ -51,3 +59,15 @@ def error_of(response: Any) -> dict[str, str]:
     assert isinstance(body["error"], str)
     assert body["request_id"] == response.headers["x-request-id"]
     return dict(body)
+
+
+def binary(client: TestClient, inputs: list[dict[str, Any]], data: bytes, **fields: Any) -> Any:
+    """The response to a request with binary data, sent as tritonclient does: without a type."""
+    head = json.dumps({"inputs": inputs, **fields}).encode()
+    return client.post(URL, content=head + data, headers={LENGTH: str(len(head))})
+
+
+def bytes_tensor(name: str, data: bytes) -> tuple[dict[str, Any], bytes]:
+    packed = struct.pack("<I", len(data)) + data
+    size = {"binary_data_size": len(packed)}
+    return {"name": name, "shape": [1], "datatype": "BYTES", "parameters": size}, packed
