@@ -13,7 +13,7 @@ from models.architectures import SCHEDULERS
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
 from models.quantization import Part, Scheme
-from settings import MOST_PIXELS
+from settings.requests import MOST_PIXELS
 
 
 @dataclass(frozen=True, slots=True)

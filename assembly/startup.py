@@ -1,47 +1,38 @@
-"""The start-up checks: a mistake is reported in one sentence before anything is loaded."""
+"""The start: what the settings name is found and checked, and a mistake reported in a sentence."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from assembly.checks import (
+    UnusableCompiler,
+    UnusableQuantization,
+    UnusableScreening,
+    check_compiler,
+    check_memory,
+    check_quantization,
+    check_screening,
+)
 from models.bucket import SCHEME, fetch
-from models.budget import check_budget, model_footprint
 from models.catalog import Catalog, ModelEntry, load_catalog
-from models.errors import LoadError, ModelError, NotEnoughMemory
-from models.footprint import together
-from models.identity import identify
+from models.errors import LoadError, ModelError
 from models.mounted import is_store, read_mounted
 from models.mounted_loras import store_of
 from models.placement import Placement, UnsupportedPrecision, place
-from models.quantization import missing_package
 from models.registry import with_pipelines
-from models.remedies import remedies
 from models.store import resolve, use
 from models.vit import ViT, find_vit
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS, UnusableWildcards, Wildcards
 
 logger = logging.getLogger(__name__)
-
-
-class UnusableCompiler(ValueError):
-    """A compiler that is not installed, or that does not compile for where the models run."""
-
-
-class UnusableQuantization(ValueError):
-    """A quantisation whose package is not installed, or that does not go with other settings."""
-
-
-class UnusableScreening(ValueError):
-    """A check whose packages are not installed."""
 
 
 @contextmanager
@@ -145,117 +136,13 @@ def placement(settings: Settings, entries: Sequence[ModelEntry]) -> Placement:
     if source is not None and source.startswith(SCHEME):
         for entry in entries:
             fetch(source, entry, here.precision)
-    check(entries, here, settings.compile)
+    for entry in entries:
+        resolve(entry, here.precision)
+    check_compiler(settings.compile, here)
     check_quantization(settings, entries)
     check_screening(settings, entries)
     check_memory(entries, here, settings.model_memory, settings.pinned_models)
     return here
-
-
-def check(entries: Sequence[ModelEntry], placement: Placement, compiler: str) -> None:
-    """Refuse what the engine could not run.
-
-    Args:
-        entries: the models to be served.
-        placement: where they are to run, and in which precision.
-        compiler: ``none``, ``inductor`` or ``openvino``.
-
-    Raises:
-        ModelError: a model is not here.
-        UnusableCompiler: says in a sentence what to do.
-    """
-    for entry in entries:
-        resolve(entry, placement.precision)
-    if compiler == "openvino":
-        _check_openvino(placement)
-
-
-def check_memory(
-    entries: Sequence[ModelEntry],
-    placement: Placement,
-    budget: int | None,
-    pinned: Collection[str],
-) -> None:
-    """Refuse a budget that some model could never fit into.
-
-    Args:
-        entries: the models to be served.
-        placement: its precision decides what the weights take.
-        budget: bytes for the weights of all models in memory; None for no bound.
-        pinned: names of the models that never leave it.
-
-    Raises:
-        ModelError: says which model, what it takes and what the budget is.
-    """
-    if budget is None:
-        return
-    sizes = {each.name: model_footprint(each, placement) for each in entries}
-    try:
-        check_budget(sizes, pinned, budget)
-    except NotEnoughMemory:
-        # What several of them have counts once; to find it takes its time.
-        identities = identify(entries, placement.precision)
-        sizes = {each.name: model_footprint(each, placement, identities) for each in entries}
-        try:
-            check_budget(sizes, pinned, budget)
-        except NotEnoughMemory as error:
-            advice = next(
-                remedies(entry, placement, budget - together(stay))
-                for entry in entries
-                for stay in [[sizes[name] for name in pinned if name != entry.name]]
-                if together([*stay, sizes[entry.name]]) > budget
-            )
-            raise NotEnoughMemory(f"SD_MODEL_MEMORY is too small: {error}. {advice}") from None
-
-
-def check_quantization(settings: Settings, entries: Sequence[ModelEntry]) -> None:
-    """Refuse a quantisation that cannot be.
-
-    Args:
-        settings: they may exclude it.
-        entries: the models to be served, quantised or not.
-
-    Raises:
-        UnusableQuantization: says in a sentence what to do.
-    """
-    if settings.quantize is not None and not any(entry.quantized for entry in entries):
-        raise UnusableQuantization(
-            f"SD_QUANTIZE names {' and '.join(settings.quantize)} alone, and none of the models "
-            "has such a part"
-        )
-    for entry in entries:
-        for part, scheme in entry.quantized_parts.items():
-            if part == "denoiser" and settings.compile != "none":
-                raise UnusableQuantization(
-                    f"the denoiser of {entry.name} is to be quantised ({scheme}) and compiled: "
-                    f"set SD_COMPILE=none, got {settings.compile}, or no SD_QUANTIZE"
-                )
-            if package := missing_package(scheme):
-                raise UnusableQuantization(
-                    f"{entry.name} is to be quantised ({part}={scheme}), which needs {package}, "
-                    "a package that is not installed; run: "
-                    "pip install --no-deps -r requirements-quantize.txt"
-                )
-
-
-def check_screening(settings: Settings, entries: Sequence[ModelEntry]) -> None:
-    """Refuse a check that cannot be made.
-
-    Args:
-        settings: they decide, with the entries, what is screened.
-        entries: the models to be served.
-
-    Raises:
-        UnusableScreening: says in a sentence what to do.
-    """
-    for entry in entries:
-        action = settings.screening(entry)["nsfw"]
-        if action == "off" or (find_spec("nudenet") and find_spec("onnxruntime")):
-            continue
-        raise UnusableScreening(
-            f"pictures of {entry.name} are to be screened (nsfw: {action}), which needs packages "
-            "that are not installed; run: pip install -r requirements-nsfw.txt"
-        )
 
 
 def load_wildcards(settings: Settings) -> Wildcards:
@@ -288,17 +175,3 @@ def find_classifier(settings: Settings) -> ViT | None:
         return find_vit(choice)
     except ModelError as error:
         raise LoadError(f"SD_CLASSIFIER={choice}: {error}") from None
-
-
-def _check_openvino(placement: Placement) -> None:
-    if placement != Placement("cpu", "fp32"):
-        raise UnusableCompiler(
-            "SD_COMPILE=openvino computes on a CPU in fp32, and the models would run on "
-            f"{placement.device} in {placement.precision}: set SD_DEVICE=cpu and "
-            "SD_PRECISION=fp32, or another SD_COMPILE"
-        )
-    if find_spec("openvino") is None:
-        raise UnusableCompiler(
-            "SD_COMPILE=openvino needs a package that is not installed; "
-            "run: pip install -r requirements-openvino.txt"
-        )

@@ -18,7 +18,7 @@ from deployment.bento.recipe import CATALOG, COMPILER_PACKAGES, CUDA_VERSION, Re
 
 ROOT = Path(__file__).parents[2]
 BENTOFILE = ROOT / "bentofile.yaml"
-# What settings.py reads beside itself.
+# What the settings read beside the environment.
 SETTINGS_FILE = "bento.env"
 REQUIREMENTS = "requirements.txt"
 # Of all files of a Bento: the first day of 1980, which every archive can hold.

@@ -37,7 +37,10 @@ def furthest(one: dict[str, Any], other: dict[str, Any]) -> int:
 def test_the_choices_follow_from_the_seed(server: Server) -> None:
     images = draw(server, num_images=6)
     assert len({image["prompt"] for image in images}) > 1
-    assert images[0]["data"] == draw(server, num_images=6)[0]["data"]
+    again = draw(server, num_images=6)
+    assert [image["prompt"] for image in again] == [image["prompt"] for image in images]
+    # The six may begin in one pass or in several, which rounds in another way.
+    assert max(map(furthest, images, again)) <= 1
     for image in images[:2]:
         prompt = image["prompt"]
         assert not set("{|}_") & set(prompt)
