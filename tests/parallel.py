@@ -16,7 +16,6 @@ TOGETHER: Final = (
         "tests/e2e/test_swagger.py",
         "tests/integration/test_bentoml.py",
         "tests/integration/test_classify.py",
-        "tests/integration/test_confinement.py",
         "tests/integration/test_dashboard.py",
         "tests/integration/test_endpoints.py",
         "tests/integration/test_errors.py",

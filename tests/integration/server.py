@@ -115,6 +115,11 @@ class Server:
         ]
         return runner
 
+    def processes(self) -> list[psutil.Process]:
+        """All of them; the first is the one that was started."""
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels; 0 if there are none."""
         response = self.client.get("/metrics")

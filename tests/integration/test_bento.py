@@ -20,6 +20,7 @@ from api.version import VERSION
 from models.catalog import load_catalog
 from tests import uploads
 from tests.conftest import ROOT
+from tests.effort import only_in_full
 from tests.integration.server import Server, serving
 
 BODY = {"prompt": "a red apple on a blue background", "seed": 5, "num_inference_steps": 8}
@@ -97,14 +98,30 @@ def archive(home: Path, bento: Path, tmp_path_factory: pytest.TempPathFactory) -
     return file
 
 
-@pytest.fixture(scope="module")
-def imported(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the Bento on a machine that has nothing but the exported file."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    home = folder / "bentoml"
-    run(home, "bentoml", "import", str(archive))
-    code = home / "bentos" / "stable_diffusion_fp32" / VERSION / "src"
-    with serving(folder, target=TAG, home=home, code=code, SD_THREADS="1") as server:
+@pytest.fixture(
+    scope="module", params=["the folder of an image", pytest.param("imported", marks=only_in_full)]
+)
+def far_away(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Server]:
+    """A server of the Bento where there is nothing but the exported file.
+
+    As in a container: by its path, with the models in it, and an empty BentoML home. Or by its tag,
+    with its models in the store that it was imported into.
+    """
+    place = tmp_path_factory.mktemp("elsewhere")
+    if request.param == "imported":
+        home = place / "bentoml"
+        run(home, "bentoml", "import", str(archive))
+        code = home / "bentos" / "stable_diffusion_fp32" / VERSION / "src"
+        with serving(place, target=TAG, home=home, code=code, SD_THREADS="1") as server:
+            yield server
+        return
+    folder = place / "bento"
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    assert (folder / "models" / "stored" / "1" / "model_index.json").is_file()
+    with serving(place, target=str(folder), code=folder / "src", SD_THREADS="1") as server:
         yield server
 
 
@@ -120,20 +137,20 @@ def pictures(server: Server, **fields: Any) -> list[bytes]:
     return [answer.content for answer in answers]
 
 
-def test_it_makes_the_pictures_of_the_checkout(server: Server, imported: Server) -> None:
-    assert pictures(imported, model="embedded") == pictures(server, model="embedded")
+def test_it_makes_the_pictures_of_the_checkout(server: Server, far_away: Server) -> None:
+    assert pictures(far_away, model="embedded") == pictures(server, model="embedded")
 
 
-def test_it_serves_what_it_was_built_for(imported: Server) -> None:
-    body = imported.client.get("/models").json()
+def test_it_serves_what_it_was_built_for(far_away: Server) -> None:
+    body = far_away.client.get("/models").json()
 
     assert body["version"] == VERSION
-    assert imported.client.get("/docs.json").json()["info"]["version"] == VERSION
+    assert far_away.client.get("/docs.json").json()["info"]["version"] == VERSION
     assert [(model["name"], model["default"]) for model in body["models"]] == [
         ("mine", True),
         ("embedded", False),
     ]
-    assert len(set(pictures(imported))) == 2
+    assert len(set(pictures(far_away))) == 2
 
 
 def test_what_bentoml_says_about_it(home: Path, bento: Path) -> None:
@@ -184,16 +201,3 @@ def test_a_bento_for_gpus_is_built_where_there_is_none(home: Path) -> None:
     assert "+cu126" in requirements
     assert "+cpu" not in requirements
     assert "nudenet==" in requirements
-
-
-def test_the_folder_of_an_image_is_served_with_the_models_inside(
-    archive: Path, tmp_path: Path
-) -> None:
-    """As in a container: by its path, with the models in it, and an empty BentoML home."""
-    folder = tmp_path / "bento"
-    with tarfile.open(archive) as file:
-        file.extractall(folder, filter="data")
-    assert (folder / "models" / "stored" / "1" / "model_index.json").is_file()
-
-    with serving(tmp_path, target=str(folder), code=folder / "src", SD_MODELS="mine") as server:
-        assert len(set(pictures(server))) == 2

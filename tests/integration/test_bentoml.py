@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import PIL.Image
 import pytest
 
 from tests import uploads
-from tests.integration.server import Server
+from tests.integration.clients import SHORT, post
+from tests.integration.server import Server, serving
 from tests.integration.test_fine_tuned import BODY, command, draw
 from tests.loras import save_lora
 
@@ -77,3 +79,41 @@ def test_a_lora_comes_and_goes_in_every_process(bentoml_server: Server, tmp_path
 
     response = bentoml_server.client.post("/txt2img", json={**BODY, "model": "clay"})
     assert response.status_code == 404
+
+
+def metrics_folder(server: Server) -> Path:
+    (folder,) = {
+        Path(process.environ()["PROMETHEUS_MULTIPROC_DIR"]) for process in server.processes()[1:]
+    }
+    return folder
+
+
+def check_largest_picture(server: Server) -> None:
+    """It was measured in another process than the one that knows it now."""
+    (model, *_) = server.client.get("/models").json()["models"]
+    most = model["max_pixels"]
+    assert 64 * 64 * 1.25 <= most < 2_400_000
+    side = math.isqrt(most) // 8 * 8
+    assert post(server, {**SHORT, "width": side, "height": side}).status_code == 200
+    response = post(server, {**SHORT, "width": side + 8, "height": side + 8})
+    assert response.status_code == 422
+    assert f"at most {most} pixels" in response.json()["error"]["message"]
+
+
+@pytest.mark.slow
+def test_two_services_of_one_home_have_metrics_of_their_own(
+    bentoml_server: Server, tmp_path: Path
+) -> None:
+    assert post(bentoml_server, SHORT).status_code == 200
+    drawn = bentoml_server.metric("sd_jobs_total", outcome="ok")
+    settings = {"SD_MAX_PIXELS": "", "SD_CLASSIFIER": "none"}
+    with serving(tmp_path, home=bentoml_server.home, **settings) as second:
+        before = second.metric("sd_jobs_total", outcome="ok")
+        for _ in range(2):
+            assert post(second, SHORT).status_code == 200
+        assert bentoml_server.metric("sd_jobs_total", outcome="ok") == drawn
+        assert second.metric("sd_jobs_total", outcome="ok") == before + 2
+        folders = [metrics_folder(server) for server in (bentoml_server, second)]
+        assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 2
+        check_largest_picture(second)
+    assert [folder.parent.exists() for folder in folders] == [True, False]

@@ -1,4 +1,5 @@
-"""The BentoML host when clients leave, too much comes in, the runner dies, and it is stopped.
+"""The life of the BentoML host in a place with a small disk: its port, its connections, a full disk,
+clients that leave, too many of them, a runner that dies, and SIGTERM.
 
 The tests share a small server and run in order: the last one stops it.
 """
@@ -7,31 +8,116 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.integration.clients import ENDLESS, LONG, SHORT, Visitor, post
 from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
 
+# Everything that the server may write to, its share of the memory included, and 256 open files.
+SMALL_PLACE = (
+    *("unshare", "--mount", "sh", "-c"),
+    "mount -t tmpfs -o size=24m tmpfs /dev/shm && mkdir /dev/shm/home /dev/shm/tmp"
+    ' && ulimit -S -n 256 && exec "$@"',
+    "sh",
+)
+CONNECTIONS = 64
 QUEUE = 2
+
+
+@cache
+def _has_small_place() -> bool:
+    try:
+        return subprocess.run([*SMALL_PLACE, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with room for two jobs."""
-    folder = tmp_path_factory.mktemp("small")
+    """A server with room for two jobs, in the small place where one can be made."""
+    place: dict[str, Any] = {}
+    if _has_small_place():
+        place = {
+            "wrapper": SMALL_PLACE,
+            "home": Path("/dev/shm/home"),
+            "TMPDIR": "/dev/shm/tmp",
+        }
     with serving(
-        folder,
+        tmp_path_factory.mktemp("small"),
+        **place,
+        SD_CLASSIFIER="none",
+        SD_LOG_FORMAT="json",
+        SD_MAX_CONNECTIONS=str(CONNECTIONS),
         SD_MAX_QUEUE=str(QUEUE),
         SD_MAX_QUEUE_PER_CLIENT=str(QUEUE),
         SD_MAX_IMAGES="1",
-        SD_LOG_FORMAT="json",
     ) as server:
         yield server
+
+
+def test_the_processes_listen_on_one_port(small: Server) -> None:
+    ports = {
+        connection.laddr.port
+        for process in small.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN or connection.type == socket.SOCK_DGRAM
+    }
+    assert ports == {small.port}
+
+
+def test_idle_connections_keep_nobody_out(small: Server) -> None:
+    with ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(socket.create_connection(("127.0.0.1", small.port)))
+        assert post(small, SHORT).status_code == 200
+        (api,) = (one for one in small.processes() if "http_api_server" in str(one.cmdline()))
+        # Those of the runners' sockets and of the listening one are no clients'.
+        assert sum(one.status == "ESTABLISHED" for one in api.net_connections("tcp")) <= CONNECTIONS
+    assert small.log.read_text().count("all places for connections are taken") == 1
+
+
+def test_what_is_no_request_is_refused_in_our_words(small: Server) -> None:
+    with socket.create_connection(("127.0.0.1", small.port)) as client:
+        client.sendall(b"NONSENSE\r\n\r\n")
+        received = b""
+        while chunk := client.recv(4096):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"invalid_request"' in received
+
+
+def test_pictures_need_no_disk(small: Server) -> None:
+    if not _has_small_place():
+        pytest.skip("a disk cannot be mounted")
+    processes = small.processes()
+    disk = Path(f"/proc/{small.process.pid}/root/dev/shm")
+    assert {"home", "tmp"} < {path.name for path in disk.iterdir()}
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "tmp" / "more").write_bytes(bytes(4096))
+
+    for round_ in range(3):
+        assert post(small, SHORT).status_code == 200
+        wrong = small.client.post("/txt2img", json={"prompt": "a", "width": 65 + round_})
+        assert wrong.status_code == 422
+        assert small.client.get("/metrics").status_code == 200
+        assert small.client.get("/livez").status_code == 200
+    assert small.processes() == processes
+    (disk / "filler").unlink()
 
 
 def test_a_client_that_leaves_cancels_its_job(small: Server) -> None:

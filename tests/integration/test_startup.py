@@ -10,29 +10,37 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.effort import only_in_full
 
 BENTOML = ("bentoml", "serve", "service:svc")
 LOCAL = ("serving.local",)
 
 
+# A setting, a mistake in it, and what is said.
+MISTAKES = [
+    (
+        "SD_MODELS",
+        "sd-1.5",
+        "sd-1.5 is not downloaded in fp32; run: python -m models pull sd-1.5 --precision fp32",
+    ),
+    ("SD_TEXT_ENCODERS", "t5,bert", "SD_TEXT_ENCODERS=bert: Input should be 'clip_l', "),
+    ("SD_MODEL_MEMORY", "5MB", "SD_MODEL_MEMORY is too small: embedded takes 22.5 MB, and"),
+]
+# Their sentences are those of the unit tests of the start.
+MORE_MISTAKES = [
+    ("SD_MODELS", "nope", "There is no model 'nope'; known models: embedded, "),
+    ("SD_MAX_QUEUE", "0", "SD_MAX_QUEUE=0: Input should be greater than or equal to 1"),
+    ("SD_MAX_QUEUE", "4", "max_images (8) must not exceed max_queue (4)"),
+    ("SD_CATALOG", "missing.yaml", "missing.yaml: cannot be read: No such file or directory."),
+    ("SD_WILDCARDS", "nowhere", "SD_WILDCARDS=nowhere: nowhere is no folder"),
+    ("SD_CLASSIFIER", "docs", "SD_CLASSIFIER=docs: docs is not the folder of an image classif"),
+    ("SD_DEVICE", "tpu", "SD_DEVICE=tpu: Input should be 'auto', 'cpu' or 'cuda'"),
+]
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
-    [
-        (
-            "SD_MODELS",
-            "sd-1.5",
-            "sd-1.5 is not downloaded in fp32; run: python -m models pull sd-1.5 --precision fp32",
-        ),
-        ("SD_MODELS", "nope", "There is no model 'nope'; known models: embedded, "),
-        ("SD_TEXT_ENCODERS", "t5,bert", "SD_TEXT_ENCODERS=bert: Input should be 'clip_l', "),
-        ("SD_MAX_QUEUE", "0", "SD_MAX_QUEUE=0: Input should be greater than or equal to 1"),
-        ("SD_MAX_QUEUE", "4", "max_images (8) must not exceed max_queue (4)"),
-        ("SD_MODEL_MEMORY", "5MB", "SD_MODEL_MEMORY is too small: embedded takes 22.5 MB, and"),
-        ("SD_CATALOG", "missing.yaml", "missing.yaml: cannot be read: No such file or directory."),
-        ("SD_WILDCARDS", "nowhere", "SD_WILDCARDS=nowhere: nowhere is no folder"),
-        ("SD_CLASSIFIER", "docs", "SD_CLASSIFIER=docs: docs is not the folder of an image classif"),
-        ("SD_DEVICE", "tpu", "SD_DEVICE=tpu: Input should be 'auto', 'cpu' or 'cuda'"),
-    ],
+    [*MISTAKES, *(pytest.param(*mistake, marks=only_in_full) for mistake in MORE_MISTAKES)],
 )
 def test_a_mistake_is_explained(tmp_path: Path, variable: str, value: str, sentence: str) -> None:
     assert_refused(tmp_path, BENTOML, variable, value, sentence)

@@ -15,6 +15,7 @@ from engine.limits import BatchLimits
 from engine.pipelines.invariant import BatchInvariant
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
 from tests.conftest import make_request
+from tests.effort import only_in_full
 from tests.unit.engine.reference import (
     assert_same_latents,
     assert_same_picture,
@@ -161,7 +162,7 @@ def test_other_requests_in_the_batch_change_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [2, 8])
+@pytest.mark.parametrize("block", [2, pytest.param(8, marks=only_in_full)])
 def test_in_blocks_latents_are_the_same_to_the_last_bit(photo: bytes, block: int) -> None:
     """Alone, and among all the others in any order; a job of three rows fills a block of two."""
     limits = BatchLimits(rows=24, block=block)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from engine.pipelines.load import load_model
 from models.catalog import ModelEntry
 from models.placement import Placement
+from tests.effort import only_in_full
 from tests.unit.engine.reference import (
     assert_same_picture,
     denoise,
@@ -198,6 +199,7 @@ def test_a_model_is_compared_with_what_its_refiner_makes_of_it(
         image.load()
 
 
+@only_in_full
 def test_the_transformer_is_evaluated_too(
     recipes: dict[FormatName, DerivedRecipe], tmp_path: Path
 ) -> None:

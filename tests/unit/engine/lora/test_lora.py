@@ -20,6 +20,7 @@ from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.lora import LORA_FILE
 from tests.conftest import ROOT, make_request
+from tests.effort import only_in_full
 from tests.unit.engine.lora.lora_files import (
     ATTENTION,
     CONVOLUTIONS,
@@ -173,7 +174,7 @@ def test_rows_without_a_lora_are_the_same_to_the_last_bit(bench: Bench) -> None:
     assert (before[1] - after[1]).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("task", ["txt2img", "img2img"])
+@pytest.mark.parametrize("task", ["txt2img", pytest.param("img2img", marks=only_in_full)])
 @pytest.mark.parametrize("loras", [(), USES[:1], USES], ids=["none", "one", "three"])
 def test_invariant_to_the_last_bit(
     bench: Bench, photo: bytes, loras: tuple[LoraUse, ...], task: str

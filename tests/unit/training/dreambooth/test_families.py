@@ -29,6 +29,7 @@ from models.loading import load_pipeline
 from models.lora import LORA_FILE
 from models.placement import Placement
 from tests.conftest import make_request
+from tests.effort import only_in_full
 from tests.unit.engine.reference import assert_same_latents, in_channels_last
 from tests.unit.models import tiny
 from tests.unit.models.conftest import DEFAULTS
@@ -139,7 +140,10 @@ def test_prompts_are_read_as_the_stock_pipeline_reads_them(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    ["sdxl-text", "sd3", *(pytest.param(way, marks=only_in_full) for way in ("sdxl", "sd3-text"))],
+)
 def test_one_picture_is_learnt_and_served_as_diffusers_has_it(
     way: str, catalog: Path, store: Path, make_options: MakeOptions, tmp_path: Path
 ) -> None:

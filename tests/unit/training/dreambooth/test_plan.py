@@ -16,6 +16,7 @@ from models.dry_run import weightless
 from models.loading import load_pipeline
 from models.lora import LORA_FILE
 from tests.conftest import ROOT
+from tests.effort import only_in_full
 from tests.unit.models import tiny
 from tests.unit.models.conftest import DEFAULTS, write_catalog
 from tests.unit.training.dreambooth.conftest import MakeOptions
@@ -127,6 +128,7 @@ def test_a_run_needs_more_than_a_plan(capsys: pytest.CaptureFixture[str]) -> Non
     assert "required: --images, --class-name, --output" in capsys.readouterr().err
 
 
+@only_in_full
 @pytest.mark.slow
 def test_a_real_step_takes_about_as_much() -> None:
     """Against the peak of a process's memory, of which allocators need some for themselves."""
