@@ -1,5 +1,5 @@
-"""The life of the BentoML host in a place with a small disk: its port, its connections, a full disk,
-clients that leave, too many of them, a runner that dies, and SIGTERM.
+"""The life of the BentoML host, in a small place: its port and connections, a full disk,
+clients that leave, too many of them, a dead runner, and SIGTERM.
 
 The tests share a small server and run in order: the last one stops it.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -10,45 +9,14 @@ import PIL.Image
 import pytest
 from starlette.testclient import TestClient
 
-from api.backend import ServedModel
 from api.parameters import RefinerParameter
 from contract.errors import ErrorCode, RequestError
 from contract.request import Segment
-from models.architectures import ARCHITECTURES, ENSEMBLE_SCHEDULERS, SKIP_FIELDS, Family
-from tests.unit.api.conftest import TINY, ColourBackend, error_of
+from models.architectures import ENSEMBLE_SCHEDULERS, SKIP_FIELDS
+from tests.unit.api.conftest import ColourBackend, error_of
+from tests.unit.api.families import REFINER, REFINER_2, SD1, SD3, XL, XL_INPAINTER, XL_TUNED
 from tests.unit.api.parameters import img2img, txt2img
 from tests.unit.api.validated import Validated
-
-
-def served(name: str, family: Family, *tasks: Any, **changes: Any) -> ServedModel:
-    architecture = ARCHITECTURES[family]
-    return replace(
-        TINY,
-        name=name,
-        family=family,
-        tasks=tasks,
-        fields=architecture.fields(tasks),
-        multiple_of=architecture.multiple_of,
-        schedulers=architecture.schedulers,
-        is_refiner=architecture.is_refiner(tasks),
-        **changes,
-    )
-
-
-SD1 = served("sd", "sd1", "txt2img", "img2img", "inpaint")
-XL = served("xl", "sdxl", "txt2img", "img2img", "inpaint", refiner="xl-refiner")
-XL_TUNED = served("xl-tuned", "sdxl", "txt2img", "img2img", "inpaint")
-XL_INPAINTER = served("xl-inpainter", "sdxl", "inpaint")
-SD3 = served(
-    "sd3",
-    "sd3",
-    "txt2img",
-    "img2img",
-    "inpaint",
-    defaults=TINY.defaults.model_copy(update={"skip_layers": (7, 8, 9), "scheduler": "euler"}),
-)
-REFINER = served("xl-refiner", "sdxl", "img2img")
-REFINER_2 = served("xl-refiner-2", "sdxl", "img2img")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from models.loading import load_pipeline
 from models.store import resolve
 from tests.unit.models import tiny
 from tests.unit.models.conftest import DEFAULTS, edit_index, load, make_entry
+from tests.unit.models.single_file import save_single_file
 from tests.unit.models.test_weights import loaded_bytes
 
 
@@ -79,7 +80,7 @@ def test_directory_single_file_and_bento_tag_give_the_same_weights(
     config = tmp_path / "config"
     shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
     file = tmp_path / "model.safetensors"
-    tiny.save_single_file(expected, file)
+    save_single_file(expected, file)
     from_file = load_from(type="file", path=str(file), config=str(config))
     assert_same_weights(from_file, expected)
     assert not from_file.unet.training
@@ -117,7 +118,7 @@ def test_loading_never_changes_the_default_dtype(
     changes: dict[str, Any] = {}
     if single_file:
         location = tmp_path / "model.safetensors"
-        tiny.save_single_file(tiny.stable_diffusion(), location)
+        save_single_file(tiny.stable_diffusion(), location)
         config = tmp_path / "config"
         shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
         changes["source"] = {"type": "file", "path": str(location), "config": str(config)}

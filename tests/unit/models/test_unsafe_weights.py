@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from models.errors import UnsafeWeights
 from tests.unit.models import tiny
 from tests.unit.models.conftest import edit_index, load
+from tests.unit.models.single_file import save_single_file
 
 
 def test_a_folder_with_pickled_weights_only_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_pickled_weights_in_the_config_of_a_single_file_are_refused(
     shutil.copytree(folder, config, ignore=shutil.ignore_patterns("*.safetensors"))
     (config / "vae" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
     file = tmp_path / "model.safetensors"
-    tiny.save_single_file(tiny.stable_diffusion(), file)
+    save_single_file(tiny.stable_diffusion(), file)
     source = {"type": "file", "path": str(file), "config": str(config)}
     with pytest.raises(UnsafeWeights, match=r"vae/diffusion_pytorch_model\.bin is a pickled"):
         load(file, source=source)

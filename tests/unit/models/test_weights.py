@@ -18,6 +18,7 @@ from models.store import resolve
 from models.weights import text_channels
 from tests.unit.models import tiny
 from tests.unit.models.conftest import make_entry
+from tests.unit.models.single_file import save_single_file
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -96,7 +97,7 @@ def test_the_embedded_model() -> None:
 def test_a_single_file_without_its_moving_averages(tmp_path: Path) -> None:
     pipeline = tiny.stable_diffusion()
     file = tmp_path / "model.safetensors"
-    tiny.save_single_file(pipeline, file)
+    save_single_file(pipeline, file)
     assert weight_bytes(file, "fp16") * 2 == loaded_bytes(pipeline)
     tensors = load_file(file)
     averages = {

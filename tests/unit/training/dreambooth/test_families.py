@@ -36,13 +36,10 @@ from tests.unit.models.conftest import DEFAULTS
 from tests.unit.training.dreambooth.conftest import MakeOptions
 from training.dreambooth.base import Base, find_base
 from training.dreambooth.command import dreambooth
-from training.dreambooth.drawing import embedded
-from training.dreambooth.families import FAMILIES
 from training.dreambooth.loop import train
 from training.dreambooth.material import prepare_material
 from training.dreambooth.options import Options
 from training.dreambooth.run import RunFolder
-from training.dreambooth.text import Prompts, Text, read_prompts
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -93,50 +90,6 @@ def _losses(options: Options) -> list[float]:
 
 def _weights(options: Options) -> dict[str, torch.Tensor]:
     return load_file(RunFolder(options.work).result / LORA_FILE)
-
-
-def _stock(pipeline: Any, name: str, texts: list[str]) -> dict[str, torch.Tensor]:
-    """What the stock pipeline tells its denoiser."""
-    if name == "embedded":
-        embeds, negative = pipeline.encode_prompt(texts, CPU, 1, True)
-        return {"prompt_embeds": embeds, "negative_prompt_embeds": negative}
-    more = {} if name == "sdxl" else {"prompt_2": None, "prompt_3": None}
-    embeds, negative, pooled, negative_pooled = pipeline.encode_prompt(texts, **more)
-    return {
-        "prompt_embeds": embeds,
-        "negative_prompt_embeds": negative,
-        "pooled_prompt_embeds": pooled,
-        "negative_pooled_prompt_embeds": negative_pooled,
-    }
-
-
-@pytest.mark.parametrize("name", ["embedded", "sdxl", "sd3", "sd3-no-t5"])
-@torch.no_grad()
-def test_prompts_are_read_as_the_stock_pipeline_reads_them(
-    name: str, pipeline: DiffusionPipeline
-) -> None:
-    match name:
-        case "embedded":
-            stock, family, channels = pipeline, FAMILIES["sd1"], 128
-        case "sdxl":
-            stock, family, channels = _build(name), FAMILIES["sdxl"], 2 * tiny.WIDTH
-        case _:
-            stock, family = tiny.sd3(t5=name == "sd3"), FAMILIES["sd3"]
-            channels = tiny.T5_WIDTH
-    texts = ["a cat", "a dog on a red background", ""]
-    encoders = [
-        one for one in (*family.clip, family.t5) if one is not None and getattr(stock, one, None)
-    ]
-    pieces: dict[str, torch.Tensor] = {}
-    for encoder in encoders:
-        pieces |= read_prompts(stock, encoder, family, texts)
-    zeros = name == "sdxl"
-    said = embedded(Text(family, channels, {}), Prompts(texts, pieces), zeros=zeros, device=CPU)
-    expected = _stock(stock, name, texts[:2])
-    found = said(texts[:2])
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, msg=key)
 
 
 @pytest.mark.slow
