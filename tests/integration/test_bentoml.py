@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from tests import uploads
+from tests.effort import only_in_full
 from tests.integration.clients import SHORT, post
 from tests.integration.server import Server, serving
 from tests.integration.test_fine_tuned import BODY, command, draw
@@ -100,7 +101,7 @@ def check_largest_picture(server: Server) -> None:
     assert f"at most {most} pixels" in response.json()["error"]["message"]
 
 
-@pytest.mark.slow
+@only_in_full
 def test_two_services_of_one_home_have_metrics_of_their_own(
     bentoml_server: Server, tmp_path: Path
 ) -> None:

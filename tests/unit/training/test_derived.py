@@ -136,7 +136,7 @@ def test_the_engine_makes_the_picture_of_the_stock_pipeline(
     assert_same_picture(model, state, expected)
 
 
-@pytest.mark.parametrize("form", ["sdxl", "sd3"])
+@pytest.mark.parametrize("form", [pytest.param("sdxl", marks=only_in_full), "sd3"])
 def test_an_interrupted_recipe_goes_on_as_if_nothing_had_happened(
     recipes: dict[FormatName, DerivedRecipe],
     tmp_path: Path,

@@ -99,10 +99,14 @@ class Bench:
         return self.stock
 
 
-MAKERS = [embedded, tiny.stable_diffusion, sdxl]
+MAKERS = [
+    pytest.param(embedded, id="embedded", marks=only_in_full),
+    pytest.param(tiny.stable_diffusion, id="tiny"),
+    pytest.param(sdxl, id="sdxl"),
+]
 
 
-@pytest.fixture(scope="module", params=MAKERS, ids=["embedded", "tiny", "sdxl"])
+@pytest.fixture(scope="module", params=MAKERS)
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(request.param, tmp_path_factory.mktemp("loras"))
 
