@@ -6,45 +6,21 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic
 
 from contract.observer import NullObserver, Observer, WeightKind
 from engine.thread_pool import started_pool
 from engine.weights.memory import release
+from engine.weights.source import Presence, Source, Weights
 from models.budget import check_budget
 from models.footprint import Footprint, together
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60.0
-
-Weights = TypeVar("Weights")
-
-
-@dataclass(frozen=True, slots=True)
-class Source(Generic[Weights]):
-    """Weights that can be loaded.
-
-    Attributes:
-        load: brings them into memory, given what ``WeightCache.request`` was given; called from a
-            thread of its own, may take long and may raise.
-        memory: bytes that they will take.
-        shared: of these, what others may have too, by its identity: it takes its bytes once.
-        pinned: whether they are never evicted.
-    """
-
-    load: Callable[..., Weights]
-    memory: int = 0
-    pinned: bool = False
-    shared: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def footprint(self) -> Footprint:
-        return Footprint(self.memory - sum(self.shared.values()), self.shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +40,6 @@ class _Load(Generic[Weights]):
     source: Source[Weights]
     future: Future[Weights]
     started: float
-
-
-class Presence(Enum):
-    """Where weights are."""
-
-    RESIDENT = auto()  # in memory
-    LOADING = auto()
-    FAILED = auto()  # they could not be loaded, and have not been since
-    ABSENT = auto()
 
 
 class WeightCache(Generic[Weights]):

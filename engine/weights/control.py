@@ -12,7 +12,8 @@ from contract.model_state import Availability, ModelState
 from contract.request import GenerationRequest
 from engine.job import Job
 from engine.pipelines.base import DiffusionModel
-from engine.weights.cache import Presence, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Presence
 from models.store import readable
 
 ABSENT = "not in memory: the next request loads it"

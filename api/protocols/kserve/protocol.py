@@ -8,13 +8,14 @@ from typing import Any
 from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
-from api.endpoints import Endpoint, Handler
+from api.endpoints import NO_BODY, Endpoint, Handler
 from api.pictures import Pictures
 from api.protocols.base import Protocol
 from api.protocols.kserve import errors
 from api.protocols.kserve.inference import Inference
 from api.protocols.kserve.models import Models
 from api.protocols.kserve.openapi import Documentation
+from api.protocols.kserve.repository import RepositoryEndpoints
 from api.protocols.kserve.v1 import V1Endpoints
 from api.protocols.kserve.v2 import V2Endpoints
 from contract.errors import RequestError
@@ -31,7 +32,7 @@ class KServeProtocol(Protocol):
         pictures: validates and runs the requests.
         settings: the limits.
         classifier: classifies pictures; without it there is no such model.
-        ready: whether the models are loaded.
+        ready: whether requests are served at all.
     """
 
     name = "kserve"
@@ -47,6 +48,7 @@ class KServeProtocol(Protocol):
         inference = Inference(pictures, classifier, settings)
         self._v1 = V1Endpoints(models, inference, pictures.uploads)
         self._v2 = V2Endpoints(models, inference, pictures.uploads)
+        self._repository = RepositoryEndpoints(models, pictures.uploads, settings)
         self._max_body = settings.max_body_bytes
         self._documentation = Documentation(
             settings, pictures.served.models, None if classifier is None else classifier.vit
@@ -82,13 +84,7 @@ class KServeProtocol(Protocol):
             ),
             self._get("/v2/health/ready", "v2_ready", v2.ready, "Whether it is ready"),
             self._get("/v2/models", "v2_models", v2.names, "The models"),
-            self._post(
-                "/v2/repository/index",
-                "v2_index",
-                v2.index,
-                "The models of the repository",
-                max_body=1024,
-            ),
+            *self._of_repository(),
         ]
         for path, suffix in ((_MODEL, ""), (_VERSION, "_version")):
             endpoints += [
@@ -113,6 +109,18 @@ class KServeProtocol(Protocol):
                 ),
             ]
         return endpoints
+
+    def _of_repository(self) -> list[Endpoint]:
+        repository = self._repository
+        table = [
+            ("index", "v2_index", repository.index, "The models of the repository"),
+            ("models/{model}/load", "v2_load", repository.load, "Bring a model into memory"),
+            ("models/{model}/unload", "v2_unload", repository.unload, "Take one out of memory"),
+        ]
+        return [
+            self._post(f"/v2/repository/{path}", name, handler, summary, max_body=NO_BODY)
+            for path, name, handler, summary in table
+        ]
 
     def _get(
         self, path: str, name: str, handler: Handler, summary: str, while_draining: bool = False
