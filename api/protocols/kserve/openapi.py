@@ -130,7 +130,7 @@ class Documentation:
                 "schema": {"type": "string"},
                 "example": known[name][1],
             }
-            for name in re.findall(r"{(\w+)}", path)
+            for name in re.findall(r"{(\w+)(?::\w+)?}", path)
         ]
 
     def _instances(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
@@ -21,6 +22,16 @@ from api.protocols.kserve.v2 import V2Endpoints
 from contract.errors import RequestError
 from settings import Settings
 
+
+class _Name(StringConvertor):
+    """A model's name in a path, where a verb may follow it."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("name", _Name())
+
+_V1_MODEL = "/v1/models/{model:name}"
 _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 
@@ -66,9 +77,9 @@ class KServeProtocol(Protocol):
         v1 = self._v1
         return [
             self._get("/v1/models", "v1_models", v1.models, "The models"),
-            self._get("/v1/models/{model}", "v1_model", v1.model, "Whether a model is ready"),
+            self._get(_V1_MODEL, "v1_model", v1.model, "Whether a model is ready"),
             self._post(
-                "/v1/models/{model}:predict",
+                f"{_V1_MODEL}:predict",
                 "v1_predict",
                 v1.predict,
                 "Pictures, or the labels of pictures: one prediction for each instance",

@@ -9,6 +9,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.arrival import remaining
 from api.protocols.kserve.models import Models, NamedModel
 from api.protocols.kserve.requests import (
     LoadRequest,
@@ -61,7 +62,7 @@ class RepositoryEndpoints:
         """Bring a model into memory; 200 when it is there."""
         model = await self._named(LoadRequest, request)
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(remaining(self._deadline)):
                 await self._models.load(model)
         except TimeoutError:
             raise RequestError(
