@@ -309,6 +309,11 @@ class Settings(BaseSettings):
 
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_prompts: bool = Field(
+        False,
+        description="Log the prompts of each request, and the queries of URLs; otherwise neither "
+        "is in any line",
+    )
 
     @field_validator("trusted_proxies")
     @classmethod
