@@ -224,7 +224,7 @@ class Engine:
             self._watchdog.begin()
         try:
             busy = self._loop.turn()
-            self._control.turn(self._loop.scheduler.jobs)
+            self._control.turn(self._jobs)
         except DeviceLost:
             raise
         except Exception as error:
@@ -245,6 +245,11 @@ class Engine:
             with self._wake:
                 if self._loop.scheduler.jobs and not self._news:
                     self._wake.wait(STALLED_SECONDS)
+
+    def _jobs(self) -> list[Job]:
+        """All that have not ended, also those that came during this turn."""
+        with self._wake:
+            return [*self._loop.scheduler.jobs, *self._inbox]
 
     def _wake_up(self) -> None:
         with self._wake:

@@ -91,9 +91,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) -> Iterato
 
 @pytest.fixture(scope="session")
 def bentoml_server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) -> Iterator[Server]:
-    """The BentoML host with the settings of ``server``, for the tests that are about it."""
+    """The BentoML host with the settings of ``server``, for the tests that are about it. Its models
+    may be unloaded and loaded."""
     folder = tmp_path_factory.mktemp("bentoml")
-    with serving(folder, SD_THREADS="1", SD_WILDCARDS=str(wildcards)) as server:
+    settings = {"SD_THREADS": "1", "SD_WILDCARDS": str(wildcards), "SD_MODEL_CONTROL": "true"}
+    with serving(folder, **settings) as server:
         yield server
 
 

@@ -116,13 +116,13 @@ class ModelControl:
         )
         self._wake()
 
-    def turn(self, jobs: Iterable[Job]) -> None:
+    def turn(self, jobs: Callable[[], Iterable[Job]]) -> None:
         """Evict what is unloaded and not needed, and go on with what is to be loaded.
 
         Called from the engine's thread.
 
         Args:
-            jobs: all that have not ended.
+            jobs: returns all that have not ended.
         """
         wanted = self._wanted
         leaving = [
@@ -132,7 +132,7 @@ class ModelControl:
         ]
         if not (leaving or wanted):
             return
-        needed = {segment.model for job in jobs for segment in job.segments_left}
+        needed = {segment.model for job in jobs() for segment in job.segments_left}
         for name in leaving:
             if name not in needed:
                 self._models.discard(name)

@@ -12,6 +12,7 @@ import pytest
 
 from tests import uploads
 from tests.conftest import ROOT
+from tests.integration.clients import change_models
 from tests.integration.server import WAIT_SECONDS, Server
 
 PYTHON = ROOT / ".venv-kserve" / "bin" / "python"
@@ -112,3 +113,7 @@ def test_names_in_paths_are_not_counted(bentoml_server: Server) -> None:
         bentoml_server.client.post(f"/v2/models/{name}/infer", json={})
 
     assert "nobody-knows" not in bentoml_server.client.get("/metrics").text
+
+
+def test_bentoml_unloads_and_loads_a_model(bentoml_server: Server) -> None:
+    change_models(bentoml_server)

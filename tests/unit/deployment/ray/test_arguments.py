@@ -110,9 +110,11 @@ def test_what_several_processes_cannot_follow_is_refused(tmp_path: Path) -> None
         check_settings(Settings(model_control=True))
 
 
-def test_a_folder_that_only_the_replicas_have(tmp_path: Path) -> None:
+def test_a_folder_that_only_the_replicas_have(store: Path, tmp_path: Path) -> None:
     """Whoever builds the application cannot see it there."""
-    (tmp_path / "pear").symlink_to(BUILT_IN.parent / "embedded")
-    settings = Settings(model_source=str(tmp_path))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "pear").symlink_to(BUILT_IN.parent / "embedded")
+    settings = Settings(model_source=str(folder))
     with pytest.raises(ModelError, match="pear is in SD_MODEL_SOURCE="):
         compose(settings, {"embedded": Placement("cpu", "fp32")})
