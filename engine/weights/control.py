@@ -185,8 +185,9 @@ class ModelControl:
         return False
 
     def _no_room(self, name: str, needed: Collection[str]) -> RequestError:
-        stay = [each for each in self._models.residents if self._models.pinned(each)]
-        used = [each for each in self._models.residents if each in needed and each not in stay]
+        residents = sorted(self._models.residents)
+        stay = [each for each in residents if self._models.pinned(each)]
+        used = [each for each in residents if each in needed and each not in stay]
         beside = [f"{each} (in use)" for each in used] + [f"{each} (pinned)" for each in stay]
         budget = readable(self._models.budget or 0)
         return RequestError(
