@@ -104,6 +104,9 @@ def test_both_versions(any_host: Server) -> None:
     assert v2.json()["outputs"][0]["data"] == [picture]
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/embedded/ready", "/v1/models"):
         assert any_host.client.get(path).status_code == 200, path
+    for path in ("/v1/models/embedded:predict", "/v2/repository/index", "/v2/models/x/infer"):
+        refused = any_host.client.get(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "POST"), path
 
 
 def test_names_in_paths_are_not_counted(bentoml_server: Server) -> None:

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from contract.model_state import Availability, ModelState
 from settings import Settings
+from tests.abuse.hostile_json import BODIES
 from tests.unit.api.conftest import ColourBackend, make_lora
 from tests.unit.api.protocols.kserve.conftest import error_of
 
@@ -87,6 +88,14 @@ def test_mistakes(
 
     assert response.status_code == status, response.text
     assert error_of(response)["error"].startswith(message)
+
+
+def test_bodies_of_any_kind(client: TestClient, settings: Settings) -> None:
+    for path in ("/v2/repository/index", LOAD, UNLOAD):
+        statuses = {
+            name: client.post(path, content=body).status_code for name, body in BODIES.items()
+        }
+        assert set(statuses.values()) <= {200, 400, 413, 422}, statuses
 
 
 def test_other_sites_and_forms_change_nothing(client: TestClient, backend: ColourBackend) -> None:
