@@ -90,12 +90,11 @@ def test_mistakes(
     assert error_of(response)["error"].startswith(message)
 
 
-def test_bodies_of_any_kind(client: TestClient, settings: Settings) -> None:
+def test_bodies_of_any_kind(client: TestClient) -> None:
     for path in ("/v2/repository/index", LOAD, UNLOAD):
-        statuses = {
-            name: client.post(path, content=body).status_code for name, body in BODIES.items()
-        }
-        assert set(statuses.values()) <= {200, 400, 413, 422}, statuses
+        for name, body in BODIES.items():
+            status = client.post(path, content=body).status_code
+            assert status in {200, 400, 413, 422}, (path, name)
 
 
 def test_other_sites_and_forms_change_nothing(client: TestClient, backend: ColourBackend) -> None:
