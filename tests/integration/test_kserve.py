@@ -75,7 +75,7 @@ def test_the_client_of_triton(server: Server, tmp_path: Path) -> None:
 
     assert (told["live"], told["ready"], told["model_ready"]) == (True, True, True)
     assert told["unknown_ready"] is False
-    assert "binary_tensor_data" in told["server"]
+    assert {"binary_tensor_data", "model_repository"} <= set(told["server"])
     assert told["metadata"] == {"name": "prompt", "datatype": "BYTES", "shape": [1]}
     assert told["config"]["data_type"] == "TYPE_STRING"
     names = [model["name"] for model in told["index"]]
@@ -92,6 +92,7 @@ def test_the_client_of_triton(server: Server, tmp_path: Path) -> None:
     status, message = told["error"]
     assert "422" in status
     assert message == "width must be a multiple of 8, got 65"
+    assert told["unload_error"][1] == "classifier is small, and stays in memory"
 
 
 def test_both_versions(any_host: Server) -> None:

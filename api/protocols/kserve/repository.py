@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.arrival import remaining
+from api.bodies import Body
 from api.protocols.kserve.models import Models, NamedModel
 from api.protocols.kserve.requests import (
     LoadRequest,
@@ -23,7 +24,7 @@ from api.uploads import Uploads
 from contract.errors import ErrorCode, RequestError
 from settings import Settings
 
-B = TypeVar("B", RepositoryIndexRequest, LoadRequest, UnloadRequest)
+B = TypeVar("B", bound=Body)
 
 
 class RepositoryEndpoints:

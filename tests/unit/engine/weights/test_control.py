@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from time import sleep
 from typing import Any
 
@@ -201,7 +202,7 @@ def test_a_load_that_comes_to_nothing_is_ended(engine: Engine, shelf: Shelf) -> 
     becomes(engine, "c", Availability.LOADING)
     engine.unload("c")
     for load in loads:
-        assert refusal(lambda load=load: load.result(SECONDS)).code is ErrorCode.NOT_FOUND
+        assert refusal(partial(load.result, SECONDS)).code is ErrorCode.NOT_FOUND
     shelf.loads.set()
     becomes(engine, "c", Availability.UNAVAILABLE)
 
@@ -217,4 +218,4 @@ def test_a_load_that_comes_to_nothing_is_ended(engine: Engine, shelf: Shelf) -> 
 
 def test_unknown_models(engine: Engine) -> None:
     for change in (engine.load, engine.unload):
-        assert refusal(lambda change=change: change("x")).code is ErrorCode.NOT_FOUND
+        assert refusal(partial(change, "x")).code is ErrorCode.NOT_FOUND
