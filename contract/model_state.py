@@ -22,10 +22,12 @@ class ModelState:
     Attributes:
         availability: ``READY`` where a request would be served.
         reason: why it is not ready, or what a request has to wait for; may be empty.
+        unloaded: whether it takes no requests because it was unloaded on request.
     """
 
     availability: Availability
     reason: str = ""
+    unloaded: bool = False
 
     @property
     def ready(self) -> bool:

@@ -159,8 +159,9 @@ class ModelControl:
             return ModelState(Availability.LOADING, "being loaded")
         if unloaded:
             if presence is Presence.ABSENT:
-                return ModelState(Availability.UNAVAILABLE, UNLOADED)
-            return ModelState(Availability.UNLOADING, "unloaded, and in use by earlier jobs")
+                return ModelState(Availability.UNAVAILABLE, UNLOADED, unloaded=True)
+            reason = "unloaded, and in use by earlier jobs"
+            return ModelState(Availability.UNLOADING, reason, unloaded=True)
         if presence is Presence.FAILED:
             return ModelState(Availability.UNAVAILABLE, "it could not be loaded")
         return ModelState(Availability.READY, ABSENT if presence is Presence.ABSENT else "")

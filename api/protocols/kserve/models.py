@@ -161,8 +161,11 @@ class Models:
         ]
 
     async def check_ready(self, model: NamedModel) -> None:
-        """Raise ``RequestError(NOT_READY)`` where requests to a model are not served."""
+        """Raise ``RequestError`` where requests to a model are not served: NOT_FOUND where it was
+        unloaded on request, else NOT_READY."""
         (state,) = await self.states([model])
+        if state.unloaded:
+            raise _not_found(f"{model.name} is {state.reason}")
         if not state.ready:
             raise not_ready(model.name, state.reason)
 

@@ -143,7 +143,7 @@ class ColourBackend:
         self.changed.pop(name, None)
 
     async def unload(self, name: str) -> None:
-        self.changed[name] = ModelState(Availability.UNAVAILABLE, "unloaded")
+        self.changed[name] = ModelState(Availability.UNAVAILABLE, "unloaded", unloaded=True)
 
 
 class ShadeClassifier:

@@ -62,7 +62,10 @@ def test_a_model_that_is_not_in_memory_is_ready(client: TestClient, backend: Col
 def test_unload_and_load(client: TestClient) -> None:
     unloaded = client.post(UNLOAD, json={"parameters": {"unload_dependents": False}})
     assert unloaded.json() == {"name": "tiny", "unload": True}
-    assert [client.get(path).status_code for path in READY] == [503, 503]
+    for path in READY:
+        response = client.get(path)
+        assert response.status_code == 404
+        assert error_of(response)["error"] == "tiny is unloaded"
 
     assert client.post(LOAD).json() == {"name": "tiny", "load": True}
     assert [client.get(path).status_code for path in READY] == [200, 200]
