@@ -25,7 +25,7 @@ from contract.model_state import Availability, ModelState
 # The classifier has a name among the models here; ``embedded`` is that of one of them.
 CLASSIFIER: Final = "classifier"
 _READY: Final = ModelState(Availability.READY)
-_NOT_THERE: Final = ModelState(Availability.UNAVAILABLE, "its worker has not started")
+_NOT_THERE: Final = ModelState(Availability.UNAVAILABLE, "its worker is not there")
 # Of what does not change while it is served.
 _FIRST: Final = "1"
 _PLATFORM: Final = "stable_diffusion"
