@@ -160,4 +160,5 @@ $(DEPLOY_VENV)/.installed: requirements-deploy.txt requirements-deploy.lock
 $(KSERVE_VENV)/.installed: requirements-kserve.txt requirements-kserve.lock
 	$(PYTHON) -m venv $(KSERVE_VENV)
 	$(KSERVE_VENV)/bin/pip install --quiet -r requirements-kserve.txt -c requirements-kserve.lock
+	$(KSERVE_VENV)/bin/pip install --quiet --no-deps kserve-storage==0.21.0
 	@touch $@

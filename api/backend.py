@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from contract.events import Event
+from contract.model_state import ModelState
 from contract.request import GenerationRequest
 from contract.screening import Action, CheckName
 from models.architectures import SCHEDULERS
@@ -107,4 +108,26 @@ class Backend(Protocol):
 
     async def ready(self) -> bool:
         """Whether the models are loaded and have generated a picture."""
+        ...
+
+    async def states(self) -> Mapping[str, ModelState]:
+        """The state of each model, by its name; of none that is not there yet."""
+        ...
+
+    async def load(self, name: str) -> None:
+        """Bring a served model into memory; returns when it is there, however long that takes.
+
+        Raises:
+            RequestError: BUSY where it does not fit beside those in use, NOT_READY where it cannot
+                be loaded, FORBIDDEN where the host does not do that.
+        """
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Take no more requests for a served model; it leaves the memory when no job needs it.
+
+        Raises:
+            RequestError: INVALID_REQUEST for one that is to stay, FORBIDDEN where the host does not
+                do that.
+        """
         ...

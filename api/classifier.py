@@ -29,6 +29,10 @@ class Classifier(Protocol):
         """Its name and labels, and the form that pictures must have."""
         ...
 
+    async def ready(self) -> bool:
+        """Whether the network is loaded."""
+        ...
+
     async def scores(self, pixels: bytes) -> Sequence[float]:
         """One probability, from 0 to 1, for each label.
 
@@ -78,6 +82,10 @@ class BoundedClassifier:
     def vit(self) -> ViT:
         """The classifier's name, labels and image size."""
         return self._classifier.vit
+
+    async def ready(self) -> bool:
+        """Whether it can be used."""
+        return await self._classifier.ready()
 
     def top_k(self, wanted: int | None) -> int:
         """How many labels to return. Raises ``RequestError`` for a number out of range."""

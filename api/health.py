@@ -14,9 +14,10 @@ from contract.errors import ErrorCode, RequestError
 _RETRY_AFTER = 5.0
 
 
-def not_ready(what: str) -> RequestError:
+def not_ready(what: str, reason: str = "") -> RequestError:
     """The error where something is not ready: seconds after which a probe may look again."""
-    return RequestError(ErrorCode.NOT_READY, f"{what} is not ready", retry_after=_RETRY_AFTER)
+    message = f"{what} is not ready{reason and f': {reason}'}"
+    return RequestError(ErrorCode.NOT_READY, message, retry_after=_RETRY_AFTER)
 
 
 def routes(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -27,6 +29,8 @@ from contract.events import Event, Failed, Image, ends
 from contract.request import GenerationRequest
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS, Wildcards
+
+logger = logging.getLogger(__name__)
 
 # Templates that are expanded at a time; each takes milliseconds, as their size is bounded.
 _PARALLEL_TEMPLATES: Final = 2
@@ -62,6 +66,7 @@ class Pictures:
         )
         self._templates = anyio.CapacityLimiter(_PARALLEL_TEMPLATES)
         self._backend = backend
+        self._log_prompts = settings.log_prompts
         self._validation = Validation(settings, self.served, wildcards)
 
     def check_room(self, asked: Request) -> None:
@@ -89,11 +94,23 @@ class Pictures:
             await self.served.refresh()
         draft = await self._draft(parameters)
         if draft.job is None:
+            self._log(draft.request)
             return draft.request
         files = [file for file in (parameters.init_image, parameters.mask) if file is not None]
         with self._places.taken(clients.current()):
             decoded = await self.decoders.decode_for(asked, draft.job, files)
-        return self._validation.completed(draft, decoded)
+        wanted = self._validation.completed(draft, decoded)
+        self._log(wanted)
+        return wanted
+
+    def _log(self, wanted: GenerationRequest) -> None:
+        size, steps = f"{wanted.width} x {wanted.height}", wanted.num_inference_steps
+        logger.info(
+            "%d of %s with %s in %d steps", wanted.num_images, size, wanted.served_as, steps
+        )
+        if self._log_prompts:
+            prompts = json.dumps(wanted.prompts or [wanted.prompt])
+            logger.info("prompts: %s, not: %s", prompts, json.dumps(wanted.negative_prompt))
 
     async def _draft(self, parameters: GenerationParameters) -> Draft:
         name = request_id.current.get()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -12,6 +12,7 @@ from api.backend import Backend, ServedLora, ServedModel
 from api.errors import shown
 from api.parameters import LoraParameter, Names, ParameterError
 from contract.errors import ErrorCode
+from contract.model_state import ModelState
 from contract.request import LoraUse
 from models.catalog import Task
 from models.finetuned import AUTO, Provenance
@@ -86,6 +87,18 @@ class ServedModels:
     async def learn(self) -> None:
         """Have the next ``snapshot`` know how large pictures may be, as soon as the worker does."""
         await self._backend.learn()
+
+    async def states(self) -> Mapping[str, ModelState]:
+        """See ``Backend.states``."""
+        return await self._backend.states()
+
+    async def load(self, name: str) -> None:
+        """See ``Backend.load``."""
+        await self._backend.load(name)
+
+    async def unload(self, name: str) -> None:
+        """See ``Backend.unload``."""
+        await self._backend.unload(name)
 
     def snapshot(self) -> ModelSnapshot:
         """Everything that could be named at the last ``refresh``."""

@@ -30,6 +30,10 @@ class NetworkClassifier(ABC):
     def vit(self) -> ViT:
         return self._vit
 
+    @abstractmethod
+    async def ready(self) -> bool:
+        """Whether the network is loaded."""
+
     async def scores(self, pixels: bytes) -> Sequence[float]:
         picture = np.frombuffer(pixels, np.uint8)
         batch = picture.reshape(1, self._vit.height, self._vit.width, 3)

@@ -11,6 +11,7 @@ from assembly import startup
 from assembly.served_models import served_loras, served_model
 from assembly.snapshot import Snapshot
 from models.catalog import ModelEntry
+from models.errors import ModelError
 from models.placement import Placement
 from models.vit import ViT
 from settings import Settings
@@ -60,6 +61,12 @@ def compose(settings: Settings, elsewhere: Mapping[str, Placement] | None = None
         placement = startup.placement(settings, entries)
         placements = dict.fromkeys((entry.name for entry in entries), placement)
     else:
+        for entry in entries:
+            if entry.name not in elsewhere:
+                raise ModelError(
+                    f"{entry.name} is in SD_MODEL_SOURCE={settings.model_source}, and where it "
+                    "is to run is not known: this host serves models of the catalog and of a store"
+                )
         placement, placements = elsewhere[entries[0].name], dict(elsewhere)
     return Composition(
         settings=settings,

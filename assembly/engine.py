@@ -34,8 +34,9 @@ from engine.pipelines.load import load_model
 from engine.screening.appearance import Blank, Grayscale
 from engine.screening.nudity import Nudity
 from engine.screening.screen import Check, Screen
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
 from engine.weights.probe import affordable_pixels
+from engine.weights.source import Source
 from models.budget import model_footprint
 from models.catalog import ModelEntry
 from models.identity import NO_IDENTITIES, Identities, identify

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +16,7 @@ from assembly.network import ClassifierNetwork
 from assembly.snapshot import Snapshot
 from assembly.worker import Worker
 from contract.events import Event
+from contract.model_state import ModelState
 from contract.request import GenerationRequest
 from models.vit import ViT
 
@@ -45,6 +46,15 @@ class LocalBackend(StoreBackend):
     async def learn(self) -> None:
         """It is known from the start."""
 
+    async def states(self) -> Mapping[str, ModelState]:
+        return self._worker.states
+
+    async def load(self, name: str) -> None:
+        await self._worker.load(name)
+
+    async def unload(self, name: str) -> None:
+        await self._worker.unload(name)
+
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         return self._worker.generate(request)
 
@@ -69,6 +79,9 @@ class LocalClassifier(NetworkClassifier):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="classifier")
         # In its thread: the number of torch's threads is set where the network is made.
         self._network = self._thread.submit(ClassifierNetwork, vit).result()
+
+    async def ready(self) -> bool:
+        return True
 
     async def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         loop = asyncio.get_running_loop()

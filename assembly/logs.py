@@ -36,6 +36,17 @@ class _RequestId(logging.Filter):
         return True
 
 
+class _WithoutQuery(logging.Filter):
+    """Takes the query out of uvicorn's access lines: ``/dreambooth`` has a prompt there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                each.partition("?")[0] if isinstance(each, str) else each for each in record.args
+            )
+        return True
+
+
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = _time(record)
@@ -83,12 +94,14 @@ def configure(settings: Settings) -> None:
     }
     for name in _LIMITED:
         loggers.setdefault(name, {})["filters"] = [name]
+    loggers["uvicorn.access"] = {"filters": [] if settings.log_prompts else ["without_query"]}
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
             "filters": {
                 "request_id": {"()": _RequestId},
+                "without_query": {"()": _WithoutQuery},
                 **{
                     name: {"()": RateLimit, "beginning": beginning}
                     for name, beginning in _LIMITED.items()

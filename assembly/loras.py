@@ -7,7 +7,7 @@ from operator import methodcaller
 
 from assembly.snapshot import Snapshot
 from engine.lora.adapter import Adapter
-from engine.weights.cache import Source
+from engine.weights.source import Source
 from models import registry
 from models.errors import ModelError
 from models.lora import lora_bytes

@@ -81,6 +81,12 @@ def load_models(settings: Settings) -> Catalog:
     return with_pipelines(load_catalog(settings.catalog))
 
 
+def is_mounted(source: str) -> bool:
+    """Whether a model source is a folder with models themselves, and no model store."""
+    folder = Path(source)
+    return not source.startswith(SCHEME) and folder.is_dir() and not is_store(folder)
+
+
 def served_entries(settings: Settings) -> tuple[ModelEntry, ...]:
     """The models that are served; the first is the default.
 
@@ -92,11 +98,7 @@ def served_entries(settings: Settings) -> tuple[ModelEntry, ...]:
         ModelError: says what is wrong with the folder or a name.
     """
     source = settings.model_source
-    if source is None or source.startswith(SCHEME) or settings.build_only:
-        mounted = None
-    else:
-        mounted = Path(source)
-    if mounted is None or not mounted.is_dir() or is_store(mounted):
+    if source is None or settings.build_only or not is_mounted(source):
         if settings.model_name is not None and not settings.build_only:
             raise ModelError(
                 f"SD_MODEL_NAME={settings.model_name} is to name the model in the folder that "
@@ -105,6 +107,7 @@ def served_entries(settings: Settings) -> tuple[ModelEntry, ...]:
             )
         catalog = load_models(settings)
         return tuple(catalog.get(name) for name in settings.models)
+    mounted = Path(source)
     catalog = load_catalog(settings.catalog)
     bases = [catalog.get(name) for name in settings.models]
     found = read_mounted(mounted, settings.model_name, bases)

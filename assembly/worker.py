@@ -9,6 +9,7 @@ from contextlib import aclosing
 from assembly.engine import build_engine
 from assembly.loras import StoredLoras
 from contract.events import Event
+from contract.model_state import ModelState
 from contract.observer import Observer
 from contract.request import GenerationRequest
 from engine.stream import stream
@@ -53,6 +54,20 @@ class Worker:
     def work_left(self) -> int:
         """See ``Engine.work_left``."""
         return self._engine.work_left
+
+    @property
+    def states(self) -> dict[str, ModelState]:
+        """The state of each model, by its name; of none once there are no more requests."""
+        return self._engine.states if self.ready else {}
+
+    async def load(self, name: str) -> None:
+        """Bring a model into memory. Raises ``RequestError``: see ``Engine.load``."""
+        # Others may wait for the same: who gives up does so alone.
+        await asyncio.shield(asyncio.wrap_future(self._engine.load(name)))
+
+    async def unload(self, name: str) -> None:
+        """Take a model out of memory. Raises ``RequestError``: see ``Engine.unload``."""
+        self._engine.unload(name)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Run one request; ends as ``contract.events`` says. Closing it cancels the jobs."""

@@ -6,11 +6,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 import torch
 
 from contract.errors import ErrorCode, RequestError
 from contract.events import Event
+from contract.model_state import ModelState
 from contract.observer import NullObserver, Observer
 from contract.request import GenerationRequest
 from engine.device import is_fatal
@@ -24,6 +26,7 @@ from engine.screening.screen import Screen
 from engine.submission import Submission
 from engine.watchdog import Watchdog
 from engine.weights.cache import WeightCache
+from engine.weights.control import ModelControl
 from engine.weights.loader import WeightLoader
 
 logger = logging.getLogger(__name__)
@@ -74,6 +77,7 @@ class Engine:
     ) -> None:
         observer = observer or NullObserver()
         self._weights = WeightLoader(models, loras)
+        self._control = ModelControl(models, self._wake_up)
         self._screens = screens or {}
         self._ledger = Ledger(max_queue, observer, max_per_tenant)
         self.max_pixels: Mapping[str, int] = max_pixels or {}
@@ -105,11 +109,24 @@ class Engine:
         """Row-steps x pixels that the jobs in it have left, about. Safe from any thread."""
         return sum(job.work_left for job in self._ledger.open_jobs)
 
+    @property
+    def states(self) -> dict[str, ModelState]:
+        """The state of each model, by its name. Safe from any thread."""
+        return self._control.states()
+
+    def load(self, name: str) -> Future[None]:
+        """See ``ModelControl.load``."""
+        return self._control.load(name)
+
+    def unload(self, name: str) -> None:
+        """See ``ModelControl.unload``."""
+        self._control.unload(name)
+
     def submit(self, request: GenerationRequest, emit: Callable[[Event], None]) -> Submission:
         """Accept a request; its events go to ``emit``, ending as ``contract.events`` says.
 
         Raises:
-            RequestError: ``not_found`` for a model or a LoRA that is not served,
+            RequestError: ``not_found`` for a model or a LoRA that is not served, or is unloaded,
                 ``out_of_range`` for pictures that are too large, ``out_of_range`` or
                 ``invalid_request`` for LoRAs that do not fit into memory together, or into the
                 model, ``invalid_request`` for previews of pictures that screening might hold back,
@@ -133,6 +150,7 @@ class Engine:
                 raise RequestError(
                     ErrorCode.NOT_READY, "the service is shutting down", retry_after=RETRY_AFTER
                 )
+            self._control.check(request)
             self._ledger.admit(submission)
             position = len(self._inbox) + len(self._loop.scheduler.waiting)
             # Before the loop can see the jobs: no event may overtake this one.
@@ -190,21 +208,23 @@ class Engine:
         self._loop.scheduler.remove(self._loop.scheduler.jobs)
 
     def _wait_for_work(self) -> bool:
-        """Take over new jobs, and block until there is one; False when it is time to end."""
+        """Take over new jobs, and block until there is something to do; False when it is time to
+        end."""
         scheduler = self._loop.scheduler
         with self._wake:
-            while not (self._inbox or scheduler.jobs or self._closed):
+            while not (self._news or scheduler.jobs or self._closed):
                 self._wake.wait()
             scheduler.add(self._inbox)
             self._inbox.clear()
             self._news = False
-            return not self._aborted and bool(scheduler.jobs)
+            return not self._aborted and (bool(scheduler.jobs) or not self._closed)
 
     def _turn(self) -> None:
         if self._watchdog is not None:
             self._watchdog.begin()
         try:
             busy = self._loop.turn()
+            self._control.turn(self._jobs)
         except DeviceLost:
             raise
         except Exception as error:
@@ -223,8 +243,13 @@ class Engine:
                 self._watchdog.end()
         if not busy:
             with self._wake:
-                if not self._news:
+                if self._loop.scheduler.jobs and not self._news:
                     self._wake.wait(STALLED_SECONDS)
+
+    def _jobs(self) -> list[Job]:
+        """All that have not ended, also those that came during this turn."""
+        with self._wake:
+            return [*self._loop.scheduler.jobs, *self._inbox]
 
     def _wake_up(self) -> None:
         with self._wake:
@@ -256,3 +281,4 @@ class Engine:
             # What is being encoded as a file needs no device: it is delivered.
             if not job.decoded:
                 self._ledger.fail(job, error)
+        self._control.close()

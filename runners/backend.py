@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Any
@@ -15,10 +15,11 @@ from bentoml.exceptions import BentoMLException
 from api.backend import ServedLora, ServedModel
 from assembly.backend import StoreBackend
 from assembly.snapshot import Snapshot
-from contract.errors import ErrorCode
+from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, ends
+from contract.model_state import ModelState
 from contract.request import GenerationRequest
-from runners.wire import from_line
+from runners.wire import DONE, Action, from_line
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,47 @@ class RunnerBackend(StoreBackend):
 
     async def ready(self) -> bool:
         return bool(await self._runner.runner_handle_is_ready())
+
+    async def states(self) -> Mapping[str, ModelState]:
+        if not await self.ready():
+            return {}
+        try:
+            async with asyncio.timeout(LEARN_SECONDS):
+                states: dict[str, ModelState] = await self._runner.states.async_run()
+        except (BentoMLException, aiohttp.ClientError, TimeoutError):
+            return {}
+        return states
+
+    async def load(self, name: str) -> None:
+        await self._control("load", name)
+
+    async def unload(self, name: str) -> None:
+        await self._control("unload", name)
+
+    async def _control(self, action: Action, name: str) -> None:
+        workers: int = self._runner.scheduled_worker_count
+        if workers > 1:
+            raise RequestError(
+                ErrorCode.FORBIDDEN,
+                f"models cannot be loaded and unloaded here, as there are {workers} workers with "
+                "models of their own, one on each device",
+            )
+        try:
+            chunks = self._runner.control.async_stream(action, name)
+            line = "".join([chunk async for chunk in chunks])
+        except (BentoMLException, aiohttp.ClientError) as error:
+            logger.error("lost the runner: %s", error)
+            line = ""
+        if line == DONE:
+            return
+        event = from_line(line) if line.endswith("\n") else None
+        if isinstance(event, Failed):
+            raise event.to_error()
+        raise RequestError(
+            ErrorCode.NOT_READY,
+            f"the worker was lost before it could {action} {name}; try again",
+            retry_after=RESTART_SECONDS,
+        )
 
     async def learn(self) -> None:
         if self._learned or self._asking.locked():

@@ -64,6 +64,9 @@ class RunnerClassifier(NetworkClassifier):
         super().__init__(vit, deadline)
         self._runner = runner
 
+    async def ready(self) -> bool:
+        return bool(await self._runner.runner_handle_is_ready())
+
     async def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         try:
             rows: npt.NDArray[np.float32] = await self._runner.scores.async_run(batch)

@@ -12,10 +12,13 @@ import bentoml.legacy
 import engine  # noqa: F401
 from assembly import environment
 from assembly.shutdown import Shutdown
+from contract.errors import RequestError
+from contract.events import Failed
+from contract.model_state import ModelState
 from contract.request import GenerationRequest
 from models.catalog import ModelEntry
 from models.placement import Placement
-from runners.wire import to_line
+from runners.wire import DONE, Action, to_line
 from settings import Settings
 
 
@@ -46,6 +49,27 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
     def max_pixels(self) -> dict[str, int]:
         """See ``Engine.max_pixels``."""
         return dict(self._worker.max_pixels)
+
+    @bentoml.legacy.Runnable.method(batchable=False)
+    def states(self) -> dict[str, ModelState]:
+        """See ``Worker.states``."""
+        return self._worker.states
+
+    @bentoml.legacy.Runnable.method(batchable=False)
+    async def control(self, action: Action, model: str) -> AsyncGenerator[str, None]:
+        """Load or unload a model. Yields ``runners.wire.DONE``, or how it failed as a line.
+
+        A generator, as other methods run one at a time, and a load may take minutes.
+        """
+        try:
+            if action == "load":
+                await self._worker.load(model)
+            else:
+                await self._worker.unload(model)
+        except RequestError as error:
+            yield to_line(Failed.from_error(error))
+        else:
+            yield DONE
 
     @bentoml.legacy.Runnable.method(batchable=False)
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[str, None]:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final, Literal
 
 from contract.errors import ErrorCode
 from contract.events import Event, Failed, Image, Progress, Queued
+
+# What is done with a model, and the line that says that it was.
+Action = Literal["load", "unload"]
+DONE: Final = "done\n"
 
 _NAMES: dict[type[Event], str] = {
     Queued: "queued",

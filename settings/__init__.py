@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from settings.http import HttpSettings
@@ -32,6 +32,11 @@ class Settings(HttpSettings, RequestSettings, PassSettings, ModelSettings, BaseS
 
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_prompts: bool = Field(
+        False,
+        description="Log the prompts of each request, and the queries of URLs; otherwise neither "
+        "is in any line",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -92,6 +92,11 @@ class ModelSettings(BaseModel):
         description="What the weights of all models in memory may take together, such as 12GB; "
         "the least recently used model is evicted. Default: no bound, all are loaded at the start",
     )
+    model_control: bool = Field(
+        False,
+        description="Let clients load and unload models (POST "
+        "/v2/repository/models/{model}/load and /unload): any client, as there are no keys",
+    )
     lora_memory: ByteSize = Field(
         ByteSize(1024**3),
         description="What the weights of all LoRAs in memory may take together, such as 500MB; the "

@@ -85,16 +85,21 @@ def server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) -> Iterato
     With one number of threads, so that a picture made again is the same to the last bit.
     """
     folder = tmp_path_factory.mktemp("local")
-    with serving(folder, host="local", SD_THREADS="1", SD_WILDCARDS=str(wildcards)) as server:
+    with serving(folder, host="local", **_settings(wildcards)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def bentoml_server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) -> Iterator[Server]:
-    """The BentoML host with the settings of ``server``, for the tests that are about it."""
+    """The BentoML host with the settings of ``server``, for the tests that are about it. Its models
+    may be unloaded and loaded."""
     folder = tmp_path_factory.mktemp("bentoml")
-    with serving(folder, SD_THREADS="1", SD_WILDCARDS=str(wildcards)) as server:
+    with serving(folder, **_settings(wildcards)) as server:
         yield server
+
+
+def _settings(wildcards: Path) -> dict[str, str]:
+    return {"SD_THREADS": "1", "SD_WILDCARDS": str(wildcards), "SD_MODEL_CONTROL": "true"}
 
 
 def make_request(**changes: Any) -> GenerationRequest:

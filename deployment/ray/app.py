@@ -11,15 +11,20 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouter
 
 from assembly import startup
 from deployment.ray.arguments import Arguments, Engines
-from deployment.ray.classifier import ClassifierReplica
+from deployment.ray.classifier import CLASSIFIER, ClassifierReplica
 from deployment.ray.engine import EngineReplica
 from deployment.ray.ingress import Ingress, Plan
 from deployment.ray.policy import WorkPolicy
 from deployment.ray.router import EngineRouter
-from deployment.ray.split import check, group_settings, placement
+from deployment.ray.split import (
+    check,
+    check_settings,
+    deployment_name,
+    group_settings,
+    placement,
+)
 from settings import Settings
 
-CLASSIFIER = "classifier"
 # CPUs that Ray sets aside for those that need few. Not none: those it may place where nothing else
 # is to run.
 LITTLE = 0.1
@@ -41,13 +46,14 @@ def build(arguments: Arguments) -> serve.Application:
     """
     with startup.explained(RuntimeError):
         settings = Settings()
+        check_settings(settings)
         groups = arguments.groups(settings.models)
         settings = settings.model_copy(
             update={"models": tuple(name for group in groups for name in group.models)}
         )
         check(startup.load_models(settings), groups)
     divided = [group_settings(settings, group) for group in groups]
-    minimum = {_name(group): group.min_replicas for group in groups}
+    minimum = {deployment_name(group.models): group.min_replicas for group in groups}
     classifier = None
     if settings.classifier != "none":
         classifier = _classifier(settings)
@@ -75,10 +81,6 @@ def build(arguments: Arguments) -> serve.Application:
     )
 
 
-def _name(group: Engines) -> str:
-    return "engine_" + "+".join(group.models)
-
-
 def _engines(settings: Settings, group: Engines) -> serve.Application:
     policy: dict[str, Any] = {}
     if group.policy == "work":
@@ -91,7 +93,7 @@ def _engines(settings: Settings, group: Engines) -> serve.Application:
         )
     engine: Any = serve.deployment(EngineReplica)
     return engine.options(
-        name=_name(group),
+        name=deployment_name(group.models),
         ray_actor_options={
             "num_cpus": group.num_cpus,
             "num_gpus": group.num_gpus,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import monotonic
@@ -16,13 +16,15 @@ from ray.serve.exceptions import RayServeException
 from api.backend import ServedLora, ServedModel
 from assembly.backend import StoreBackend
 from assembly.snapshot import Snapshot
-from contract.errors import ErrorCode
+from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, Queued, ends
+from contract.model_state import Availability, ModelState
 from contract.request import GenerationRequest
 from deployment.ray.attempts import Attempts
 from deployment.ray.call import Call, Ended, Full, Lost, calling
 from deployment.ray.delivery import Delivery
 from deployment.ray.line import Line
+from deployment.ray.split import deployment_name
 from deployment.ray.status import Status
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,23 @@ class RayBackend(StoreBackend):
 
     async def ready(self) -> bool:
         return await self._status.ready()
+
+    async def states(self) -> Mapping[str, ModelState]:
+        serving = await self._status.serving()
+        return {
+            model: ModelState(Availability.READY)
+            for model, one in self._engines.items()
+            if deployment_name(one.models) in serving
+        }
+
+    async def load(self, name: str) -> None:
+        raise self._refusal()
+
+    async def unload(self, name: str) -> None:
+        raise self._refusal()
+
+    def _refusal(self) -> RequestError:
+        return RequestError(ErrorCode.FORBIDDEN, "replicas load and unload models by themselves")
 
     async def learn(self) -> None:
         if not self._unknown or self._asking.locked():

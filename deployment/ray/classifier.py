@@ -14,11 +14,14 @@ from ray.serve.exceptions import RayServeException
 from assembly import environment, logs, startup
 from assembly.classifier import NetworkClassifier
 from contract.errors import ErrorCode, RequestError
+from deployment.ray.status import Status
 from models.vit import ViT
 from settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# The deployment's name.
+CLASSIFIER: Final = "classifier"
 BATCH: Final = 16
 WAIT_SECONDS: Final = 0.01
 # Of a picture: the first attempt, and on another replica, should that be lost.
@@ -61,11 +64,16 @@ class RayClassifier(NetworkClassifier):
         handle: of the deployment.
         vit: what it was started with.
         deadline: seconds that a picture may take.
+        status: knows whether the deployment is there.
     """
 
-    def __init__(self, handle: Any, vit: ViT, deadline: float) -> None:
+    def __init__(self, handle: Any, vit: ViT, deadline: float, status: Status) -> None:
         super().__init__(vit, deadline)
         self._handle = handle
+        self._status = status
+
+    async def ready(self) -> bool:
+        return CLASSIFIER in await self._status.serving()
 
     async def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         for _ in range(ATTEMPTS):

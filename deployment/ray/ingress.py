@@ -63,18 +63,19 @@ class Ingress:
         logs.configure(settings)
         with startup.explained(RuntimeError):
             composition = compose(settings, plan.placements)
+        status = Status(serve.get_replica_context().app_name, plan.minimum)
         self._backend = RayBackend(
             [Engines(*each) for each in zip(models, engines, strict=True)],
             composition.models,
             composition.loras,
-            Status(serve.get_replica_context().app_name, plan.minimum),
+            status,
             plan.start_seconds,
         )
         vit = composition.vit
         self._site = build_site(
             composition,
             self._backend,
-            None if vit is None else RayClassifier(classifier, vit, settings.deadline),
+            None if vit is None else RayClassifier(classifier, vit, settings.deadline, status),
         )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

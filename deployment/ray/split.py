@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from assembly import startup
 from deployment.ray.arguments import Engines
 from models.catalog import Catalog
 from models.placement import Placement
@@ -12,6 +13,31 @@ from settings import Settings
 
 class UnusableSplit(ValueError):
     """Deployments that could not serve their models."""
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that several processes cannot follow.
+
+    Raises:
+        UnusableSplit: says in a sentence which.
+    """
+    source = settings.model_source
+    if source is not None and startup.is_mounted(source):
+        raise UnusableSplit(
+            f"SD_MODEL_SOURCE={source} is a folder of models, and Ray divides models by their "
+            "names in the catalog: give it a copy of a model store, a folder or s3://bucket/prefix "
+            "(docs/models.md), or entries of SD_CATALOG"
+        )
+    if settings.model_control:
+        raise UnusableSplit(
+            "SD_MODEL_CONTROL is true, and on Ray replicas come and go by themselves, each with "
+            "models of its own: set it to false"
+        )
+
+
+def deployment_name(models: Sequence[str]) -> str:
+    """The name of the engine deployment of these models."""
+    return "engine_" + "+".join(models)
 
 
 def group_settings(settings: Settings, group: Engines) -> Settings:

@@ -35,28 +35,33 @@ class Status:
         self._application = application
         self._minimum = minimum
         self._looked = float("-inf")
-        self._ready = False
+        self._serving: frozenset[str] = frozenset()
         self._looking = asyncio.Lock()
 
     async def ready(self) -> bool:
         """Whether each deployment has a replica, or would start one."""
+        return self._minimum.keys() <= await self.serving()
+
+    async def serving(self) -> frozenset[str]:
+        """The deployments that have a replica, or would start one."""
         async with self._looking:
             if monotonic() - self._looked > LOOK_SECONDS:
-                self._ready = await asyncio.to_thread(self._look)
+                self._serving = await asyncio.to_thread(self._look)
                 self._looked = monotonic()
-        return self._ready
+        return self._serving
 
-    def _look(self) -> bool:
+    def _look(self) -> frozenset[str]:
         try:
             applications = serve.status().applications
         except (RayError, RayServeException):
-            return False
+            return frozenset()
         if self._application not in applications:
-            return False
+            return frozenset()
         deployments = applications[self._application].deployments
-        return all(
-            name in deployments and _serves(deployments[name], least)
+        return frozenset(
+            name
             for name, least in self._minimum.items()
+            if name in deployments and _serves(deployments[name], least)
         )
 
 

@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic
 
 from contract.observer import NullObserver, Observer, WeightKind
 from engine.thread_pool import started_pool
 from engine.weights.memory import release
+from engine.weights.source import Presence, Source, Weights
 from models.budget import check_budget
 from models.footprint import Footprint, together
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60.0
-
-Weights = TypeVar("Weights")
-
-
-@dataclass(frozen=True, slots=True)
-class Source(Generic[Weights]):
-    """Weights that can be loaded.
-
-    Attributes:
-        load: brings them into memory, given what ``WeightCache.request`` was given; called from a
-            thread of its own, may take long and may raise.
-        memory: bytes that they will take.
-        shared: of these, what others may have too, by its identity: it takes its bytes once.
-        pinned: whether they are never evicted.
-    """
-
-    load: Callable[..., Weights]
-    memory: int = 0
-    pinned: bool = False
-    shared: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def footprint(self) -> Footprint:
-        return Footprint(self.memory - sum(self.shared.values()), self.shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +50,7 @@ class WeightCache(Generic[Weights]):
     what waits for it by then.
 
     Only the engine's thread calls it, apart from ``load_all`` before the engine starts, and what
-    looks at the sources alone: ``in`` and ``memory``.
+    only looks: ``in``, ``names``, ``memory``, ``pinned`` and ``presence``.
 
     Args:
         sources: each by its name; they may come and go.
@@ -93,7 +71,8 @@ class WeightCache(Generic[Weights]):
         self._budget = budget
         self._kind = kind
         self._observer: Observer = observer or NullObserver()
-        self._resident: dict[str, _Resident[Weights]] = {}  # least recently used first
+        # The least recently used first.
+        self._resident: OrderedDict[str, _Resident[Weights]] = OrderedDict()
         self._draining: set[str] = set()
         self._failed_at: dict[str, float] = {}
         self._load: _Load[Weights] | None = None
@@ -116,8 +95,39 @@ class WeightCache(Generic[Weights]):
         return name in self._sources
 
     @property
+    def names(self) -> list[str]:
+        """Those of all sources."""
+        return list(self._sources)
+
+    @property
     def budget(self) -> int | None:
         return self._budget
+
+    @property
+    def residents(self) -> list[str]:
+        """The names of those in memory, the least recently used first."""
+        return list(self._resident)
+
+    @property
+    def loading(self) -> bool:
+        """Whether a load is in progress."""
+        return self._load is not None
+
+    def pinned(self, name: str) -> bool:
+        """Whether they are never evicted."""
+        return self._sources[name].pinned
+
+    def presence(self, name: str) -> Presence:
+        """Where they are."""
+        # A name may come to be in memory between two looks, so that is looked for last.
+        load = self._load
+        loading = load is not None and load.name == name
+        failed = name in self._failed_at
+        if name in self._resident:
+            return Presence.RESIDENT
+        if loading:
+            return Presence.LOADING
+        return Presence.FAILED if failed else Presence.ABSENT
 
     def memory(self, names: Iterable[str]) -> int:
         """Bytes that these take together."""
@@ -150,9 +160,8 @@ class WeightCache(Generic[Weights]):
 
     def use(self, name: str) -> Weights:
         """Weights that are available, or have jobs in progress; now the most recently used."""
-        resident = self._resident.pop(name)
-        self._resident[name] = resident
-        return resident.weights
+        self._resident.move_to_end(name)
+        return self._resident[name].weights
 
     def retry_after(self, name: str) -> float:
         """Seconds until it makes sense to load again what could not be loaded; 0 otherwise.
@@ -162,6 +171,20 @@ class WeightCache(Generic[Weights]):
         if name not in self._failed_at:
             return 0.0
         return max(0.0, self._failed_at[name] + RETRY_SECONDS - monotonic())
+
+    def forgive(self, name: str) -> None:
+        """Forget that it could not be loaded."""
+        self._failed_at.pop(name, None)
+
+    def can_make_room(self, name: str, protected: Collection[str]) -> bool:
+        """Whether it fits beside those that are not evicted."""
+        return self._victims(self._sources[name], protected) is not None
+
+    def discard(self, name: str) -> None:
+        """Evict what has no jobs; its memory is given back by another thread, as that may take
+        its time."""
+        self._evict(name)
+        self._loader.submit(release)
 
     def request(
         self,
@@ -213,19 +236,16 @@ class WeightCache(Generic[Weights]):
         load = self._load
         if load is None or not load.future.done():
             return
-        self._load = None
-        error = load.future.exception()
-        if error is None:
-            self._failed_at.pop(load.name, None)
-            self._add(load.name, load.source, load.future.result(), load.started)
-        else:
-            self._failed_at = {
-                name: since
-                for name, since in self._failed_at.items()
-                if monotonic() - since < RETRY_SECONDS
-            }
-            self._failed_at[load.name] = monotonic()
-            logger.error("%s could not be loaded", load.name, exc_info=error)
+        try:
+            error = load.future.exception()
+            if error is None:
+                self._failed_at.pop(load.name, None)
+                self._add(load.name, load.source, load.future.result(), load.started)
+            else:
+                self._note_failure(load.name, error)
+        finally:
+            # At last: whoever asks meanwhile sees that it is being loaded.
+            self._load = None
 
     def close(self) -> None:
         """Wait for a load in progress, so that no thread is left behind."""
@@ -257,6 +277,12 @@ class WeightCache(Generic[Weights]):
         seconds = monotonic() - started
         logger.info("%s is in memory after %.1f s", name, seconds)
         self._observer.loaded(self._kind, name, seconds, self._total())
+
+    def _note_failure(self, name: str, error: BaseException) -> None:
+        # LoRAs come and go.
+        known = {each: since for each, since in self._failed_at.items() if each in self._sources}
+        self._failed_at = {**known, name: monotonic()}
+        logger.error("%s could not be loaded", name, exc_info=error)
 
     def _evict(self, name: str) -> None:
         del self._resident[name]

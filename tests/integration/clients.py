@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from tests.integration.server import WAIT_SECONDS
+from tests.integration.server import WAIT_SECONDS, Server, wait_until
 
 SHORT = {"prompt": "x", "num_inference_steps": 1}
 LONG = {"prompt": "x", "num_inference_steps": 60, "width": 160, "height": 160}
@@ -67,3 +67,30 @@ def post(server: Site, body: dict[str, Any]) -> httpx.Response:
     """Ask for a picture on a connection of its own."""
     with httpx.Client(base_url=server.url, timeout=WAIT_SECONDS) as client:
         return client.post("/txt2img", json=body)
+
+
+def change_models(server: Server) -> None:
+    """Have the embedded model leave the memory and come back, and look what clients see of it."""
+    ask, ready = server.client.post, "/v2/models/embedded/ready"
+    unloaded = ask("/v2/repository/models/embedded/unload")
+    assert unloaded.json() == {"name": "embedded", "unload": True}
+    wait_until(lambda: not server.metric("sd_model_resident", model="embedded"), "it to leave")
+    refused = post(server, SHORT)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+    assert refused.json()["error"]["message"].startswith("embedded is unloaded")
+    assert server.client.get(ready).status_code == 404
+    assert server.client.get("/readyz").status_code == 200
+    index = ask("/v2/repository/index").json()
+    assert index[0] | {"version": "1"} == {
+        "name": "embedded",
+        "version": "1",
+        "state": "UNAVAILABLE",
+        "reason": "unloaded",
+    }
+
+    loaded = ask("/v2/repository/models/embedded/load")
+    assert loaded.json() == {"name": "embedded", "load": True}
+    assert server.client.get(ready).status_code == 200
+    assert server.metric("sd_model_resident", model="embedded") == 1
+    assert post(server, SHORT).status_code == 200
+    assert ask("/v2/repository/models/classifier/unload").status_code == 400

@@ -12,6 +12,7 @@ import pytest
 
 from tests import uploads
 from tests.conftest import ROOT
+from tests.integration.clients import change_models
 from tests.integration.server import WAIT_SECONDS, Server
 
 PYTHON = ROOT / ".venv-kserve" / "bin" / "python"
@@ -74,7 +75,7 @@ def test_the_client_of_triton(server: Server, tmp_path: Path) -> None:
 
     assert (told["live"], told["ready"], told["model_ready"]) == (True, True, True)
     assert told["unknown_ready"] is False
-    assert "binary_tensor_data" in told["server"]
+    assert {"binary_tensor_data", "model_repository"} <= set(told["server"])
     assert told["metadata"] == {"name": "prompt", "datatype": "BYTES", "shape": [1]}
     assert told["config"]["data_type"] == "TYPE_STRING"
     names = [model["name"] for model in told["index"]]
@@ -91,6 +92,7 @@ def test_the_client_of_triton(server: Server, tmp_path: Path) -> None:
     status, message = told["error"]
     assert "422" in status
     assert message == "width must be a multiple of 8, got 65"
+    assert told["unload_error"][1] == "classifier is small, and stays in memory"
 
 
 def test_both_versions(any_host: Server) -> None:
@@ -103,6 +105,9 @@ def test_both_versions(any_host: Server) -> None:
     assert v2.json()["outputs"][0]["data"] == [picture]
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/embedded/ready", "/v1/models"):
         assert any_host.client.get(path).status_code == 200, path
+    for path in ("/v1/models/embedded:predict", "/v2/repository/index", "/v2/models/x/infer"):
+        refused = any_host.client.get(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "POST"), path
 
 
 def test_names_in_paths_are_not_counted(bentoml_server: Server) -> None:
@@ -112,3 +117,7 @@ def test_names_in_paths_are_not_counted(bentoml_server: Server) -> None:
         bentoml_server.client.post(f"/v2/models/{name}/infer", json={})
 
     assert "nobody-knows" not in bentoml_server.client.get("/metrics").text
+
+
+def test_bentoml_unloads_and_loads_a_model(bentoml_server: Server) -> None:
+    change_models(bentoml_server)

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.clients import ENDLESS, LONG, SHORT, Visitor, post
+from tests.integration.clients import ENDLESS, LONG, SHORT, Visitor, change_models, post
 from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
 
 QUEUE = 2
@@ -23,8 +23,14 @@ QUEUE = 2
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with room for two jobs."""
     folder = tmp_path_factory.mktemp("small")
-    places = {"SD_MAX_QUEUE": str(QUEUE), "SD_MAX_QUEUE_PER_CLIENT": str(QUEUE)}
-    with serving(folder, host="local", SD_MAX_IMAGES="1", **places) as server:
+    settings = {
+        "SD_MAX_QUEUE": str(QUEUE),
+        "SD_MAX_QUEUE_PER_CLIENT": str(QUEUE),
+        "SD_MAX_IMAGES": "1",
+        "SD_MODEL_CONTROL": "true",
+        "SD_LOG_LEVEL": "DEBUG",
+    }
+    with serving(folder, host="local", **settings) as server:
         yield server
 
 
@@ -59,6 +65,28 @@ def test_a_full_queue_refuses_politely(small: Server) -> None:
     assert response.status_code == 429
     assert response.json()["error"]["code"] == "busy"
     wait_until(lambda: post(small, SHORT).status_code == 200, "room in the queue")
+
+
+def test_a_model_is_unloaded_and_loaded_again(small: Server) -> None:
+    change_models(small)
+
+
+def test_no_line_has_a_prompt(small: Server) -> None:
+    """Of requests that are served and refused, in each protocol, in URLs, and at any level."""
+    prompt = {"prompt": "quincunx", "negative_prompt": "quincunx", "num_inference_steps": 1}
+    inputs = {"inputs": [], "parameters": prompt}
+    for changes, status in (({}, 200), ({"width": 65}, 422)):
+        fields = prompt | changes
+        asked = [
+            post(small, fields),
+            small.client.get("/dreambooth", params={"prompt": "quincunx", **changes}),
+            small.client.post("/v1/models/embedded:predict", json={"instances": [fields]}),
+            small.client.post("/v2/models/embedded/infer", json=inputs | {"parameters": fields}),
+        ]
+        assert status in {response.status_code for response in asked}
+    log = small.log.read_text()
+    assert "GET /dreambooth HTTP" in log
+    assert "quincunx" not in log
 
 
 def test_sigterm_finishes_the_work_in_flight(small: Server) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from api.backend import ServedModel
 from api.classifier import BoundedClassifier
 from api.errors import shown
 from api.health import not_ready
@@ -19,9 +20,12 @@ from api.protocols.kserve.responses import (
 from api.protocols.kserve.tensors import BYTES, DATATYPES, shape_of
 from api.served_models import ModelChoice, ServedModels
 from contract.errors import ErrorCode, RequestError
+from contract.model_state import Availability, ModelState
 
 # The classifier has a name among the models here; ``embedded`` is that of one of them.
 CLASSIFIER: Final = "classifier"
+_READY: Final = ModelState(Availability.READY)
+_NOT_THERE: Final = ModelState(Availability.UNAVAILABLE, "its worker is not there")
 # Of what does not change while it is served.
 _FIRST: Final = "1"
 _PLATFORM: Final = "stable_diffusion"
@@ -108,12 +112,12 @@ class NamedModel:
 
 
 class Models:
-    """Finds models, and knows whether they can be used.
+    """Finds models, knows whether they can be used, and loads and unloads them.
 
     Args:
         served: the served models.
         classifier: the classifier, if there is one.
-        ready: whether the models are loaded.
+        ready: whether requests are served at all.
     """
 
     def __init__(
@@ -123,8 +127,8 @@ class Models:
         ready: Callable[[], Awaitable[bool]],
     ) -> None:
         self._served = served
-        self._has_classifier = classifier is not None
-        self.ready = ready
+        self._classifier = classifier
+        self._ready = ready
 
     async def all(self) -> list[NamedModel]:
         """Every model that may be named at this moment; the default first."""
@@ -146,21 +150,58 @@ class Models:
                 return model
         raise _not_found(f"there is no model {shown(name)}; GET /v1/models lists them")
 
-    async def check_ready(self, what: str) -> None:
-        """Raise ``RequestError(NOT_READY)`` where requests to a model, or to any, are refused.
+    async def states(self, models: Sequence[NamedModel]) -> list[ModelState]:
+        """The states of models, in their order: of a LoRA, that of its base."""
+        served = await self._served.states()
+        classifies = self._classifier is not None and await self._classifier.ready()
+        classifier = _READY if classifies else _NOT_THERE
+        return [
+            classifier if model.choice is None else served.get(model.choice.model.name, _NOT_THERE)
+            for model in models
+        ]
 
-        Args:
-            what: the name of the model, or that of all.
-        """
-        if not await self.ready():
-            raise not_ready(what)
+    async def check_ready(self, model: NamedModel) -> None:
+        """Raise ``RequestError`` where requests to a model are not served: NOT_FOUND where it was
+        unloaded on request, else NOT_READY."""
+        (state,) = await self.states([model])
+        if state.unloaded:
+            raise _not_found(f"{model.name} is {state.reason}")
+        if not state.ready:
+            raise not_ready(model.name, state.reason)
+
+    async def check_service(self) -> None:
+        """Raise ``RequestError(NOT_READY)`` where no requests are served."""
+        if not await self._ready():
+            raise not_ready("the service")
+
+    async def load(self, model: NamedModel) -> None:
+        """Bring a model into memory. Raises ``RequestError``: see ``api.backend.Backend.load``."""
+        await self._served.load(_own(model).name)
+
+    async def unload(self, model: NamedModel) -> None:
+        """Take no more requests for a model. Raises ``RequestError``: see ``Backend.unload``."""
+        await self._served.unload(_own(model).name)
 
     def _known(self) -> list[NamedModel]:
         choices = self._served.snapshot().choices()
         models = {choice.name: NamedModel(choice.name, choice) for choice in choices}
-        if self._has_classifier:
+        if self._classifier is not None:
             models[CLASSIFIER] = NamedModel(CLASSIFIER)
         return list(models.values())
+
+
+def _own(model: NamedModel) -> ServedModel:
+    """The model whose weights come and go alone."""
+    if model.choice is None:
+        reason = f"{model.name} is small, and stays in memory"
+    elif model.choice.lora is not None:
+        reason = (
+            f"{model.name} is a LoRA, which comes and goes with the requests for it: load or "
+            f"unload its base, {model.choice.model.name}"
+        )
+    else:
+        return model.choice.model
+    raise RequestError(ErrorCode.INVALID_REQUEST, reason, field="model")
 
 
 def _configured(tensor: TensorMetadata, optional: bool = False) -> ConfigTensor:

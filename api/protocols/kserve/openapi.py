@@ -17,8 +17,10 @@ from api.protocols.kserve.inputs import ELSEWHERE
 from api.protocols.kserve.models import CLASSIFIER
 from api.protocols.kserve.requests import (
     InferenceRequest,
+    LoadRequest,
     PredictRequest,
     RepositoryIndexRequest,
+    UnloadRequest,
 )
 from api.protocols.native import openapi, openapi_responses
 from api.protocols.native.openapi_responses import COMPONENT, reference
@@ -31,6 +33,8 @@ _GENERATION, _CLASSIFICATION = "GenerationInstance", "ClassificationInstance"
 _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
     InferenceRequest,
     RepositoryIndexRequest,
+    LoadRequest,
+    UnloadRequest,
 )
 # The body of each response, by the operation's name without ``_version``.
 _RESPONSES: Final[Mapping[str, type[BaseModel]]] = {
@@ -42,6 +46,8 @@ _RESPONSES: Final[Mapping[str, type[BaseModel]]] = {
     "v2_ready": responses.ServerReady,
     "v2_models": responses.ModelNames,
     "v2_index": responses.RepositoryModel,
+    "v2_load": responses.ModelLoaded,
+    "v2_unload": responses.ModelUnloaded,
     "v2_model": responses.ModelMetadata,
     "v2_model_ready": responses.ModelReady,
     "v2_model_config": responses.ModelConfiguration,
@@ -50,6 +56,8 @@ _RESPONSES: Final[Mapping[str, type[BaseModel]]] = {
 _BODIES: Final[Mapping[str, type[BaseModel]]] = {
     "v1_predict": PredictRequest,
     "v2_index": RepositoryIndexRequest,
+    "v2_load": LoadRequest,
+    "v2_unload": UnloadRequest,
     "v2_infer": InferenceRequest,
 }
 _LOOK: Final = (403, 404, 500, 503)
@@ -80,7 +88,7 @@ class Documentation:
     def body(self, operation: str) -> dict[str, Any]:
         """The request body of an operation."""
         body = _BODIES[_plain(operation)]
-        required = body is not RepositoryIndexRequest
+        required = body in (PredictRequest, InferenceRequest)
         return {"required": required, "content": {JSON: {"schema": reference(body)}}}
 
     def responses(self, operation: str) -> dict[int | str, dict[str, Any]]:
@@ -122,7 +130,7 @@ class Documentation:
                 "schema": {"type": "string"},
                 "example": known[name][1],
             }
-            for name in re.findall(r"{(\w+)}", path)
+            for name in re.findall(r"{(\w+)(?::\w+)?}", path)
         ]
 
     def _instances(self) -> dict[str, Any]:

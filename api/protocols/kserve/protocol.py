@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
-from api.endpoints import Endpoint, Handler
+from api.endpoints import NO_BODY, Endpoint, Handler
 from api.pictures import Pictures
 from api.protocols.base import Protocol
 from api.protocols.kserve import errors
 from api.protocols.kserve.inference import Inference
 from api.protocols.kserve.models import Models
 from api.protocols.kserve.openapi import Documentation
+from api.protocols.kserve.repository import RepositoryEndpoints
 from api.protocols.kserve.v1 import V1Endpoints
 from api.protocols.kserve.v2 import V2Endpoints
 from contract.errors import RequestError
 from settings import Settings
 
+
+class _Name(StringConvertor):
+    """A model's name in a path, where a verb may follow it."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("name", _Name())
+
+_V1_MODEL = "/v1/models/{model:name}"
 _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 
@@ -31,7 +43,7 @@ class KServeProtocol(Protocol):
         pictures: validates and runs the requests.
         settings: the limits.
         classifier: classifies pictures; without it there is no such model.
-        ready: whether the models are loaded.
+        ready: whether requests are served at all.
     """
 
     name = "kserve"
@@ -47,6 +59,7 @@ class KServeProtocol(Protocol):
         inference = Inference(pictures, classifier, settings)
         self._v1 = V1Endpoints(models, inference, pictures.uploads)
         self._v2 = V2Endpoints(models, inference, pictures.uploads)
+        self._repository = RepositoryEndpoints(models, pictures.uploads, settings)
         self._max_body = settings.max_body_bytes
         self._documentation = Documentation(
             settings, pictures.served.models, None if classifier is None else classifier.vit
@@ -64,9 +77,9 @@ class KServeProtocol(Protocol):
         v1 = self._v1
         return [
             self._get("/v1/models", "v1_models", v1.models, "The models"),
-            self._get("/v1/models/{model}", "v1_model", v1.model, "Whether a model is ready"),
+            self._get(_V1_MODEL, "v1_model", v1.model, "Whether a model is ready"),
             self._post(
-                "/v1/models/{model}:predict",
+                f"{_V1_MODEL}:predict",
                 "v1_predict",
                 v1.predict,
                 "Pictures, or the labels of pictures: one prediction for each instance",
@@ -82,13 +95,7 @@ class KServeProtocol(Protocol):
             ),
             self._get("/v2/health/ready", "v2_ready", v2.ready, "Whether it is ready"),
             self._get("/v2/models", "v2_models", v2.names, "The models"),
-            self._post(
-                "/v2/repository/index",
-                "v2_index",
-                v2.index,
-                "The models of the repository",
-                max_body=1024,
-            ),
+            *self._of_repository(),
         ]
         for path, suffix in ((_MODEL, ""), (_VERSION, "_version")):
             endpoints += [
@@ -113,6 +120,18 @@ class KServeProtocol(Protocol):
                 ),
             ]
         return endpoints
+
+    def _of_repository(self) -> list[Endpoint]:
+        repository = self._repository
+        table = [
+            ("index", "v2_index", repository.index, "The models of the repository"),
+            ("models/{model}/load", "v2_load", repository.load, "Bring a model into memory"),
+            ("models/{model}/unload", "v2_unload", repository.unload, "Take one out of memory"),
+        ]
+        return [
+            self._post(f"/v2/repository/{path}", name, handler, summary, max_body=NO_BODY)
+            for path, name, handler, summary in table
+        ]
 
     def _get(
         self, path: str, name: str, handler: Handler, summary: str, while_draining: bool = False

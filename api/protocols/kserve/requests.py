@@ -132,12 +132,38 @@ class PredictRequest(Body):
     ]
 
 
+class UnloadParameters(Body):
+    """Triton's parameters of an unload."""
+
+    unload_dependents: bool | None = Field(
+        None, description="No model depends on another one here: without effect"
+    )
+
+
 class RepositoryIndexRequest(Body):
     """Which models to list."""
 
     ready: bool | None = Field(
         None, description="Whether to list only those that are ready", examples=[False]
     )
+
+
+class LoadRequest(Body):
+    """How a model is to be loaded: there is nothing to choose."""
+
+    parameters: Annotated[dict[str, Any], Field(max_length=0)] | None = Field(
+        None, description="Configurations and files come from the service alone", examples=[{}]
+    )
+
+
+class UnloadRequest(Body):
+    """How a model is to be unloaded."""
+
+    parameters: UnloadParameters | None = Field(None, examples=[{}])
+
+    @classmethod
+    def known_fields(cls) -> dict[str, list[str]]:
+        return {**super().known_fields(), "parameters": list(UnloadParameters.model_fields)}
 
 
 def _flag(parameters: Parameters | None, name: str, otherwise: bool, whose: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.protocols.native.results import GeneratedImages, Predictions
+from contract.model_state import Availability
 
 
 class TensorMetadata(BaseModel):
@@ -85,8 +86,22 @@ class RepositoryModel(BaseModel):
 
     name: str
     version: str
-    state: str
-    reason: str
+    state: Availability = Field(description="`READY` where a request would be served")
+    reason: str = Field(description="Why it is not ready, or what a request has to wait for")
+
+
+class ModelLoaded(BaseModel):
+    """A model that is in memory now."""
+
+    name: str
+    load: bool
+
+
+class ModelUnloaded(BaseModel):
+    """A model that takes no more requests."""
+
+    name: str
+    unload: bool
 
 
 class ServerMetadata(BaseModel):

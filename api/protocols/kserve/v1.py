@@ -44,14 +44,17 @@ class V1Endpoints:
 
     async def models(self, request: Request) -> Response:
         """All models, as KServe's clients and OpenAI's expect them."""
-        ready = await self._models.ready()
-        models = [_described(model, ready) for model in await self._models.all()]
+        known = await self._models.all()
+        states = await self._models.states(known)
+        models = [
+            _described(model, state.ready) for model, state in zip(known, states, strict=True)
+        ]
         return reply(V1ModelList(data=models, models=[model.name for model in models]))
 
     async def model(self, request: Request) -> Response:
-        """200 where requests to a model are taken, else 503."""
+        """200 where requests to a model are served, else 503."""
         model = await self._models.find(request.path_params["model"])
-        await self._models.check_ready(model.name)
+        await self._models.check_ready(model)
         return reply(_described(model, ready=True))
 
     async def predict(self, request: Request) -> Response:

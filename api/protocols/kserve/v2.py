@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,12 +14,11 @@ from api import request_id
 from api.errors import shown
 from api.protocols.kserve.inference import Inference, Work
 from api.protocols.kserve.models import Models, NamedModel
-from api.protocols.kserve.requests import InferenceRequest, RepositoryIndexRequest
+from api.protocols.kserve.requests import InferenceRequest
 from api.protocols.kserve.responses import (
     InferenceResponse,
     ModelNames,
     ModelReady,
-    RepositoryModel,
     ResponseTensor,
     ServerLive,
     ServerMetadata,
@@ -34,7 +32,7 @@ from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-_EXTENSIONS: Final = ["binary_tensor_data", "model_configuration"]
+_EXTENSIONS: Final = ["binary_tensor_data", "model_configuration", "model_repository"]
 # Of which JSON is made in one go.
 _MAX_JSON_ELEMENTS: Final = 256 * 1024
 
@@ -75,7 +73,7 @@ class V2Endpoints:
 
     async def ready(self, request: Request) -> Response:
         """200 where requests are taken, else 503."""
-        await self._models.check_ready("the service")
+        await self._models.check_service()
         return reply(ServerReady(ready=True))
 
     async def names(self, request: Request) -> Response:
@@ -91,24 +89,10 @@ class V2Endpoints:
         return reply((await self._model(request)).configuration)
 
     async def model_ready(self, request: Request) -> Response:
-        """200 where requests to a model are taken, else 503."""
+        """200 where requests to a model are served, else 503."""
         model = await self._model(request)
-        await self._models.check_ready(model.name)
+        await self._models.check_ready(model)
         return reply(ModelReady(name=model.name, ready=True))
-
-    async def index(self, request: Request) -> Response:
-        """The models of the repository."""
-        check_type(request)
-        body = await self._uploads.read(request)
-        wanted = RepositoryIndexRequest.parse(body or b"{}")
-        ready = await self._models.ready()
-        state, reason = ("READY", "") if ready else ("UNAVAILABLE", "not loaded")
-        models = [
-            RepositoryModel(name=model.name, version=model.version, state=state, reason=reason)
-            for model in await self._models.all()
-            if ready or not wanted.ready
-        ]
-        return Response(json.dumps([model.model_dump() for model in models]), media_type=JSON)
 
     async def infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ def inputs(binary: bool = True, **others: Any) -> list[InferInput]:
     return [tensor(name, value, binary) for name, value in given.items()]
 
 
+def error_of(work: Callable[[], Any]) -> tuple[str, str]:
+    """The status and the message that work fails with."""
+    try:
+        work()
+    except InferenceServerException as failure:
+        return str(failure.status()), str(failure.message())
+    return "", ""
+
+
 def main(host: str, picture: bytes) -> None:
     client = InferenceServerClient(host, network_timeout=120, connection_timeout=120)
     defaults = client.infer("embedded", inputs(), request_id="mine")
@@ -56,11 +66,10 @@ def main(host: str, picture: bytes) -> None:
         outputs=[InferRequestedOutput("pixels", binary_data=True)],
     ).as_numpy("pixels")
     labels = client.infer("classifier", [tensor("image", picture)])
-    try:
-        client.infer("embedded", inputs(width=65))
-        error = ("", "")
-    except InferenceServerException as failure:
-        error = (str(failure.status()), str(failure.message()))
+    # What is there already; others use it.
+    client.load_model("embedded")
+    refused = error_of(lambda: client.unload_model("classifier"))
+    error = error_of(lambda: client.infer("embedded", inputs(width=65)))
     image = defaults.as_numpy("images")[0]
     print(
         json.dumps(
@@ -83,6 +92,7 @@ def main(host: str, picture: bytes) -> None:
                 "labels": [label.decode() for label in labels.as_numpy("labels")],
                 "scores": labels.as_numpy("scores").tolist(),
                 "error": error,
+                "unload_error": refused,
             }
         )
     )

@@ -23,6 +23,7 @@ from api.protocols.base import Protocols
 from api.protocols.native.protocol import NativeProtocol
 from api.served_models import ServedModels
 from contract.events import Event, Failed, Image, Progress, Queued
+from contract.model_state import Availability, ModelState
 from contract.request import GenerationRequest
 from engine.stages.image_file import encode
 from models.catalog import Defaults
@@ -65,7 +66,8 @@ class ColourBackend:
 
     ``warnings`` and ``screening`` go with every picture. ``failure`` makes it fail after the steps,
     or at once if it is ``refused``; ``hold`` makes it wait before them, and counts who did not wait
-    to the end. ``models`` and ``loras`` are what it says it has, ``loaded`` whether it is ready;
+    to the end. ``models`` and ``loras`` are what it says it has, ``loaded`` whether it is ready,
+    ``changed`` the states of models that are not;
     ``arriving`` are LoRAs that the next refresh finds.
     """
 
@@ -82,6 +84,7 @@ class ColourBackend:
         self.arriving: Sequence[ServedLora] = ()
         self.refreshes = 0
         self.loaded = True
+        self.changed: dict[str, ModelState] = {}
 
     async def learn(self) -> None:
         pass
@@ -127,6 +130,21 @@ class ColourBackend:
     async def ready(self) -> bool:
         return self.loaded
 
+    async def states(self) -> dict[str, ModelState]:
+        return self.changed | {
+            model.name: ModelState(Availability.READY)
+            for model in self.models
+            if self.loaded and model.name not in self.changed
+        }
+
+    async def load(self, name: str) -> None:
+        if self.hold is not None:
+            await self.hold.wait()
+        self.changed.pop(name, None)
+
+    async def unload(self, name: str) -> None:
+        self.changed[name] = ModelState(Availability.UNAVAILABLE, "unloaded", unloaded=True)
+
 
 class ShadeClassifier:
     """Tells dark from bright by the first pixel; ``hold`` makes it wait."""
@@ -145,6 +163,9 @@ class ShadeClassifier:
         )
         self.hold: asyncio.Event | None = None
         self.failure: Exception | None = None
+
+    async def ready(self) -> bool:
+        return True
 
     async def scores(self, pixels: bytes) -> Sequence[float]:
         assert len(pixels) == 6

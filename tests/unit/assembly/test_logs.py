@@ -71,3 +71,18 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert records[0].keys() == {"time", "level", "process", "logger", "request_id", "message"}
     assert "ValueError: broken" in records[2]["exception"]
+
+
+@pytest.mark.parametrize("log_prompts", [False, True])
+def test_queries_of_urls(capsys: pytest.CaptureFixture[str], log_prompts: bool) -> None:
+    logs.configure(Settings(log_prompts=log_prompts))
+    logger = logging.getLogger("uvicorn.access")
+    logger.setLevel("INFO")
+    # As uvicorn's own.
+    request = ("127.0.0.1:80", "GET", "/dreambooth?prompt=a%20pear", "1.1", 200)
+    logger.info('%s - "%s %s HTTP/%s" %d', *request)
+    logger.filters.clear()
+
+    query = "?prompt=a%20pear" if log_prompts else ""
+    line = capsys.readouterr().out.strip()
+    assert line.endswith(f'127.0.0.1:80 - "GET /dreambooth{query} HTTP/1.1" 200')

@@ -32,8 +32,9 @@ from engine.loop import DeviceLost, EngineLoop
 from engine.lora.adapter import Adapter
 from engine.pipelines.base import DiffusionModel
 from engine.submission import Submission
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
 from engine.weights.loader import WeightLoader
+from engine.weights.source import Source
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Recorder
 from tests.unit.engine.toy import Toy

@@ -17,7 +17,8 @@ from engine.engine import Engine
 from engine.pipelines.base import DiffusionModel, SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Source
 from models.architectures import ENSEMBLE_SCHEDULERS
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder, pixels

@@ -16,7 +16,8 @@ from contract.request import GenerationRequest, Segment
 from engine.engine import Engine
 from engine.pipelines.base import DiffusionModel, SegmentRequest
 from engine.pipelines.stable_diffusion import StableDiffusion
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Source
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Recorder, pixels
 from tests.unit.engine.reference import MASK, decode

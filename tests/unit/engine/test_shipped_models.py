@@ -12,7 +12,8 @@ from contract.request import Segment
 from engine.engine import Engine
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.load import load_model
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Source
 from models.catalog import ModelEntry, load_catalog
 from models.placement import Placement
 from models.sources import EmbeddedSource

@@ -11,10 +11,11 @@ import pytest
 from bentoml.exceptions import RemoteException
 
 from assembly.snapshot import Snapshot
-from contract.errors import ErrorCode
+from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, Image, Progress, Queued
+from contract.model_state import ModelState
 from runners.backend import RunnerBackend
-from runners.wire import to_line
+from runners.wire import DONE, to_line
 from tests.conftest import make_request
 from tests.unit.api.conftest import TINY
 
@@ -110,3 +111,77 @@ def test_a_silent_runner_does_not_hold_the_client(monkeypatch: pytest.MonkeyPatc
     (event,) = events(chunks, deadline=0.01)
     assert isinstance(event, Failed)
     assert event.code is ErrorCode.DEADLINE_EXCEEDED
+
+
+class Controlled:
+    """A handle of a runner whose models can be loaded and unloaded.
+
+    Attributes:
+        chunks: what it says, an exception at its end.
+        scheduled_worker_count: as BentoML calls it.
+        asked: what it was asked for.
+    """
+
+    def __init__(self, *chunks: str | Exception) -> None:
+        self.chunks = chunks
+        self.scheduled_worker_count = 1
+        self.asked: list[tuple[str, str]] = []
+        self.control = self.states = self
+
+    async def runner_handle_is_ready(self) -> bool:
+        return True
+
+    async def async_run(self) -> dict[str, ModelState]:
+        (answer,) = self.chunks
+        assert isinstance(answer, Exception)
+        raise answer
+
+    async def async_stream(self, action: str, name: str) -> AsyncGenerator[str, None]:
+        self.asked.append((action, name))
+        for chunk in self.chunks:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+
+def test_models_are_loaded_and_unloaded_in_the_runner() -> None:
+    handle = Controlled(DONE[:2], DONE[2:])
+    backend = RunnerBackend(handle, [TINY], Snapshot(tuple))
+    asyncio.run(backend.load("tiny"))
+    asyncio.run(backend.unload("tiny"))
+    assert handle.asked == [("load", "tiny"), ("unload", "tiny")]
+
+
+BUSY = to_line(Failed(ErrorCode.BUSY, "no room", "model", 5.0))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "code", "message"),
+    [
+        ((BUSY[:9], BUSY[9:]), ErrorCode.BUSY, "no room"),
+        ((), ErrorCode.NOT_READY, "lost before it could load tiny"),
+        (("do", aiohttp.ClientPayloadError("cut")), ErrorCode.NOT_READY, "lost before"),
+        ((BUSY[:9],), ErrorCode.NOT_READY, "lost before"),
+    ],
+)
+def test_how_a_load_fails(
+    chunks: tuple[str | Exception, ...], code: ErrorCode, message: str
+) -> None:
+    backend = RunnerBackend(Controlled(*chunks), [TINY], Snapshot(tuple))
+    with pytest.raises(RequestError, match=message) as raised:
+        asyncio.run(backend.load("tiny"))
+    assert raised.value.code is code
+
+
+def test_models_of_several_workers_stay_as_they_are() -> None:
+    handle = Controlled(DONE)
+    handle.scheduled_worker_count = 2
+    with pytest.raises(RequestError, match="there are 2 workers") as raised:
+        asyncio.run(RunnerBackend(handle, [TINY], Snapshot(tuple)).load("tiny"))
+    assert raised.value.code is ErrorCode.FORBIDDEN
+    assert not handle.asked
+
+
+def test_a_runner_that_cannot_be_asked_has_no_model_that_is_ready() -> None:
+    handle = Controlled(RemoteException("it is not there yet"))
+    assert asyncio.run(RunnerBackend(handle, [TINY], Snapshot(tuple)).states()) == {}

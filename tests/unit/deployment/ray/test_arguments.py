@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from assembly.composition import compose
 from deployment.ray.arguments import Arguments
-from deployment.ray.split import UnusableSplit, check, group_settings, placement
-from models.catalog import load_catalog
+from deployment.ray.split import (
+    UnusableSplit,
+    check,
+    check_settings,
+    group_settings,
+    placement,
+)
+from models.catalog import BUILT_IN, load_catalog
+from models.errors import ModelError
 from models.placement import Placement
 from settings import Settings
 
@@ -84,3 +94,27 @@ def test_a_refiner_stays_with_its_models() -> None:
     check(catalog, together)
     with pytest.raises(UnusableSplit, match=r"sdxl-base\+sdxl-refiner"):
         check(catalog, apart)
+
+
+def test_what_several_processes_cannot_follow_is_refused(tmp_path: Path) -> None:
+    store, mounted = tmp_path / "store", tmp_path / "mounted"
+    for file in (store / "clay" / "v1" / "model.yaml", mounted / "sdxl" / "model_index.json"):
+        file.parent.mkdir(parents=True)
+        file.touch()
+
+    for source in (None, "s3://bucket/prefix", str(store), str(tmp_path / "nowhere")):
+        check_settings(Settings(model_source=source))
+    with pytest.raises(UnusableSplit, match=f"SD_MODEL_SOURCE={mounted} is a folder of models"):
+        check_settings(Settings(model_source=str(mounted)))
+    with pytest.raises(UnusableSplit, match="SD_MODEL_CONTROL is true"):
+        check_settings(Settings(model_control=True))
+
+
+def test_a_folder_that_only_the_replicas_have(store: Path, tmp_path: Path) -> None:
+    """Whoever builds the application cannot see it there."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "pear").symlink_to(BUILT_IN.parent / "embedded")
+    settings = Settings(model_source=str(folder))
+    with pytest.raises(ModelError, match="pear is in SD_MODEL_SOURCE="):
+        compose(settings, {"embedded": Placement("cpu", "fp32")})

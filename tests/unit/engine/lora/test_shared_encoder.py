@@ -13,7 +13,8 @@ from engine.limits import BatchLimits
 from engine.lora.adapter import Adapter
 from engine.pipelines.latent_diffusion import LatentDiffusion
 from engine.pipelines.stable_diffusion import StableDiffusion
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Source
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, pixels
 from tests.unit.engine.lora.lora_files import TEXT, write_diffusers

@@ -11,7 +11,8 @@ import pytest
 from contract.observer import WeightKind
 from engine.lora.adapter import Adapter
 from engine.pipelines.stable_diffusion import StableDiffusion
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Source
 from tests.unit.engine.conftest import Recorder
 from tests.unit.engine.lora.lora_files import write_diffusers
 

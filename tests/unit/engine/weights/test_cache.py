@@ -13,7 +13,8 @@ from contract.errors import ErrorCode
 from contract.observer import WeightKind
 from engine.engine import Engine
 from engine.pipelines.load import load_model
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Source
 from models.catalog import load_catalog
 from models.errors import NotEnoughMemory
 from models.placement import Placement

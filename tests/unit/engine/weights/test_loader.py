@@ -14,7 +14,8 @@ from engine.engine import Engine
 from engine.limits import BatchLimits
 from engine.lora.adapter import Adapter
 from engine.pipelines.stable_diffusion import StableDiffusion
-from engine.weights.cache import Source, WeightCache
+from engine.weights.cache import WeightCache
+from engine.weights.source import Source
 from tests.conftest import make_request
 from tests.unit.engine.conftest import Client, Gate, Recorder, in_two_parts
 from tests.unit.engine.weights.conftest import Loras

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -208,22 +209,35 @@ def test_pages_of_other_sites_start_no_work(
     assert not backend.requests
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("PUT", "/v1/models", 405),
-        ("DELETE", "/v2/models/tiny/infer", 405),
-        ("GET", "/v2/models/tiny/infer", 405),
-        ("GET", "/v2/models/tiny/stats", 404),
-        ("POST", "/v1/models/tiny:explain", 405),
-    ],
-)
-def test_other_paths_and_methods(client: TestClient, method: str, path: str, status: int) -> None:
-    response = client.request(method, path)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+NAMES = {"model": "tiny", "model:name": "tiny", "version": "1"}
 
-    assert response.status_code == status
-    error_of(response)
-    assert ("allow" in response.headers) is (status == 405)
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_methods(client: TestClient, protocols: Protocols, method: str) -> None:
+    """Every path says what it takes, whatever else is asked of it."""
+    allowed: dict[str, set[str]] = {}
+    for endpoint in protocols.endpoints:
+        if endpoint.path.startswith(("/v1/", "/v2")):
+            path = re.sub("{(.*?)}", lambda found: NAMES[found[1]], endpoint.path)
+            allowed.setdefault(path, set()).update(endpoint.methods)
+    assert allowed[URL] == {"POST"}
+    for path, methods in allowed.items():
+        if method not in methods:
+            response = client.request(method, path)
+            assert (response.status_code, response.headers["allow"]) == (405, *methods), path
+            if method != "HEAD":
+                assert error_of(response)["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/models/tiny/stats", "/v1/models/tiny:explain", "/v1/models/"]
+)
+def test_other_paths(client: TestClient, path: str) -> None:
+    for method in ("GET", "POST"):
+        response = client.request(method, path)
+        assert response.status_code == 404
+        error_of(response)
 
 
 def test_pictures_are_bounded_in_number_of_elements(client: TestClient, settings: Settings) -> None:
