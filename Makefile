@@ -33,7 +33,7 @@ serve-ray: $(RAY_VENV)/.installed  ## start the service on Ray Serve, on http://
 		$(if $(ISOLATED),--isolated) $(OPTIONS)
 
 # MODEL=sd-1.5 (a name of the catalog, or several: sd-1.5,embedded), PRECISION=fp32|fp16|bf16,
-# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino", VERSION
+# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino ray", VERSION
 bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
 	$(BIN)/python -m deployment.bento --models "$(or $(MODEL),embedded)" \
 		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \

@@ -2,7 +2,8 @@
 
 Runs in the environment of the deployment's tools. Reads a list of documents and prints a list of
 faults, each a sentence. Core kinds are checked against the schemas of Kubernetes, others against
-those in ``crds/``, with their rules in CEL. Unknown fields are faults, as are kinds without a schema.
+those in ``crds/``, with their rules in CEL. Unknown fields are faults, and so are kinds without a
+schema.
 """
 
 from __future__ import annotations
