@@ -45,7 +45,7 @@ container: $(VENV)/.development  ## an image of a Bento: docs/container.md
 	bento="$(or $(BENTO),$$($(MAKE) --silent --no-print-directory bento))" \
 		&& deployment/container/build.sh "$$bento"
 
-container-test: $(VENV)/.serving  ## build and run an image with podman, without a registry (root)
+container-test: $(VENV)/.serving $(KSERVE_VENV)/.installed  ## build and run an image with podman, without a registry (root)
 	deployment/container/proof.sh
 
 release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of materials, checksums
