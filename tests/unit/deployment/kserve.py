@@ -58,7 +58,10 @@ def deployment(documents: Sequence[Document], name: str, predictor: Document) ->
     """The Deployment that KServe makes of a predictor and its runtime, without what it fetches."""
     runtime = one(documents, "ServingRuntime", predictor["model"]["runtime"])["spec"]
     (container,) = runtime["containers"]
-    own = ("serviceAccountName", "automountServiceAccountToken", "terminationGracePeriodSeconds")
+    own = (
+        *("serviceAccountName", "automountServiceAccountToken", "securityContext"),
+        "terminationGracePeriodSeconds",
+    )
     labels = {"app": f"isvc.{name}-predictor"}
     container = {**container, "env": [*container["env"], *predictor["model"].get("env", ())]}
     spec = {

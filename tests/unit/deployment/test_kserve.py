@@ -128,6 +128,16 @@ def test_services() -> None:
         assert given - {f"SD_{name.upper()}" for name in Settings.model_fields} == {"HOME"}
 
 
+def test_no_pod_has_a_token_but_where_a_proxy_asks_for_them() -> None:
+    documents = applied("overlays/kserve")
+    assert one(documents, "ServiceAccount")["automountServiceAccountToken"] is False
+    for name, predictor in predictors(documents):
+        assert (
+            predictor.get("serviceAccountName") == "models"
+            or predictor["automountServiceAccountToken"] is False
+        ), name
+
+
 def names(container: dict[str, Any]) -> set[str]:
     """The names of a container's environment."""
     return {one["name"] for one in container.get("env", ())}
