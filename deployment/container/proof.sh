@@ -117,6 +117,7 @@ seconds "stopped"
 podman rm --volumes "$container" >/dev/null
 (cd "$root" && "$python" -m models export embedded "$WORK/models" >/dev/null)
 chmod -R a+rX "$WORK/models"
+rm -rf "$WORK/state" && mkdir --mode 0777 "$WORK/state"
 "$python" - "$root/deployment/kserve/base/runtime.yaml" >"$WORK/runtime.env" <<'END'
 import sys, yaml
 (container,) = yaml.safe_load(open(sys.argv[1]))["spec"]["containers"]
@@ -125,7 +126,7 @@ for variable in container["env"]:
 END
 begun=$SECONDS
 start --user 1000680000:0 --env-file "$WORK/runtime.env" --volume "$WORK/models:/mnt/models:ro" \
-    --tmpfs /var/lib/bentoml:mode=0777
+    --volume "$WORK/state:/var/lib/bentoml"
 ready /v2/health/ready
 seconds "ready as user 1000680000 of group 0"
 [[ $(inside id --user):$(inside id --group) == 1000680000:0 ]]
