@@ -33,7 +33,7 @@ serve-ray: $(RAY_VENV)/.installed  ## start the service on Ray Serve, on http://
 		$(if $(ISOLATED),--isolated) $(OPTIONS)
 
 # MODEL=sd-1.5 (a name of the catalog, or several: sd-1.5,embedded), PRECISION=fp32|fp16|bf16,
-# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino", VERSION
+# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino ray", VERSION
 bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
 	$(BIN)/python -m deployment.bento --models "$(or $(MODEL),embedded)" \
 		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \
@@ -45,7 +45,7 @@ container: $(VENV)/.development  ## an image of a Bento: docs/container.md
 	bento="$(or $(BENTO),$$($(MAKE) --silent --no-print-directory bento))" \
 		&& deployment/container/build.sh "$$bento"
 
-container-test: $(VENV)/.serving  ## build and run an image with podman, without a registry (root)
+container-test: $(VENV)/.serving $(KSERVE_VENV)/.installed  ## build and run an image with podman, without a registry (root)
 	deployment/container/proof.sh
 
 release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of materials, checksums

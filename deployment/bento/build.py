@@ -23,6 +23,10 @@ SETTINGS_FILE = "bento.env"
 REQUIREMENTS = "requirements.txt"
 # Of all files of a Bento: the first day of 1980, which every archive can hold.
 TIME = 315_532_800
+# Beside what every Bento has, for an image that is a node of a Ray cluster: docs/deploy-eks.md.
+RAY_CODE = ("/deployment/__init__.py", "/deployment/ray/", "/training/")
+# Where BentoML's images have the code; Ray's processes start elsewhere.
+CODE_IN_IMAGE = "/home/bentoml/bento/src"
 
 
 class BuildFailed(RuntimeError):
@@ -69,6 +73,9 @@ def described(recipe: Recipe, *, version: str, revision: str) -> dict[str, Any]:
     bentofile["include"].append(f"/{SETTINGS_FILE}")
     if recipe.catalog is not None:
         bentofile["include"].append(f"/{CATALOG}")
+    if "ray" in recipe.extras:
+        bentofile["include"] += RAY_CODE
+        bentofile["docker"]["env"]["PYTHONPATH"] = CODE_IN_IMAGE
     bentofile["exclude"] += [f"/models/{name}/" for name in recipe.left_out]
     bentofile["python"]["requirements_txt"] = REQUIREMENTS
     # The file of the device has it.

@@ -16,7 +16,7 @@ from models.store import find, resolve, variant_for
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
 Device: TypeAlias = Literal["cpu", "cuda"]
 # Optional packages: what a requirements-<extra>.txt names.
-Extra: TypeAlias = Literal["nsfw", "openvino"]
+Extra: TypeAlias = Literal["nsfw", "openvino", "ray"]
 
 # One that BentoML knows and that torch is built for; see requirements-cuda.txt.
 CUDA_VERSION = "12.6.3"

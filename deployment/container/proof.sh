@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Proves the container where there is neither a registry nor docker: builds a CPU Bento and its image
 # with podman, runs it as on a server (no root, read-only, no capabilities), asks it for pictures,
-# kills it, starts it again, and writes down sizes and times. For podman.sh's variables see there.
+# kills it, starts it again, runs it as OpenShift does (any user of group 0, a mounted folder of
+# models, the environment of deployment/kserve's runtime) with the clients of KServe and Triton, and
+# writes down sizes and times. For podman.sh's variables see there.
 #
 #   PORT    of the service (default: 3000)
 #   KEEP    keep the folder afterwards, with the base image for the next time
@@ -27,16 +29,17 @@ clean() {
 }
 trap clean EXIT
 
+# start OPTION...: run the image, with more options of podman's
 start() {
     podman run --detach --name "$container" --network host --env "PORT=$port" \
-        --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges "$image" \
+        --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges "$@" "$image" \
         >/dev/null 2>>"$WORK/podman.log" # podman says there that it has no systemd for health checks
 }
 
-# ready: wait until /readyz is 200; the container has to be alive meanwhile
+# ready [PATH]: wait until /readyz is 200; the container has to be alive meanwhile
 ready() {
     for ((try = 0; try < 600; try++)); do
-        curl --silent --fail --output /dev/null "$url/readyz" && return
+        curl --silent --fail --output /dev/null "$url${1-/readyz}" && return
         [[ $(podman inspect --format '{{.State.Running}}' "$container") == true ]] || break
         sleep 0.5
     done
@@ -108,3 +111,43 @@ begun=$SECONDS
 podman stop --time 130 "$container" >/dev/null
 say "exit code after SIGTERM" "$(podman inspect --format '{{.State.ExitCode}}' "$container")"
 seconds "stopped"
+
+# As KServe and OpenShift run it: what the storage initializer would have put into /mnt/models, the
+# environment and the emptyDirs of the ServingRuntime, and a user that the image does not know.
+podman rm --volumes "$container" >/dev/null
+(cd "$root" && "$python" -m models export embedded "$WORK/models" >/dev/null)
+chmod -R a+rX "$WORK/models"
+rm -rf "$WORK/state" && mkdir --mode 0777 "$WORK/state"
+"$python" - "$root/deployment/kserve/base/runtime.yaml" >"$WORK/runtime.env" <<'END'
+import sys, yaml
+(container,) = yaml.safe_load(open(sys.argv[1]))["spec"]["containers"]
+for variable in container["env"]:
+    print(f"{variable['name']}={variable['value'].replace('{{.Name}}', 'embedded')}")
+END
+begun=$SECONDS
+start --user 1000680000:0 --env-file "$WORK/runtime.env" --volume "$WORK/models:/mnt/models:ro" \
+    --volume "$WORK/state:/var/lib/bentoml"
+ready /v2/health/ready
+seconds "ready as user 1000680000 of group 0"
+[[ $(inside id --user):$(inside id --group) == 1000680000:0 ]]
+! inside touch /home/bentoml/bento/written 2>/dev/null || exit 1
+picture third
+cmp "$WORK/first-text.png" "$WORK/third-text.png"
+say "the same picture as before" "yes"
+for client in rest triton; do
+    address=$url
+    [[ $client == rest ]] || address=127.0.0.1:$port
+    "$root/.venv-kserve/bin/python" -I "$root/tests/integration/kserve_clients/$client.py" \
+        "$address" "$WORK/first-text.png" >"$WORK/$client.json"
+done
+"$python" - "$WORK" <<'END'
+import json, pathlib, sys
+rest, triton = (json.loads(pathlib.Path(sys.argv[1], f"{name}.json").read_text())
+                for name in ("rest", "triton"))
+assert rest["v1"]["made"] == [rest["v2"]["image"]]
+assert all(answer[name] for answer in (rest["v2"], triton) for name in ("live", "ready", "model_ready"))
+assert all(triton["compressed"]) and triton["image"].startswith(b"\x89PNG".hex())
+END
+say "clients of KServe (v1, v2) and Triton" "pass"
+podman stop --time 130 "$container" >/dev/null
+say "exit code after SIGTERM" "$(podman inspect --format '{{.State.ExitCode}}' "$container")"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployment.bento.build import ROOT
+from deployment.bento.build import ROOT, described
 from deployment.bento.recipe import Device, Precision, UnusableRecipe, choose
 from models.catalog import ModelEntry, load_catalog
 from models.errors import ModelError, ModelNotDownloaded
@@ -53,6 +53,20 @@ def test_optional_packages_come_along() -> None:
     assert recipe.labels()["extras"] == "nsfw,openvino"
     with pytest.raises(UnusableRecipe, match="openvino computes on a CPU in fp32"):
         choose([EMBEDDED], "fp16", extras=["openvino"])
+
+
+def test_a_node_of_a_ray_cluster_has_rays_host_and_the_trainings() -> None:
+    plain = described(choose([EMBEDDED], "fp16"), version="1", revision="a")
+    recipe = choose([EMBEDDED], "fp16", extras=["ray"])
+    made = described(recipe, version="1", revision="a")
+
+    assert recipe.requirements == ("requirements-cuda.txt", "requirements-ray.txt")
+    added = set(made["include"]) - set(plain["include"])
+    assert added == {"/deployment/__init__.py", "/deployment/ray/", "/training/"}
+    assert all((ROOT / name.strip("/")).exists() for name in added)
+    # Ray's processes do not start in the folder with the code.
+    assert made["docker"]["env"]["PYTHONPATH"] == "/home/bentoml/bento/src"
+    assert "PYTHONPATH" not in plain["docker"]["env"]
 
 
 @pytest.mark.parametrize(
