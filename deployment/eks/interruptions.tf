@@ -27,8 +27,10 @@ resource "aws_sqs_queue_policy" "interruptions" {
         Effect    = "Allow"
         Action    = "sqs:SendMessage"
         Resource  = aws_sqs_queue.interruptions.arn
-        Principal = { Service = ["events.amazonaws.com", "sqs.amazonaws.com"] }
-        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+        Principal = { Service = "events.amazonaws.com" }
+        Condition = {
+          ArnLike = { "aws:SourceArn" = "arn:${local.partition}:events:${var.region}:${local.account}:rule/${local.name}-*" }
+        }
       },
       {
         Sid       = "TLSOnly"

@@ -98,8 +98,13 @@ variable "training_prefix" {
   default     = "training"
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", var.training_prefix)) && var.training_prefix != var.models_prefix
-    error_message = "training_prefix must be names joined by /, without one at its ends, and another one than models_prefix."
+    condition     = can(regex("^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", var.training_prefix))
+    error_message = "training_prefix must be names joined by /, without one at its ends."
+  }
+
+  validation {
+    condition     = var.training_prefix != var.models_prefix
+    error_message = "training_prefix must be another one than models_prefix, which trainings may not write to."
   }
 }
 
