@@ -1,5 +1,5 @@
-# What install.sh, cleanup.sh and simulate.sh share.
-# shellcheck shell=bash
+# What install.sh, cleanup.sh and simulate.sh share; they have set here, the folder of deployment/eks.
+# shellcheck shell=bash disable=SC2034,SC2154
 
 namespace=stable-diffusion
 
