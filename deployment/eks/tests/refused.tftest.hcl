@@ -23,7 +23,6 @@ run "refuses" {
     administrators        = []
     models_bucket         = "s3://models"
     models_prefix         = "/models/"
-    training_prefix       = "training/"
     system_instance_types = ["m7g.xlarge"]
     system_nodes          = 1
     log_retention_days    = 31
@@ -39,9 +38,24 @@ run "refuses" {
     var.administrators,
     var.models_bucket,
     var.models_prefix,
-    var.training_prefix,
     var.system_instance_types,
     var.system_nodes,
     var.log_retention_days,
   ]
+}
+
+# Its rule looks at another variable, which has to be good for that.
+run "refuses_that_trainings_write_models" {
+  command = plan
+
+  variables {
+    cluster_name       = "pictures"
+    region             = "us-east-1"
+    availability_zones = ["us-east-1a", "us-east-1b"]
+    administrators     = ["arn:aws:iam::123456789012:role/platform"]
+    models_bucket      = "example-models"
+    training_prefix    = "models"
+  }
+
+  expect_failures = [var.training_prefix]
 }
