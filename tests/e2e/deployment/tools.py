@@ -126,9 +126,7 @@ def mock_aws(folder: Path) -> Iterator[MockAws]:
 class Module:
     """A copy of a Terraform module, initialised, with a state of its own."""
 
-    def __init__(
-        self, folder: Path, environment: Mapping[str, str], source: Path = SOURCE
-    ) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], source: Path = SOURCE) -> None:
         self.folder = folder / source.name
         shutil.copytree(
             source, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
