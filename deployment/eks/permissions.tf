@@ -141,25 +141,4 @@ locals {
       resources = [aws_kms_key.this.arn]
     }
   }
-
-  training_permissions = {
-    ListBucket = {
-      actions   = ["s3:ListBucket"]
-      resources = [local.bucket_arn]
-      condition = { StringLike = { "s3:prefix" = ["${var.models_prefix}/*", "${var.training_prefix}/*"] } }
-    }
-    ReadModels = {
-      actions   = ["s3:GetObject"]
-      resources = ["${local.bucket_arn}/${var.models_prefix}/*"]
-    }
-    # Checkpoints: old ones are deleted.
-    WriteTrainings = {
-      actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-      resources = ["${local.bucket_arn}/${var.training_prefix}/*"]
-    }
-    Encrypt = {
-      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-      resources = [aws_kms_key.this.arn]
-    }
-  }
 }

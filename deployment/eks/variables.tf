@@ -92,22 +92,6 @@ variable "models_prefix" {
   }
 }
 
-variable "training_prefix" {
-  description = "Prefix in the bucket that trainings may read and write, for their checkpoints and what they make."
-  type        = string
-  default     = "training"
-
-  validation {
-    condition     = can(regex("^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", var.training_prefix))
-    error_message = "training_prefix must be names joined by /, without one at its ends."
-  }
-
-  validation {
-    condition     = var.training_prefix != var.models_prefix
-    error_message = "training_prefix must be another one than models_prefix, which trainings may not write to."
-  }
-}
-
 variable "create_bucket" {
   description = "Create the bucket, private and encrypted; false: it exists."
   type        = bool

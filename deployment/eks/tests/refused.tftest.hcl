@@ -43,19 +43,3 @@ run "refuses" {
     var.log_retention_days,
   ]
 }
-
-# Its rule looks at another variable, which has to be good for that.
-run "refuses_that_trainings_write_models" {
-  command = plan
-
-  variables {
-    cluster_name       = "pictures"
-    region             = "us-east-1"
-    availability_zones = ["us-east-1a", "us-east-1b"]
-    administrators     = ["arn:aws:iam::123456789012:role/platform"]
-    models_bucket      = "example-models"
-    training_prefix    = "models"
-  }
-
-  expect_failures = [var.training_prefix]
-}

@@ -81,7 +81,7 @@ def there(module: Module, aws: MockAws, before: dict[str, int]) -> None:
     made = {kind: count - before[kind] for kind, count in aws.inventory().items()}
     assert made["eks clusters"] == made["ecr repositories"] == made["s3 Buckets"] == 1
     assert made["events Rules"] == 5
-    assert made["iam Roles"] == 8
+    assert made["iam Roles"] == 7
     state = json.loads(module.run("show", "-json").stdout)["values"]["root_module"]
     policies = {
         resource["index"]: {
@@ -107,4 +107,3 @@ def there(module: Module, aws: MockAws, before: dict[str, int]) -> None:
     assert {action for one in policies["models"].values() for action in one["Action"]} == {
         *("s3:ListBucket", "s3:GetObject", "kms:Decrypt"),
     }
-    assert policies["training"]["WriteTrainings"]["Resource"] == [f"{bucket}/training/*"]
