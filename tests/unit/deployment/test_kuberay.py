@@ -54,6 +54,7 @@ def pods(documents: list[Document]) -> list[Document]:
     ]
 
 
+@pytest.mark.slow
 def test_schemas_and_checkov(cluster: list[Document], tmp_path: Path) -> None:
     """Of Kubernetes and of each operator; checkov with written exceptions."""
     service, on_cpus = (built(KUBERAY / "overlays" / overlay) for overlay in ("gpu", "cpu"))
