@@ -38,11 +38,14 @@ _LISTINGS = [
     ("ec2", "describe_vpc_endpoints", "VpcEndpoints"),
     ("ec2", "describe_vpcs", "Vpcs"),
     ("ecr", "describe_repositories", "repositories"),
+    ("eks", "list_clusters", "clusters"),
     ("elbv2", "describe_load_balancers", "LoadBalancers"),
     ("elbv2", "describe_target_groups", "TargetGroups"),
+    ("events", "list_rules", "Rules"),
     ("iam", "list_instance_profiles", "InstanceProfiles"),
     ("iam", "list_roles", "Roles"),
     ("logs", "describe_log_groups", "logGroups"),
+    ("s3", "list_buckets", "Buckets"),
     ("sns", "list_subscriptions", "Subscriptions"),
     ("sns", "list_topics", "Topics"),
 ]
@@ -99,7 +102,9 @@ def inventory(url: str) -> dict[str, int]:
     return counts
 
 
-def _there(resource: dict[str, Any]) -> bool:
+def _there(resource: dict[str, Any] | str) -> bool:
+    if isinstance(resource, str):
+        return True
     if "ReservationId" in resource:
         return any(instance["State"]["Name"] not in _GONE for instance in resource["Instances"])
     return resource.get("State") not in _GONE

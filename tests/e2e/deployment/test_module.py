@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import ROOT
 from tests.e2e.deployment.conftest import FULL, REGISTRY
-from tests.e2e.deployment.tools import SOURCE, Module, instance_files, planned, terraform, tool
+from tests.e2e.deployment.tools import EKS, SOURCE, Module, instance_files, planned, terraform, tool
 from tests.integration.server import Server
 
 
@@ -42,7 +42,7 @@ def test_shellcheck(script: Path) -> None:
 
 
 def test_checkov_of_the_source() -> None:
-    checkov("--directory", str(SOURCE), "--framework", "terraform")
+    checkov("--directory", str(SOURCE), "--directory", str(EKS), "--framework", "terraform")
 
 
 def test_checkov_of_a_plan(full: Path) -> None:

@@ -26,6 +26,7 @@ from tests.conftest import ROOT
 from tests.integration.server import wait_until
 
 SOURCE = ROOT / "deployment" / "terraform" / "aws-ec2"
+EKS = ROOT / "deployment" / "eks"
 TOOLS = ROOT / ".venv-deploy" / "bin"
 _MIRRORS = (Path("/opt"), Path("/usr/local/share/terraform"), Path.home() / ".terraform.d")
 _PROVIDER = "registry.terraform.io/hashicorp/aws"
@@ -123,12 +124,12 @@ def mock_aws(folder: Path) -> Iterator[MockAws]:
 
 
 class Module:
-    """A copy of the Terraform module, initialised, with a state of its own."""
+    """A copy of a Terraform module, initialised, with a state of its own."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self.folder = folder / "aws-ec2"
+    def __init__(self, folder: Path, environment: Mapping[str, str], source: Path = SOURCE) -> None:
+        self.folder = folder / source.name
         shutil.copytree(
-            SOURCE, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
+            source, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
         )
         kept = {name: value for name, value in os.environ.items() if name[:3] not in ("AWS", "TF_")}
         self._environment = {
