@@ -10,6 +10,7 @@ environment.prepare()
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 
-# The workers of a parallel run divide the cores among themselves.
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    import torch
-
-    torch.set_num_threads(max(1, torch.get_num_threads() // int(workers)))
-
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -45,6 +40,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin a parallel run with the files of slow tests: no worker has one left at the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """The workers of a parallel run divide the cores among themselves, where the tests use torch:
+    it takes seconds to import."""
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT")
+    if workers and "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // int(workers)))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,8 +8,8 @@ import statistics
 import threading
 import time
 from contextlib import ExitStack, suppress
-from http.client import HTTPConnection, HTTPException
 from functools import partial
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 import httpx
