@@ -39,7 +39,7 @@ SHORT: Final[dict[str, Any]] = {"prompt": "x", "num_inference_steps": 1, "seed":
 # Work for a client that waits, or leaves: some seconds of it where there are several.
 LONG: Final[dict[str, Any]] = {
     "prompt": "x",
-    "num_inference_steps": effort(12, 60),
+    "num_inference_steps": effort(8, 60),
     "seed": 1,
     "width": MAX_SIDE,
     "height": MAX_SIDE,
