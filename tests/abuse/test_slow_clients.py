@@ -148,7 +148,7 @@ def test_500_unfinished_uploads_cost_little_memory(victim: Target, source: str) 
             for upload in uploads:
                 _send_some(upload, bytes(MEGA // 16))
             peak = max(peak, victim.resident()["API"])
-        assert victim.server.client.get("/livez").status_code == 200
+        victim.assert_alive()
         assert victim.post(SHORT).status_code == 200
         peak = max(peak, victim.resident()["API"])
 
