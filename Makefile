@@ -15,6 +15,8 @@ FOLDER ?= runs/ec2
 # One more worker than the cores of a small machine: the tests of deployment/ mostly wait.
 JOBS ?= 3
 PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
+# One for the server that is measured, one for the host without BentoML meanwhile.
+ABUSE := -n 2 --dist loadscope tests/abuse
 
 # Absolute: some recipes work in other folders.
 export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
@@ -53,7 +55,7 @@ release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of mate
 
 test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
-	$(BIN)/python -m pytest tests/abuse
+	$(BIN)/python -m pytest $(ABUSE)
 
 test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: within two minutes
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit
@@ -62,7 +64,7 @@ test-ray: $(RAY_VENV)/.installed  ## the tests of the Ray host, in a network wit
 	$(RAY_VENV)/bin/python -m deployment.ray.namespace pytest tests/integration/ray
 
 abuse: $(VENV)/.development  ## tests/abuse with far more examples: ten minutes and more
-	EFFORT=full $(BIN)/python -m pytest tests/abuse --timeout 3600
+	EFFORT=full $(BIN)/python -m pytest $(ABUSE) --timeout 3600
 
 test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the test suite with all that takes minutes, and the abuse
 	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse

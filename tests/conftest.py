@@ -10,25 +10,23 @@ environment.prepare()
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 
 from contract.request import GenerationRequest
 from tests.integration.server import Server, serving
-from training.embedded.scenes import Scene, compose
-from training.embedded.world import load_world
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,
+    )
 
 ROOT = Path(__file__).parents[1]
-
-# The workers of a parallel run divide the cores among themselves.
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    torch.set_num_threads(max(1, torch.get_num_threads() // int(workers)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -44,6 +42,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_collection_finish() -> None:
+    """The workers of a parallel run divide the cores among themselves, where the tests use torch:
+    it takes seconds to import."""
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT")
+    if workers and "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // int(workers)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _collections_pass_over_what_stays() -> None:
     """Libraries and shared fixtures: a collection takes half a second with them, and the engine
@@ -55,6 +63,12 @@ def _collections_pass_over_what_stays() -> None:
 @pytest.fixture(scope="session")
 def pipeline() -> StableDiffusionPipeline:
     """The stock diffusers pipeline of the embedded model, fp32 on the CPU."""
+    # Seconds, which the tests of servers do not need.
+    import torch
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,
+    )
+
     pipe = StableDiffusionPipeline.from_pretrained(
         ROOT / "models" / "embedded", local_files_only=True, dtype=torch.float32
     )
@@ -120,6 +134,9 @@ def make_request(**changes: Any) -> GenerationRequest:
 
 def composite(name: str, ground: str) -> Image.Image:
     """One of the embedded model's objects on a plain ground, 64 x 64, as it was trained on."""
+    from training.embedded.scenes import Scene, compose
+    from training.embedded.world import load_world
+
     world = load_world()
     (subject,) = (subject for subject in world.subjects if subject.name == name)
     return Image.fromarray(compose(world, Scene(subject, "noto", (ground,))))

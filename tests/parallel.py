@@ -29,7 +29,8 @@ TOGETHER: Final = (
         "tests/integration/test_pictures.py",
         "tests/integration/test_streams.py",
     ),
-    # The server's memory is looked at in the end.
+    # All but the host without BentoML are about one server, whose memory is looked at in the end.
+    ("tests/abuse/test_local_host.py",),
     ("tests/abuse",),
 )
 

@@ -39,6 +39,7 @@ class Connection:
 
     def __init__(self, port: int, source: str = "127.0.0.1") -> None:
         self._received = b""
+        self._replies: list[Reply] = []
         self.closed = False
         self._socket = socket.create_connection(
             ("127.0.0.1", port), REPLY_SECONDS, source_address=(source, 0)
@@ -61,7 +62,7 @@ class Connection:
         there are ``at_least`` so many, for ``quiet`` seconds.
         """
         while True:
-            replies = _parse(self._received)
+            replies = self._parse()
             if self.closed:
                 return replies
             self._socket.settimeout(quiet if len(replies) >= at_least else seconds)
@@ -79,6 +80,35 @@ class Connection:
         started = time.monotonic()
         self.replies(at_most, at_least=1000)
         return time.monotonic() - started if self.closed else float("inf")
+
+    def _parse(self) -> list[Reply]:
+        """The complete responses so far; none of them is parsed again.
+
+        Raises:
+            AssertionError: what was received does not begin with a response.
+        """
+        stream = _Stream(self._received)
+        end = 0
+        # One that ends with the connection: more of it may be to come.
+        unbounded: list[Reply] = []
+        while self._received.find(b"\r\n\r\n", stream.tell()) >= 0:
+            response = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
+            try:
+                response.begin()
+                bounded = response.chunked or response.length is not None
+                body = response.read()
+            except (http.client.IncompleteRead, http.client.RemoteDisconnected):
+                break
+            except http.client.BadStatusLine as error:
+                raise AssertionError(f"this is no response: {self._received[:200]!r}") from error
+            reply = Reply(response.status, response.headers, body)
+            if not bounded:
+                unbounded.append(reply)
+                break
+            self._replies.append(reply)
+            end = stream.tell()
+        self._received = self._received[end:]
+        return [*self._replies, *unbounded]
 
     def close(self) -> None:
         self._socket.close()
@@ -111,24 +141,3 @@ class _Stream(BytesIO):
 
     def close(self) -> None:
         """``HTTPResponse`` closes what it has read; here more may follow."""
-
-
-def _parse(received: bytes) -> list[Reply]:
-    """The complete responses in what was received.
-
-    Raises:
-        AssertionError: it does not begin with a response.
-    """
-    stream = _Stream(received)
-    replies: list[Reply] = []
-    while received.find(b"\r\n\r\n", stream.tell()) >= 0:
-        response = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
-        try:
-            response.begin()
-            body = response.read()
-        except (http.client.IncompleteRead, http.client.RemoteDisconnected):
-            break
-        except http.client.BadStatusLine as error:
-            raise AssertionError(f"this is no response: {received[:200]!r}") from error
-        replies.append(Reply(response.status, response.headers, body))
-    return replies
