@@ -66,7 +66,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=WAIT_SECONDS)
+        self.client = httpx.Client(base_url=self.url, timeout=WAIT_SECONDS, verify=False)
         self.log = folder / "server.log"
         if home is None:
             home = folder / "bentoml"

@@ -14,7 +14,7 @@ from tests.unit.models.tiny import BLOCKS, LAYERS
 def save_single_file(pipeline: StableDiffusionPipeline, file: Path) -> None:
     """Write the pipeline's weights under the names of the original Stable Diffusion code."""
     state = {
-        f"model.diffusion_model.{_unet_key(key)}": value
+        f"model.diffusion_model.{unet_key(key)}": value
         for key, value in pipeline.unet.state_dict().items()
     }
     for key, value in pipeline.vae.state_dict().items():
@@ -48,7 +48,7 @@ _UNET_RESNET = {
 }
 
 
-def _unet_key(key: str) -> str:
+def unet_key(key: str) -> str:
     is_resnet = ".resnets." in key
     for ours, theirs in _UNET_LAYERS:
         if key.startswith(ours + "."):

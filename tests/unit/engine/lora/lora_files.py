@@ -14,7 +14,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from models.lora import LORA_FILE
-from tests.unit.models import tiny
+from tests.unit.models.single_file import unet_key
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CONVOLUTIONS = ("conv_in", "conv1", "conv_shortcut", "proj_in", "downsamplers.0.conv", "conv_out")
@@ -125,4 +125,4 @@ def write_kohya(
 
 def _original(path: str) -> str:
     """A layer of the tiny UNets by its name in the code of Stable Diffusion's authors."""
-    return tiny._unet_key(f"{path}.weight").removesuffix(".weight")
+    return unet_key(f"{path}.weight").removesuffix(".weight")
