@@ -13,7 +13,9 @@ from prometheus_client.samples import Sample
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def read(url: str, timeout: float = 30.0, headers: Mapping[str, str] = NO_HEADERS) -> Iterator[Sample]:
+def read(
+    url: str, timeout: float = 30.0, headers: Mapping[str, str] = NO_HEADERS
+) -> Iterator[Sample]:
     """The samples of all series.
 
     Args:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client.samples import Sample as Measured
 
@@ -96,17 +96,7 @@ class Observation:
 
     def since(self, start: float) -> list[Sample]:
         """The samples with their times since ``start``."""
-        return [
-            Sample(
-                time=one.time - start,
-                replicas=one.replicas,
-                nodes=one.nodes,
-                waiting=one.waiting,
-                running=one.running,
-            )
-            for one in self.samples
-            if one.time >= start
-        ]
+        return [replace(one, time=one.time - start) for one in self.samples if one.time >= start]
 
     def _look_on(self) -> None:
         while True:
