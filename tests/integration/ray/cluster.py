@@ -65,8 +65,11 @@ class Cluster:
 
     def processes(self, deployment: str = ENGINE) -> list[psutil.Process]:
         """The processes of its replicas."""
-        title = f"ray::ServeReplica:{APPLICATION}:{deployment}"
-        return [one for one in psutil.process_iter() if _title(one).startswith(title)]
+        return self.actors(f"ServeReplica:{APPLICATION}:{deployment}")
+
+    def actors(self, name: str) -> list[psutil.Process]:
+        """The processes of Ray's actors whose names begin so."""
+        return [one for one in psutil.process_iter() if _title(one).startswith(f"ray::{name}")]
 
     def stats(self) -> list[dict[str, Any]]:
         """What each engine says to the router."""
