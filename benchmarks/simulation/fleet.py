@@ -241,7 +241,9 @@ class _Simulation:
         name = f"replica {next(self._count)}"
         replica = Replica(name, node, self.fleet.service, ROWS_PER_PASS)
         self._replicas[name] = replica
-        seconds = 0.0 if warm else self.fleet.replica_start
+        if warm:
+            replica.ready = True
+            return
 
         def ready() -> None:
             if name not in self._replicas:
@@ -251,7 +253,8 @@ class _Simulation:
             for job in waiting:
                 self._send(job)
 
-        self._at(max(self.now, self._nodes[node].ready_at) + seconds, ready)
+        there = max(self.now, self._nodes[node].ready_at)
+        self._at(there + self.fleet.replica_start, ready)
 
     def _stop_if_idle(self, replica: Replica) -> None:
         if replica.stopping and not replica.open and replica.name in self._replicas:
