@@ -137,13 +137,12 @@ def fit(rounds: Sequence[Sequence[tuple[Request, Record]]], own_pixels: int) -> 
     matrix = np.array(equations) / known[:, None]
     times = _non_negative(matrix, np.ones(len(known)))
     off = np.abs(matrix @ times - 1)
-    request, picture, step, row = (float(value) for value in times)
     return replace(
         blank,
-        request=request,
-        picture=picture,
-        step=step,
-        row=row,
+        request=float(times[0]),
+        picture=float(times[1]),
+        step=float(times[2]),
+        row=float(times[3]),
         error=float(np.median(off)),
         pictures=len(known),
     )

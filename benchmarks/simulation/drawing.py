@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from benchmarks.plots import PALETTE, pyplot, save
+from benchmarks.plots import PALETTE, save
 
 GREY = "#D9D9D9"
 
