@@ -42,7 +42,9 @@ def fleet(**changes: Any) -> Fleet:
 
 
 def plan(**changes: Any) -> Plan:
-    fields = {"url": "", "workload": "mixed", "seconds": 200.0, "rate": 2.0, "profile": "burst"}
+    fields: dict[str, Any] = {
+        "url": "", "workload": "mixed", "seconds": 200.0, "rate": 2.0, "profile": "burst"
+    }  # fmt: skip
     return Plan(**fields | changes)
 
 
