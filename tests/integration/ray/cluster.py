@@ -68,8 +68,9 @@ class Cluster:
         return self.actors(f"ServeReplica:{APPLICATION}:{deployment}")
 
     def actors(self, name: str) -> list[psutil.Process]:
-        """The processes of Ray's actors whose names begin so."""
-        return [one for one in psutil.process_iter() if _title(one).startswith(f"ray::{name}")]
+        """The processes of this cluster's actors whose names begin so."""
+        there = psutil.Process().children(recursive=True)
+        return [one for one in there if _title(one).startswith(f"ray::{name}")]
 
     def stats(self) -> list[dict[str, Any]]:
         """What each engine says to the router."""
