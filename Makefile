@@ -143,10 +143,13 @@ $(BENTOCTL)/.installed: requirements-bentoctl.txt
 
 PACKAGES := "import site; print(site.getsitepackages()[0])"
 # On top of the other one, which it sees: Ray brings servers and parsers along that would change
-# what the rest runs on.
+# what the rest runs on. Each of Ray's processes imports jsonschema, which takes seconds where a
+# package of the development's is there that reads a grammar; Ray waits no longer than 15 for them.
 $(RAY_VENV)/.installed: requirements-ray.txt requirements.lock $(VENV)/.development
 	$(PYTHON) -m venv $(RAY_VENV)
 	$(BIN)/python -c $(PACKAGES) > "$$($(RAY_VENV)/bin/python -c $(PACKAGES))/service.pth"
+	echo 'raise ImportError("not for Ray")' > \
+		"$$($(RAY_VENV)/bin/python -c $(PACKAGES))/rfc3987_syntax.py"
 	$(RAY_VENV)/bin/pip install --quiet -r requirements-ray.txt -c requirements.lock
 	@touch $@
 

@@ -16,6 +16,7 @@ from assembly import environment
 from benchmarks.contestant import CONTESTANTS, ROOT
 from benchmarks.report import add, write_report
 from benchmarks.rounds import FULL, QUICK
+from benchmarks.simulation import options as simulation
 from benchmarks.workloads import WORKLOADS
 from deployment.ray import namespace
 
@@ -93,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     hosts.add_argument("--rounds", type=int, default=3)
     hosts.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     hosts.set_defaults(run=_hosts)
+
+    simulation.add(commands, _simulate)
 
     fairness = commands.add_parser("fairness", help="what a client notices of another one's load")
     fairness.add_argument("--pictures", type=int, default=15)
@@ -188,6 +191,12 @@ def _hosts(options: argparse.Namespace) -> int:
     figures = compare(options.pictures, options.seconds, options.rounds, options.device)
     print(json.dumps(figures, indent=2))
     return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from benchmarks.simulation.command import run
+
+    return run(options)
 
 
 def _tune(options: argparse.Namespace) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 RIVALS = {"ray_serve_batch": 1.5, "bentoml_example": 2.0}  # goodput of ours over theirs
 SEVERAL_RIVAL = "ray_serve_models"
 PEAK_SHARE = 0.9
+RIVAL_ON_RAY = "ray_serve_batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,24 @@ def bars(report: dict[str, Any]) -> list[Bar]:
             False,
         ),
         *_overload(report),
+    ]
+
+
+def host_bars(more_ms: float, goodput: Mapping[str, float]) -> list[Bar]:
+    """The bars of the Ray host.
+
+    Args:
+        more_ms: milliseconds that one client waits longer there than on BentoML, the median.
+        goodput: pictures per second of 16 clients, by contestant.
+    """
+
+    def ratio(other: str) -> float | None:
+        return round(goodput["ours_on_ray"] / goodput[other], 4) if goodput[other] else None
+
+    return [
+        Bar("one client: ms more on Ray than on BentoML", round(more_ms, 1), 20, False),
+        Bar("mixed, 16 clients: goodput on Ray / on BentoML", ratio("ours"), 0.9, True),
+        Bar(f"mixed, 16 clients: goodput on Ray / {RIVAL_ON_RAY}", ratio(RIVAL_ON_RAY), 1.8, True),
     ]
 
 

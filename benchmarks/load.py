@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import aiohttp
 import PIL.Image
 
+from benchmarks.profiles import PROFILES
 from benchmarks.workloads import WARM_UPS, WORKLOADS, Request
 
 PAUSE = 1.0  # seconds that a client of the closed loop waits after a response without a picture
@@ -32,6 +33,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # 429
     TIMEOUT = "timeout"
     ERROR = "error"  # any other response, a broken picture, a lost connection
+    UNSENT = "unsent"  # as many were open as may be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,13 @@ class Plan:
     Attributes:
         url: the server, without a trailing slash.
         workload: a name out of ``WORKLOADS``, or of one of ``WARM_UPS``.
+        changes: fields of its requests (``Request``) that are others here.
         seconds: how long clients come.
         clients: of the closed loop.
-        rate: arrivals per second of the open loop; None for the closed loop.
+        rate: arrivals per second of the open loop, at its highest; None for the closed loop.
+        profile: of the open loop: a name out of ``PROFILES``.
+        most_open: requests of the open loop that may be open at a time; more are not sent.
+        headers: that go with each request.
         timeout: seconds a client waits for its picture.
         usual: seconds that a picture usually takes here, by ``Request.kind``; clients who leave
             go by it.
@@ -56,6 +62,10 @@ class Plan:
     seed: int = 1
     clients: int = 16
     rate: float | None = None
+    profile: str = "steady"
+    most_open: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60.0
     usual: dict[str, float] = field(default_factory=dict)
     limit: int | None = None
@@ -66,7 +76,7 @@ class Plan:
         for request in known[self.workload].requests(self.seed):
             if self.limit is not None and request.number >= self.limit:
                 return
-            yield request
+            yield replace(request, **self.changes)
 
     def patience(self, request: Request) -> float:
         """Seconds after which the client stops to wait."""
@@ -75,16 +85,11 @@ class Plan:
         return min(self.timeout, request.leaves_at * self.usual[request.kind])
 
     def arrivals(self) -> Iterator[tuple[float, Request]]:
-        """The open loop's requests, each with its seconds since the start: a Poisson process."""
+        """The open loop's requests, each with its seconds since the start."""
         if self.rate is None:
             raise ValueError("an open loop needs a rate")
-        dice = random.Random(self.seed)  # noqa: S311
-        time = 0.0
-        for request in self.requests():
-            time += dice.expovariate(self.rate)
-            if time > self.seconds:
-                return
-            yield time, request
+        times = PROFILES[self.profile].times(self.rate, self.seconds, self.seed)
+        return zip(times, self.requests(), strict=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +179,7 @@ async def drive(plan: Plan) -> Log:
     """Send the plan's requests and wait for the last response."""
     # A connection for each request: no client inherits one that the server is about to close.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(connector=connector, headers=plan.headers) as session:
         crowd = _Crowd(plan, session)
         if plan.rate is None:
             await crowd.closed_loop()
@@ -188,6 +193,7 @@ class _Crowd:
         self._plan = plan
         self._session = session
         self._start = monotonic()
+        self._open = 0
         self.log = Log(self._start, [])
 
     async def closed_loop(self) -> None:
@@ -209,7 +215,16 @@ class _Crowd:
         async with asyncio.TaskGroup() as clients:
             for time, request in self._plan.arrivals():
                 await asyncio.sleep(max(0.0, self._start + time - monotonic()))
-                clients.create_task(self._ask(request))
+                if self._plan.most_open is None or self._open < self._plan.most_open:
+                    self._open += 1
+                    clients.create_task(self._ask(request)).add_done_callback(self._close)
+                else:
+                    at = monotonic() - self._start
+                    record = Record.of(request, sent=at, done=at, outcome=Outcome.UNSENT)
+                    self.log.records.append(record)
+
+    def _close(self, _: asyncio.Task[Record]) -> None:
+        self._open -= 1
 
     async def _ask(self, request: Request) -> Record:
         timeout = self._plan.patience(request)

@@ -33,6 +33,7 @@ class Figures:
         padding: share that belonged to no request; with useful and abandoned it sums to 1.
         errors: responses other than a picture or a 429, timeouts, broken pictures.
         refused: responses with 429; of these with a Retry-After, ``retry_after``.
+        unsent: what the load generator kept back, as too many were open.
     """
 
     goodput: float
@@ -53,6 +54,7 @@ class Figures:
     refused: int
     retry_after: int
     left: int
+    unsent: int
     sent: int
     pictures: int
     seconds: float
@@ -65,7 +67,11 @@ class Figures:
 
 
 def figures(
-    records: Sequence[Record], seconds: float, work: Work, rate: float | None = None
+    records: Sequence[Record],
+    seconds: float,
+    work: Work,
+    rate: float | None = None,
+    ramp: float = RAMP,
 ) -> Figures:
     """Summarise one round.
 
@@ -74,8 +80,9 @@ def figures(
         seconds: how long clients came.
         work: what the server computed in the round.
         rate: arrivals per second, of the open loop.
+        ramp: share of the round in which the clients' first requests do not count.
     """
-    ramp = RAMP * seconds
+    ramp *= seconds
     pictures = [record for record in records if record.outcome is Outcome.PICTURE]
     in_time = [record for record in pictures if ramp <= record.done <= seconds]
     counted = [record for record in pictures if record.sent >= ramp]
@@ -103,7 +110,8 @@ def figures(
         refused=len(refused),
         retry_after=sum(1 for record in refused if record.retry_after),
         left=sum(1 for record in records if record.outcome is Outcome.LEFT),
-        sent=len(records),
+        unsent=(unsent := sum(1 for record in records if record.outcome is Outcome.UNSENT)),
+        sent=len(records) - unsent,
         pictures=len(pictures),
         seconds=seconds,
         rate=None if rate is None else round(rate, 4),

@@ -11,12 +11,13 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.contestant import CONTESTANTS
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
-_PALETTE = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F")
-COLOURS = dict(zip(CONTESTANTS, _PALETTE, strict=True))
+PALETTE = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F")
+COLOURS = dict(zip(CONTESTANTS, PALETTE, strict=True))
 PERCENTILES = ("p50", "p95", "p99")
 
 Results = dict[str, dict[str, dict[str, Any]]]
@@ -26,8 +27,6 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     """Write every plot; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     results: Results = report["contestants"]
-    # The same report gives the same files.
-    mpl.rcParams["svg.hashsalt"] = "benchmark"
     plots: dict[str, Callable[[Axes, Results], None]] = {
         "throughput": _throughput,
         "latency": _latency,
@@ -41,10 +40,16 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
         plot(axes, results)
         axes.spines[["top", "right"]].set_visible(False)
         path = folder / f"benchmark-{name}.svg"
-        figure.savefig(path, metadata={"Date": None})
-        pyplot.close(figure)
+        save(figure, path)
         files.append(path)
     return files
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a drawing as SVG. The same drawing gives the same file."""
+    with mpl.rc_context({"svg.hashsalt": "benchmark"}):
+        figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def _throughput(axes: Axes, results: Results) -> None:

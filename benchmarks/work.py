@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Protocol
-from urllib.request import urlopen
 
-from prometheus_client.parser import text_string_to_metric_families
+from benchmarks import series
 
 # Upper bounds of the classes of batch sizes; those of the service's histogram.
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
@@ -111,17 +110,14 @@ class Metrics:
 
     def _read(self) -> Work:
         sleep(self._delay)
-        with urlopen(f"{self._url}/metrics", timeout=30) as answer:  # noqa: S310
-            text = answer.read().decode("utf-8")
         outcomes: Counter[str] = Counter()
         below: Counter[float] = Counter()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                name = sample.name.removeprefix(self._prefix)
-                if name == "sd_row_steps_total":
-                    outcomes[sample.labels["outcome"]] += int(sample.value)
-                elif name == "sd_step_batch_size_bucket":
-                    below[float(sample.labels["le"])] += int(sample.value)
+        for sample in series.read(f"{self._url}/metrics"):
+            name = sample.name.removeprefix(self._prefix)
+            if name == "sd_row_steps_total":
+                outcomes[sample.labels["outcome"]] += int(sample.value)
+            elif name == "sd_step_batch_size_bucket":
+                below[float(sample.labels["le"])] += int(sample.value)
         passes: Counter[int] = Counter()
         smaller = 0
         for bound in SIZES:

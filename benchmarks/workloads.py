@@ -59,14 +59,23 @@ class Request:
         return size if self.model in SINGLE else f"{size}, {self.model}"
 
     @property
-    def row_steps(self) -> int:
-        """Denoiser rows that its picture takes: evaluations, twice with guidance.
+    def rows(self) -> int:
+        """Rows that it has in a denoiser pass: two with guidance."""
+        return 2 if self.guidance > 1 else 1
+
+    @property
+    def evaluations(self) -> int:
+        """Denoiser passes that its picture takes.
 
         All schedulers of the workloads evaluate once a step; img2img runs
         ``int(steps * strength)`` of them; a refiner takes over some of these.
         """
-        evaluations = self.steps if self.strength is None else int(self.steps * self.strength)
-        return evaluations * (2 if self.guidance > 1 else 1)
+        return self.steps if self.strength is None else int(self.steps * self.strength)
+
+    @property
+    def row_steps(self) -> int:
+        """Denoiser rows that its picture takes: evaluations, twice with guidance."""
+        return self.evaluations * self.rows
 
     def body(self) -> dict[str, Any]:
         """The JSON that is sent."""

@@ -14,7 +14,7 @@ from deployment.ray.arguments import Arguments, Engines
 from deployment.ray.classifier import CLASSIFIER, ClassifierReplica
 from deployment.ray.engine import EngineReplica
 from deployment.ray.ingress import Ingress, Plan
-from deployment.ray.policy import WorkPolicy
+from deployment.ray.policy import ROW_STEPS_PER_REQUEST, WorkPolicy
 from deployment.ray.router import EngineRouter
 from deployment.ray.split import (
     check,
@@ -33,8 +33,6 @@ MORE_CALLS = 16
 # After the work in flight, for what is left to do.
 LAST_SECONDS = 10.0
 STATS_SECONDS = 1.0
-# Of a request whose work is not known, as no replica has it yet: 20 steps with guidance.
-ROW_STEPS_PER_REQUEST = 40.0
 
 
 def build(arguments: Arguments) -> serve.Application:

@@ -11,6 +11,8 @@ from typing import Any
 
 # What a replica reports under this name, see ``record_autoscaling_stats`` of the engine.
 ROW_STEPS = "row_steps"
+# Of a request whose work is not known, as no replica has it yet: 20 steps with guidance.
+ROW_STEPS_PER_REQUEST = 40.0
 
 
 class WorkPolicy:

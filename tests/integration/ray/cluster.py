@@ -65,8 +65,12 @@ class Cluster:
 
     def processes(self, deployment: str = ENGINE) -> list[psutil.Process]:
         """The processes of its replicas."""
-        title = f"ray::ServeReplica:{APPLICATION}:{deployment}"
-        return [one for one in psutil.process_iter() if _title(one).startswith(title)]
+        return self.actors(f"ServeReplica:{APPLICATION}:{deployment}")
+
+    def actors(self, name: str) -> list[psutil.Process]:
+        """The processes of this cluster's actors whose names begin so."""
+        there = psutil.Process().children(recursive=True)
+        return [one for one in there if _title(one).startswith(f"ray::{name}")]
 
     def stats(self) -> list[dict[str, Any]]:
         """What each engine says to the router."""

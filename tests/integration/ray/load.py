@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +24,17 @@ class Load:
         fields: of the requests.
 
     Attributes:
+        sent: how many requests there were.
         statuses: how many answers of each status there were; a broken connection counts as 0.
         failures: the bodies of those that are not 200.
+        failed_at: when those were sent (``time.monotonic()``).
     """
 
     def __init__(self, cluster: Cluster, clients: int, fields: dict[str, Any]) -> None:
         self.statuses: Counter[int] = Counter()
         self.failures: list[str] = []
+        self.failed_at: list[float] = []
+        self.sent = 0
         self._cluster = cluster
         self._fields = fields
         self._lock = threading.Lock()
@@ -56,6 +61,9 @@ class Load:
     def _ask(self) -> None:
         with httpx.Client(base_url=self._cluster.url, timeout=WAIT_SECONDS) as client:
             while not self._end.is_set():
+                sent = time.monotonic()
+                with self._lock:
+                    self.sent += 1
                 try:
                     answer = client.post("/txt2img", json=self._fields)
                     status, text = answer.status_code, "" if answer.is_success else answer.text
@@ -65,5 +73,6 @@ class Load:
                     status, text = 0, repr(error)
                 with self._lock:
                     self.statuses[status] += 1
-                    if text:
+                    if status != 200:
                         self.failures.append(text)
+                        self.failed_at.append(sent)

@@ -180,12 +180,28 @@ def test_open_loop_arrivals_are_a_poisson_process() -> None:
 
 def test_open_loop_clients_do_not_wait_for_each_other() -> None:
     async def slow(body: dict[str, Any]) -> web.Response:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2)
         return await a_picture(body)
 
     log, site = run(slow, workload="mixed", rate=100.0, seconds=0.3)
     assert len(log.records) > 5
     assert site.most == len(log.records)
+
+
+def test_no_more_than_so_many_are_open_and_the_others_are_counted() -> None:
+    async def for_ever(body: dict[str, Any]) -> web.Response:
+        await asyncio.sleep(60)
+        return await a_picture(body)
+
+    changes = {"side": 32, "model": "other"}
+    log, site = run(
+        for_ever, workload="uniform", rate=50.0, seconds=0.5, timeout=1.5, most_open=3,
+        changes=changes,
+    )  # fmt: skip
+    outcomes = [record.outcome for record in log.records]
+    assert outcomes.count(Outcome.TIMEOUT) == 3
+    assert outcomes.count(Outcome.UNSENT) == len(outcomes) - 3 > 0
+    assert [(body["width"], body["model"]) for body in site.bodies] == [(32, "other")] * 3
 
 
 def test_a_plan_is_carried_out_by_a_process_of_its_own(tmp_path: Path) -> None:

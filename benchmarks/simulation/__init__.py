@@ -1,0 +1,1 @@
+"""The simulation of load: a real deployment under it, and fleets on paper."""
