@@ -22,7 +22,8 @@ from typing import Any, TypeAlias
 import aiohttp
 import PIL.Image
 
-from benchmarks.contestant import CONTESTANTS, Choice, started
+from benchmarks.contestant import CONTESTANTS, Choice
+from benchmarks.server import started
 
 SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 10}
 BAR = 3.0

@@ -13,9 +13,10 @@ from itertools import islice
 from statistics import median
 
 from benchmarks.bars import RIVAL_ON_RAY, host_bars
-from benchmarks.contestant import CONTESTANTS, Choice, Server, started
+from benchmarks.contestant import CONTESTANTS, Choice
 from benchmarks.load import Outcome, Plan
 from benchmarks.rounds import carry_out, warm_up
+from benchmarks.server import Server, started
 from benchmarks.solo import SEED, over_http
 from benchmarks.tuning import load
 from benchmarks.workloads import SINGLE, WORKLOADS

@@ -14,17 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from benchmarks.contestant import (
-    ROOT,
-    Choice,
-    Contestant,
-    Server,
-    environment,
-    started,
-    stop,
-)
+from benchmarks.contestant import ROOT, Choice, Contestant
 from benchmarks.load import Log, Outcome, Plan
 from benchmarks.measures import Figures, figures, median_by_class
+from benchmarks.server import Server, environment, started, stop
 from benchmarks.work import Ledger, Work
 from benchmarks.workloads import BLOCK, SINGLE, TYPICAL, WARM_UPS, WORKLOADS
 

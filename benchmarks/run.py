@@ -8,9 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestant import CONTESTANTS, Choice, StartFailed
+from benchmarks.contestant import CONTESTANTS, Choice
 from benchmarks.report import write_report
 from benchmarks.rounds import Effort, RoundFailed, driver, measure
+from benchmarks.server import StartFailed
 from benchmarks.solo import compare
 from benchmarks.tuning import load, settings
 from benchmarks.workloads import WORKLOADS

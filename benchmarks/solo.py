@@ -23,15 +23,8 @@ from time import perf_counter
 import aiohttp
 import PIL.Image
 
-from benchmarks.contestant import (
-    CONTESTANTS,
-    ROOT,
-    Choice,
-    Contestant,
-    environment,
-    started,
-    stop,
-)
+from benchmarks.contestant import CONTESTANTS, ROOT, Choice, Contestant
+from benchmarks.server import environment, started, stop
 from benchmarks.workloads import WORKLOADS, Request
 
 SEED = 7

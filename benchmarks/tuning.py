@@ -10,8 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestant import CONTESTANTS, Choice, Contestant, StartFailed
+from benchmarks.contestant import CONTESTANTS, Choice, Contestant
 from benchmarks.rounds import Effort, RoundFailed, driver, measure
+from benchmarks.server import StartFailed
 from benchmarks.workloads import TYPICAL
 from training.machine import describe
 

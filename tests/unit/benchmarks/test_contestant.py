@@ -11,15 +11,8 @@ import psutil
 import pytest
 
 from benchmarks.__main__ import _agenda
-from benchmarks.contestant import (
-    CONTESTANTS,
-    Choice,
-    Contestant,
-    StartFailed,
-    environment,
-    started,
-    stop,
-)
+from benchmarks.contestant import CONTESTANTS, Choice, Contestant
+from benchmarks.server import StartFailed, environment, started, stop
 from benchmarks.workloads import SEVERAL, WORKLOADS
 
 # A server that is ready at once, with a child that ignores requests to end.
