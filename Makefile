@@ -23,7 +23,7 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve serve-ray test-ray bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve serve-ray test-ray bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -56,6 +56,9 @@ release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of mate
 test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(BIN)/python -m pytest $(ABUSE)
+
+test-rest: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed  ## the tests that take long, which make test leaves out
+	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) -m full --ignore tests/abuse
 
 test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: within two minutes
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from contract.request import GenerationRequest
+from tests.effort import FULL
 from tests.integration.server import Server, serving
 
 if TYPE_CHECKING:
@@ -37,7 +38,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin a parallel run with the files of slow tests: no worker has one left at the end."""
+    """Leave out what is for a full run, and begin a parallel one with the files of slow tests: no
+    worker has one left at the end."""
+    if not FULL:
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="takes a while: make test-rest"))
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 

@@ -1,4 +1,4 @@
-"""How much is tried: enough for every change, or all that ``make test-full`` has time for."""
+"""How much is tried: what ``make test`` has time for, or all of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 FULL: Final = os.environ.get("EFFORT") == "full"
 
-# For tests whose like is elsewhere in the test suite, or that take their time.
-only_in_full = pytest.mark.skipif(not FULL, reason="takes a while: make test-full")
+# For tests that take their time, or whose like is elsewhere: `make test-rest` runs these alone.
+only_in_full = pytest.mark.full
 
 
 def effort(usual: int, full: int) -> int:
-    """A number of examples: the first one in the test suite, the second one with EFFORT=full."""
+    """A number of examples: the first one in ``make test``, the second one with EFFORT=full."""
     return full if FULL else usual

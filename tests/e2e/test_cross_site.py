@@ -24,6 +24,7 @@ from tests.e2e.browser import (
     started,
     try_it_out,
 )
+from tests.effort import only_in_full
 from tests.integration.server import Server, serving, wait_until
 
 pytestmark = [*needs_browser, pytest.mark.slow]
@@ -230,6 +231,7 @@ def test_a_name_that_resolves_to_the_service_is_of_no_use(
     assert jobs(bentoml_server) == before
 
 
+@only_in_full
 def test_pages_of_allowed_origins_may_do_all(
     browser: WebDriver, other_port: int, tmp_path: Path
 ) -> None:

@@ -73,8 +73,8 @@ class Server:
             home.mkdir()
         self.home = home
         inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
-        # By default not what it measures, which is less on a busy machine.
-        settings = {"SD_MAX_PIXELS": "2400000"} | environment
+        # By default not what it measures, which is something else on a busy machine.
+        settings = {"SD_MAX_PIXELS": "2400000", "SD_THREADS": "1"} | environment
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [

@@ -13,8 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.effort import only_in_full
 from tests.integration.clients import ENDLESS, SHORT, post
 from tests.integration.server import WAIT_SECONDS, Server, serving, wait_until
+
+pytestmark = only_in_full
 
 DRAIN = 1.0
 

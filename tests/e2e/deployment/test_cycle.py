@@ -10,9 +10,11 @@ import pytest
 
 from tests.e2e.deployment.conftest import FULL
 from tests.e2e.deployment.tools import MockAws, Module, mock_aws, planned
+from tests.effort import only_in_full
 
 
 # The provider polls a new load balancer for a minute.
+@only_in_full
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_apply_roll_forward_destroy(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def eks(tmp_path_factory: pytest.TempPathFactory) -> Module:
     return Module(tmp_path_factory.mktemp("terraform"), {}, EKS)
 
 
+@only_in_full
 @pytest.mark.slow
 def test_format_and_its_own_tests(eks: Module) -> None:
     """``tests/*.tftest.hcl``: what is planned, and what the variables refuse."""

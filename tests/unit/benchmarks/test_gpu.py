@@ -16,7 +16,7 @@ from benchmarks.gpu_load import all_at_once, closed_loop, poisson
 from benchmarks.gpu_scale import SCALES
 from benchmarks.workloads import Request
 from tests.conftest import ROOT
-from tests.effort import effort
+from tests.effort import effort, only_in_full
 
 # What serves or measures servers, none of which a bare machine has.
 SERVERS = ("bentoml", "fastapi", "starlette", "uvicorn", "aiohttp", "ray", "prometheus_client")
@@ -33,6 +33,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@only_in_full
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_figure_of_a_model_is_taken_where_nothing_is_installed_that_serves(

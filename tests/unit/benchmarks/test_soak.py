@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from benchmarks import embedded
 from benchmarks.soak import OVERFLOW, soak, tasks
+from tests.effort import only_in_full
 
 
 def test_the_mix_has_failures_cancels_and_previews() -> None:
@@ -25,6 +26,7 @@ def test_the_mix_has_failures_cancels_and_previews() -> None:
     assert any(task.request.init_image for task in some)
 
 
+@only_in_full
 def test_every_job_of_a_soak_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     # The measurements of an engine are those of its process, which may have had one before.
     monkeypatch.setattr(REGISTRY, "register", lambda collector: None)

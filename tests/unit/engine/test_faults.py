@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.effort import only_in_full
 
 PROGRAM = """
 import json, resource
@@ -55,6 +56,7 @@ print(json.dumps({"ends": ends, "batches": recorder.batches[1:]}))
 """
 
 
+@only_in_full
 @pytest.mark.slow
 def test_a_pass_that_does_not_fit_into_memory_is_split() -> None:
     process = subprocess.run(

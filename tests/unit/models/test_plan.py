@@ -19,6 +19,7 @@ from models.placement import Placement
 from models.plan import as_json, as_text, plan
 from models.remedies import remedies
 from tests.conftest import ROOT
+from tests.effort import only_in_full
 from tests.unit.models import tiny
 from tests.unit.models.conftest import DEFAULTS, make_entry
 
@@ -135,6 +136,7 @@ print(peak - before)
 """
 
 
+@only_in_full
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_a_pass_takes_about_what_the_plan_says() -> None:

@@ -38,7 +38,7 @@ from training.embedded.report import write_report
 from training.embedded.unet_xl import XLLearner
 from training.embedded.world import World, load_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [only_in_full, pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
 CPU = torch.device("cpu")
 WORLD = load_world()
@@ -136,7 +136,7 @@ def test_the_engine_makes_the_picture_of_the_stock_pipeline(
     assert_same_picture(model, state, expected)
 
 
-@pytest.mark.parametrize("form", [pytest.param("sdxl", marks=only_in_full), "sd3"])
+@pytest.mark.parametrize("form", ["sdxl", "sd3"])
 def test_an_interrupted_recipe_goes_on_as_if_nothing_had_happened(
     recipes: dict[FormatName, DerivedRecipe],
     tmp_path: Path,
@@ -199,7 +199,6 @@ def test_a_model_is_compared_with_what_its_refiner_makes_of_it(
         image.load()
 
 
-@only_in_full
 def test_the_transformer_is_evaluated_too(
     recipes: dict[FormatName, DerivedRecipe], tmp_path: Path
 ) -> None:

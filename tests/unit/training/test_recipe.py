@@ -13,6 +13,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.effort import only_in_full
 from training.__main__ import main
 from training.embedded.cache import cached_pairs
 from training.embedded.evaluate import evaluate, size_in_megabytes
@@ -84,6 +85,7 @@ def test_refining_kept_the_encoder_and_changed_the_decoder(recipe: Recipe) -> No
     assert "decoder.conv_in.weight" not in kept
 
 
+@only_in_full
 def test_running_again_gives_the_same_model_without_training(recipe: Recipe) -> None:
     before = load_file(recipe.model / "unet" / "diffusion_pytorch_model.safetensors")
     recipe.run(STAGES)
@@ -91,6 +93,7 @@ def test_running_again_gives_the_same_model_without_training(recipe: Recipe) -> 
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+@only_in_full
 def test_a_finished_model_can_be_trained_further(recipe: Recipe, tmp_path: Path) -> None:
     further = replace(
         _miniature(tmp_path), init_from=recipe.model, unet_samples=16, scenes_per_object=1
@@ -105,6 +108,7 @@ def test_a_finished_model_can_be_trained_further(recipe: Recipe, tmp_path: Path)
         assert all((value - new[key]).abs().max() < 0.05 for key, value in old.items())
 
 
+@only_in_full
 def test_the_report_is_written_from_what_was_measured(recipe: Recipe, tmp_path: Path) -> None:
     evaluation = evaluate(
         recipe.model,
@@ -132,6 +136,7 @@ def test_the_report_is_written_from_what_was_measured(recipe: Recipe, tmp_path: 
             assert image.width > 112
 
 
+@only_in_full
 def test_the_command_line_trains_only_the_stages_it_is_asked_for(tmp_path: Path) -> None:
     options = "--device cpu --processes 1 --stages text --text-samples 16 --batch 16"
     main(["embedded", "--out", str(tmp_path), *options.split()])

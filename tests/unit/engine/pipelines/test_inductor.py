@@ -18,7 +18,7 @@ from torch.profiler import profile
 from engine.pipelines import inductor_unet
 from engine.pipelines.compile import compile_unet
 from engine.pipelines.inductor_unet import InductorUNet, PassShape
-from tests.effort import effort
+from tests.effort import effort, only_in_full
 from tests.unit.models import tiny
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="Inductor needs a C compiler")
@@ -91,6 +91,7 @@ def test_no_pass_compiles_whatever_its_shape(unet: Any) -> None:
     assert compiled_blocks(compiled, SHAPES[0]) == 0
 
 
+@only_in_full
 @pytest.mark.slow
 def test_a_shape_runs_compiled_once_it_was_compiled_aside(unet: Any) -> None:
     compiled = compile_unet(unet, "inductor", threads=THREADS)
@@ -108,6 +109,7 @@ def test_a_shape_runs_compiled_once_it_was_compiled_aside(unet: Any) -> None:
     assert graphs() == before > 0
 
 
+@only_in_full
 @pytest.mark.slow
 def test_what_sdxl_is_told_goes_along() -> None:
     unet = tiny.sdxl(refiner=False).unet.to(memory_format=torch.channels_last)
@@ -117,6 +119,7 @@ def test_what_sdxl_is_told_goes_along() -> None:
     assert_same(unet, compiled, SHAPES[:2])
 
 
+@only_in_full
 def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
     shapes = SHAPES[:3]
     expected = [predict(unet, shape) for shape in shapes]
@@ -152,6 +155,7 @@ def test_a_pass_does_not_mind_that_another_thread_traces(
     assert_same(unet, compiled, SHAPES[:2])
 
 
+@only_in_full
 def test_warm_shapes_are_compiled_from_the_start_and_leave_with_the_unet() -> None:
     unet = tiny.stable_diffusion().unet.to(memory_format=torch.channels_last)
     unet.eval().requires_grad_(False)

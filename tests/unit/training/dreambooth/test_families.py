@@ -230,6 +230,7 @@ def test_sdxl_is_told_of_every_picture_where_it_is_from(
     assert material.prior.told["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]]
 
 
+@only_in_full
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["sdxl-text", "sd3-text"])
 def test_mixed_precision_and_everything_else(

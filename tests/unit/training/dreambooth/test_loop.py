@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from models import placement
 from models.lora import LORA_FILE
+from tests.effort import only_in_full
 from tests.unit.training.dreambooth.conftest import ROOT, MakeOptions, arguments
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.loop import train
@@ -50,6 +51,7 @@ def _assert_same(first: Options, second: Options) -> None:
     ]
 
 
+@only_in_full
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     make_options: MakeOptions, tmp_path: Path

@@ -53,6 +53,7 @@ def test_it_counts_the_weights_that_will_be_there(make_options: MakeOptions) -> 
     assert training.parts["optimiser"] == 2 * size
 
 
+@only_in_full
 def test_what_saves_memory_saves_it_in_the_plan_too(make_options: MakeOptions) -> None:
     def training(**changes: object) -> dict[str, int]:
         return dict(make_plan(make_options(**changes)).stages[-1].parts)
@@ -80,6 +81,7 @@ def test_half_precision_leaves_out_what_would_overflow(tmp_path: Path) -> None:
     assert all(weights.is_meta for weights in half.parameters())
 
 
+@only_in_full
 @pytest.mark.slow
 def test_stable_diffusion_3_is_planned_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
     """At full size, on any machine: LoRA, one picture of 1024 x 1024."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import only_in_full
 from tests.unit.training.dreambooth.conftest import ROOT, MakeOptions, arguments
 from training.dreambooth.run import RunFolder
 
@@ -60,6 +61,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {}
 
 
+@only_in_full
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_accelerate_launch(
@@ -76,6 +78,7 @@ def test_accelerate_launch(
     results["accelerate"] = _tag(said)
 
 
+@only_in_full
 @pytest.mark.slow
 @pytest.mark.skipif(
     not all(map(find_spec, ("ray", "pandas", "pyarrow"))), reason="Ray Train is not installed"
