@@ -1,12 +1,13 @@
 """The server that the suite abuses: one for all of it, so that what is left behind adds up.
 
-In the end it is killed part by part, and stopped.
+Another one is killed part by part, and stopped.
 """
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from tests.abuse.target import SETTINGS, Target, warm_up
 from tests.integration.server import serving
 
-# The memory is that after all the rest, and the faults end the server.
+Start = Callable[[str], AbstractContextManager[Target]]
+
+# The memory is that after all the rest.
 _ORDER = (
     "test_raw_sockets",
     "test_hostile_json",
@@ -23,8 +26,8 @@ _ORDER = (
     "test_schema",
     "test_slow_clients",
     "test_overload",
-    "test_local_host",
     "test_memory",
+    "test_local_host",
     "test_faults",
 )
 
@@ -50,11 +53,21 @@ def _many_sockets() -> None:
 
 
 @pytest.fixture(scope="session")
-def abused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A warmed-up BentoML host with limits that are soon reached, under ``ulimit -Sn 1024``."""
-    folder = tmp_path_factory.mktemp("abused")
-    with serving(folder, wrapper=_FEW_FILES, **SETTINGS) as server:
-        abused = Target(server)
+def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Start a BentoML host with limits that are soon reached, under ``ulimit -Sn 1024``."""
+
+    @contextmanager
+    def start(name: str) -> Iterator[Target]:
+        with serving(tmp_path_factory.mktemp(name), wrapper=_FEW_FILES, **SETTINGS) as server:
+            yield Target(server)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def abused(start: Start) -> Iterator[Target]:
+    """A warmed-up server."""
+    with start("abused") as abused:
         warm_up(abused)
         yield abused
 

@@ -1,12 +1,13 @@
 """Processes that die, hang or are stopped, and too few descriptors.
 
-The tests run in order, as the last ones of the suite's server, which the last one stops.
+The tests run in order, on a server of their own, which the last one stops.
 """
 
 from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -15,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.abuse.conftest import Start
 from tests.abuse.raw_http import Connection, post_head
 from tests.abuse.target import DRAIN, LONG, OTHER, PICTURE, SHORT, Target, at_once, decoded
 from tests.effort import only_in_full
@@ -25,30 +27,37 @@ pytestmark = pytest.mark.slow
 IN_FLIGHT = 8
 
 
-def test_more_idle_connections_than_the_soft_limit_of_files(abused: Target) -> None:
-    log = abused.server.log.stat().st_size
+@pytest.fixture(scope="module")
+def doomed(start: Start) -> Iterator[Target]:
+    """A server that is to die part by part."""
+    with start("doomed") as doomed:
+        yield doomed
+
+
+def test_more_idle_connections_than_the_soft_limit_of_files(doomed: Target) -> None:
+    log = doomed.server.log.stat().st_size
     with ExitStack() as stack:
         for _ in range(1100):
-            stack.enter_context(Connection(abused.port, OTHER))
+            stack.enter_context(Connection(doomed.port, OTHER))
         for _ in range(5):
-            with abused.client() as client:
+            with doomed.client() as client:
                 assert client.get("/livez", timeout=20).status_code == 200
-            assert abused.post(SHORT).status_code == 200
+            assert doomed.post(SHORT).status_code == 200
 
     # A line for each of them would be fine; it was 290 MB a minute.
-    assert abused.server.log.stat().st_size - log < 1_000_000
+    assert doomed.server.log.stat().st_size - log < 1_000_000
 
 
-def test_a_stopped_runner_loses_nothing(abused: Target) -> None:
+def test_a_stopped_runner_loses_nothing(doomed: Target) -> None:
     """SIGSTOP and SIGCONT: the API goes on, and the jobs do afterwards."""
-    runner = abused.server.runner()
+    runner = doomed.server.runner()
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        waiting = [pool.submit(abused.post, LONG) for _ in range(IN_FLIGHT)]
-        wait_until(abused.server.running, "jobs to run")
+        waiting = [pool.submit(doomed.post, LONG) for _ in range(IN_FLIGHT)]
+        wait_until(doomed.server.running, "jobs to run")
         runner.suspend()
         try:
             for path, status in (("/livez", 200), ("/models", 200), ("/readyz", 503)):
-                with abused.client() as client:
+                with doomed.client() as client:
                     assert client.get(path, timeout=20).status_code == status
         finally:
             runner.resume()
@@ -58,12 +67,12 @@ def test_a_stopped_runner_loses_nothing(abused: Target) -> None:
 
 
 @only_in_full
-def test_a_killed_runner_is_replaced(abused: Target) -> None:
+def test_a_killed_runner_is_replaced(doomed: Target) -> None:
     """Each of its requests is told at once to come again, and can."""
-    runner = abused.server.runner()
+    runner = doomed.server.runner()
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        waiting = [pool.submit(abused.post, LONG) for _ in range(IN_FLIGHT)]
-        wait_until(lambda: abused.jobs() >= 2, "jobs in the queue")
+        waiting = [pool.submit(doomed.post, LONG) for _ in range(IN_FLIGHT)]
+        wait_until(lambda: doomed.jobs() >= 2, "jobs in the queue")
         runner.kill()
         killed = time.monotonic()
         responses = [one.result(WAIT_SECONDS) for one in waiting]
@@ -74,36 +83,36 @@ def test_a_killed_runner_is_replaced(abused: Target) -> None:
         assert response.status_code == 503, response.text
         assert int(response.headers["retry-after"]) >= 1
         assert response.json()["error"]["code"] == "not_ready"
-    _wait_until_it_works_again(abused)
-    assert abused.server.runner().pid != runner.pid
+    _wait_until_it_works_again(doomed)
+    assert doomed.server.runner().pid != runner.pid
 
 
-def test_killed_processes_of_the_api_are_replaced(abused: Target) -> None:
+def test_killed_processes_of_the_api_are_replaced(doomed: Target) -> None:
     """Those that decode pictures, if there are any."""
-    assert abused.post_picture(PICTURE).status_code == 200
-    for child in abused.processes["API"].children(recursive=True):
+    assert doomed.post_picture(PICTURE).status_code == 200
+    for child in doomed.processes["API"].children(recursive=True):
         child.kill()
-    statuses = {abused.post_picture(PICTURE).status_code for _ in range(3)}
+    statuses = {doomed.post_picture(PICTURE).status_code for _ in range(3)}
 
     assert statuses <= {200, 503}
-    assert abused.post_picture(PICTURE).status_code == 200
+    assert doomed.post_picture(PICTURE).status_code == 200
 
 
-def test_a_killed_api_is_replaced(abused: Target) -> None:
+def test_a_killed_api_is_replaced(doomed: Target) -> None:
     """Its connections are gone with it; what it has asked of the runner is not made for nobody."""
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        waiting = [pool.submit(abused.post, LONG) for _ in range(IN_FLIGHT)]
-        wait_until(lambda: abused.jobs() >= 2, "jobs in the queue")
-        abused.processes["API"].kill()
+        waiting = [pool.submit(doomed.post, LONG) for _ in range(IN_FLIGHT)]
+        wait_until(lambda: doomed.jobs() >= 2, "jobs in the queue")
+        doomed.processes["API"].kill()
         assert all(isinstance(one.exception(WAIT_SECONDS), httpx.TransportError) for one in waiting)
-    _wait_until_it_works_again(abused)
-    wait_until(lambda: not abused.jobs(), "an empty queue", 30)
+    _wait_until_it_works_again(doomed)
+    wait_until(lambda: not doomed.jobs(), "an empty queue", 30)
 
 
-def test_a_stop_under_load(abused: Target) -> None:
+def test_a_stop_under_load(doomed: Target) -> None:
     """All that was accepted is finished; who has only begun to ask does not hold it up."""
-    processes = [abused.server.process.pid]
-    supervisor = psutil.Process(abused.server.process.pid)
+    processes = [doomed.server.process.pid]
+    supervisor = psutil.Process(doomed.server.process.pid)
     processes += [child.pid for child in supervisor.children(recursive=True)]
     with ExitStack() as stack, ThreadPoolExecutor(IN_FLIGHT) as pool:
         stalled = [
@@ -113,27 +122,27 @@ def test_a_stop_under_load(abused: Target) -> None:
             post_head(10_000_000, "/img2img", "multipart/form-data; boundary=B") + b"--B\r\n",
         ]
         for data in stalled:
-            stack.enter_context(Connection(abused.port, OTHER)).send(data)
-        waiting = [pool.submit(abused.post, LONG) for _ in range(IN_FLIGHT)]
-        wait_until(lambda: abused.jobs() == IN_FLIGHT, "all jobs in the queue")
-        abused.server.process.send_signal(signal.SIGTERM)
+            stack.enter_context(Connection(doomed.port, OTHER)).send(data)
+        waiting = [pool.submit(doomed.post, LONG) for _ in range(IN_FLIGHT)]
+        wait_until(lambda: doomed.jobs() == IN_FLIGHT, "all jobs in the queue")
+        doomed.server.process.send_signal(signal.SIGTERM)
         signalled = time.monotonic()
         responses = [one.result(WAIT_SECONDS) for one in waiting]
 
         for response in responses:
             assert response.status_code == 200
             decoded(response.content)
-        assert abused.server.process.wait(WAIT_SECONDS) == 0
+        assert doomed.server.process.wait(WAIT_SECONDS) == 0
     assert time.monotonic() - signalled < DRAIN / 3
     assert not [pid for pid in processes if psutil.pid_exists(pid)]
 
 
-def _wait_until_it_works_again(abused: Target) -> None:
+def _wait_until_it_works_again(doomed: Target) -> None:
     """Meanwhile there are no connections, or there is a 503 that says when to come again."""
 
     def works() -> bool:
         try:
-            response = abused.post(SHORT)
+            response = doomed.post(SHORT)
         except httpx.TransportError:
             return False
         assert response.status_code in {200, 503}, response.text
@@ -142,5 +151,5 @@ def _wait_until_it_works_again(abused: Target) -> None:
         return response.status_code == 200
 
     wait_until(works, "a picture")
-    wait_until(abused.server.ready, "a server that is ready")
-    assert {one.status_code for one in at_once([partial(abused.post, SHORT)] * 4)} == {200}
+    wait_until(doomed.server.ready, "a server that is ready")
+    assert {one.status_code for one in at_once([partial(doomed.post, SHORT)] * 4)} == {200}
