@@ -29,8 +29,8 @@ TOGETHER: Final = (
         "tests/integration/test_pictures.py",
         "tests/integration/test_streams.py",
     ),
-    # All but the host without BentoML, and a server that is killed, are about one server, whose memory
-    # is looked at in the end.
+    # All but the host without BentoML and the server that is killed are about one server, whose
+    # memory is looked at in the end.
     ("tests/abuse/test_local_host.py", "tests/abuse/test_faults.py"),
     ("tests/abuse",),
 )
