@@ -252,10 +252,12 @@ def test_pages_of_allowed_origins_may_do_all(
         width, seed, name = browser.execute_async_script(script, server.url)
         assert (width, seed.isdecimal(), name) == (64, True, "mine")
         # The same requests are refused above for where they come from, and for nothing else.
-        for attack in ("multipart", "a form"):
-            before = jobs(server)
+        for drawn, attack in enumerate(("multipart", "a form"), start=1):
             browser.execute_script(PREPARED % PIXEL + ATTACKS[attack][1], server.url)
-            wait_until(lambda: jobs(server) == before + 1, f"the picture of {attack}")  # noqa: B023
+            wait_until(
+                lambda: server.metric("sd_jobs_total", outcome="ok") > drawn,  # noqa: B023
+                f"the picture of {attack}",
+            )
 
         browser.get(f"http://localhost:{other_port}/")
         assert browser.execute_async_script(script, server.url) == "Failed to fetch"

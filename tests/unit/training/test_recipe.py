@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "models" / "embedded"
 CPU = torch.device("cpu")
 WORLD = load_world()
-FEW = World(WORLD.colours, WORLD.subjects[:2] + WORLD.subjects[-1:])
+FEW = World(WORLD.colours, WORLD.subjects[:3] + WORLD.subjects[-1:])
 
 
 def _miniature(out: Path) -> Recipe:
