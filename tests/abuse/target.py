@@ -196,8 +196,8 @@ def attack_meanwhile(target: Target, requests: Sequence[bytes]) -> tuple[list[in
 def warm_up(target: Target) -> None:
     """Make the memory as large as what is allowed makes it, and note that.
 
-    Twice: the second time it no longer grows by what libraries keep from their first use. The
-    connections come between, as what they leave is taken by what follows.
+    All but the sizes twice: the second time it no longer grows by what libraries keep from their
+    first use. The connections come between, as what they leave is taken by what follows.
     """
     large = uploads.encode(PIL.Image.new("RGB", (4000, 4000), uploads.RED))
     # As long as a body may be.
@@ -209,7 +209,6 @@ def warm_up(target: Target) -> None:
         for height in (64, 96, MAX_SIDE)
     ]
     allowed = [
-        *[partial(target.post, size) for size in sizes],
         *[partial(target.post, SHORT | {"num_images": 2})] * QUEUE,
         *[partial(target.post, batch)] * (QUEUE // 2),
         *[partial(target.post, batch, OTHER)] * (QUEUE // 2),
@@ -218,7 +217,7 @@ def warm_up(target: Target) -> None:
         *[partial(target.post_picture, PICTURE, "/classify")] * 32,
         *[partial(target.post, SHORT, OTHER, Accept="text/event-stream")] * 4,
     ]
-    at_once(allowed)
+    at_once([*[partial(target.post, size) for size in sizes], *allowed])
     _busy_connections(target)
     at_once(allowed)
     for path in ("/docs.json", "/models", "/metrics", "/"):
