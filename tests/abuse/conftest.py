@@ -15,7 +15,7 @@ import pytest
 from tests.abuse.target import SETTINGS, Target, warm_up
 from tests.integration.server import serving
 
-Start = Callable[[str], AbstractContextManager[Target]]
+Start = Callable[..., AbstractContextManager[Target]]
 
 # The memory is that after all the rest.
 _ORDER = (
@@ -57,8 +57,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
     """Start a BentoML host with limits that are soon reached, under ``ulimit -Sn 1024``."""
 
     @contextmanager
-    def start(name: str) -> Iterator[Target]:
-        with serving(tmp_path_factory.mktemp(name), wrapper=_FEW_FILES, **SETTINGS) as server:
+    def start(name: str, **settings: str) -> Iterator[Target]:
+        folder = tmp_path_factory.mktemp(name)
+        with serving(folder, wrapper=_FEW_FILES, **SETTINGS, **settings) as server:
             yield Target(server)
 
     return start

@@ -30,7 +30,7 @@ IN_FLIGHT = 8
 @pytest.fixture(scope="module")
 def doomed(start: Start) -> Iterator[Target]:
     """A server that is to die part by part."""
-    with start("doomed") as doomed:
+    with start("doomed", SD_CLASSIFIER="none") as doomed:
         yield doomed
 
 
