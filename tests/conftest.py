@@ -100,10 +100,7 @@ def wildcards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) -> Iterator[Server]:
-    """The host without BentoML, for all tests that leave it as it was. It starts the sooner.
-
-    With one number of threads, so that a picture made again is the same to the last bit.
-    """
+    """The host without BentoML, for all tests that leave it as it was. It starts the sooner."""
     folder = tmp_path_factory.mktemp("local")
     with serving(folder, host="local", **_settings(wildcards)) as server:
         yield server
@@ -119,7 +116,7 @@ def bentoml_server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) ->
 
 
 def _settings(wildcards: Path) -> dict[str, str]:
-    return {"SD_THREADS": "1", "SD_WILDCARDS": str(wildcards), "SD_MODEL_CONTROL": "true"}
+    return {"SD_WILDCARDS": str(wildcards), "SD_MODEL_CONTROL": "true"}
 
 
 def make_request(**changes: Any) -> GenerationRequest:

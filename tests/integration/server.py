@@ -73,7 +73,8 @@ class Server:
             home.mkdir()
         self.home = home
         inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
-        # By default not what it measures, which is something else on a busy machine.
+        # By default not what it measures, which is something else on a busy machine. With one
+        # number of threads a picture made again is the same to the last bit.
         settings = {"SD_MAX_PIXELS": "2400000", "SD_THREADS": "1"} | environment
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(

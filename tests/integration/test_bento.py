@@ -110,18 +110,19 @@ def far_away(
     with its models in the store that it was imported into.
     """
     place = tmp_path_factory.mktemp("elsewhere")
+    options: dict[str, Any]
     if request.param == "imported":
         home = place / "bentoml"
         run(home, "bentoml", "import", str(archive))
-        code = home / "bentos" / "stable_diffusion_fp32" / VERSION / "src"
-        with serving(place, target=TAG, home=home, code=code, SD_THREADS="1") as server:
-            yield server
-        return
-    folder = place / "bento"
-    with tarfile.open(archive) as file:
-        file.extractall(folder, filter="data")
-    assert (folder / "models" / "stored" / "1" / "model_index.json").is_file()
-    with serving(place, target=str(folder), code=folder / "src", SD_THREADS="1") as server:
+        folder = home / "bentos" / "stable_diffusion_fp32" / VERSION
+        options = {"target": TAG, "home": home}
+    else:
+        folder = place / "bento"
+        with tarfile.open(archive) as file:
+            file.extractall(folder, filter="data")
+        assert (folder / "models" / "stored" / "1" / "model_index.json").is_file()
+        options = {"target": str(folder)}
+    with serving(place, code=folder / "src", **options) as server:
         yield server
 
 

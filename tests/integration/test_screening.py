@@ -29,7 +29,6 @@ def screened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         host="local",
         SD_SCREEN_GRAYSCALE="flag",
         SD_SCREEN_NSFW="reject",
-        SD_THREADS="1",
     ) as server:
         yield server
 

@@ -49,7 +49,6 @@ def xl_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         SD_CATALOG=str(catalog),
         SD_MODELS="xl,xl-refiner",
         SD_MODEL_MEMORY=str(max(sizes)),
-        SD_THREADS="1",
     ) as server:
         yield server
 

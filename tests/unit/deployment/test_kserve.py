@@ -208,7 +208,7 @@ def test_what_the_training_runs_is_there() -> None:
         fetched = {one["args"][1] for one in node["initContainers"]}
         assert fetched == {str(entry.source.path), str(options.images)}  # type: ignore[union-attr]
         mounts = {mount["mountPath"] for mount in ray["volumeMounts"]}
-        assert {"/data", "/work", str(options.catalog.parent)} <= mounts  # type: ignore[union-attr]
+        assert {"/data", "/scratch", str(options.catalog.parent)} <= mounts  # type: ignore[union-attr]
     served = one(applied("overlays/kserve"), "InferenceService", "sdxl-tuned")["spec"]["predictor"]
     assert exported.destination in [one["uri"] for one in served["storageUris"]]
     requirement = (ROOT / "requirements-ray.txt").read_text()
