@@ -51,10 +51,11 @@ def _excess_of_jpeg(data: bytes) -> str | None:
 
 
 def _excess_of_png(data: bytes) -> str | None:
-    """https://www.w3.org/TR/png-3/#5Chunk-layout: chunks, each with its length."""
+    """https://www.w3.org/TR/png-3/#5Chunk-layout: chunks, each with its length, up to IEND."""
     position = 8
     for _ in range(MAX_CHUNKS):
+        kind = data[position + 4 : position + 8]
         position += 12 + int.from_bytes(data[position : position + 4])
-        if position >= len(data):
+        if kind == b"IEND" or position >= len(data):
             return None
     return f"at most {MAX_CHUNKS} chunks"

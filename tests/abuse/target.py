@@ -217,7 +217,8 @@ def warm_up(target: Target) -> None:
         *[partial(target.post_picture, PICTURE, "/classify")] * 32,
         *[partial(target.post, SHORT, OTHER, Accept="text/event-stream")] * 4,
     ]
-    at_once([*[partial(target.post, size) for size in sizes], *allowed])
+    answers = at_once([*[partial(target.post, size) for size in sizes], *allowed])
+    assert {answer.status_code for answer in answers} <= {200, 429}
     _busy_connections(target)
     at_once(allowed)
     for path in ("/docs.json", "/models", "/metrics", "/"):

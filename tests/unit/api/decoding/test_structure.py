@@ -31,6 +31,12 @@ def test_what_only_looks_like_scans_is_none() -> None:
     assert structure.excess(data[:2] + segment + data[2:] + markers, "JPEG") is None
 
 
+def test_what_follows_the_end_of_a_png_is_no_chunk() -> None:
+    after = bytes(12 * (structure.MAX_CHUNKS + 1))
+
+    assert structure.excess(uploads.encode(uploads.noise(), "PNG") + after, "PNG") is None
+
+
 @pytest.mark.parametrize("between", [b"\xff\0", b"\xff\xd0", b"\xff\xff"])
 def test_scans_are_found_in_between_anything(between: bytes) -> None:
     scan = b"\xff\xda\0\2" + between * 3
