@@ -7,7 +7,7 @@ written last: where it is, the export is whole. An export that was broken off go
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
@@ -73,6 +73,21 @@ def export(
         raise ModelError(
             f"{where} has other files, such as {min(foreign)}: export to an empty place."
         )
+    size = copy(files, destination, name)
+    destination.write(NOTE, iter([note.to_yaml().encode()]), "")
+    return size
+
+
+def copy(files: Mapping[str, Path], destination: Destination, name: str) -> int:
+    """Write files that are not there yet.
+
+    Args:
+        files: by their paths at the destination.
+        name: of them all, for the progress bar.
+
+    Returns:
+        Bytes of all files.
+    """
     size = sum(file.stat().st_size for file in files.values())
     with tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=None) as bar:
         for path, file in files.items():
@@ -81,7 +96,6 @@ def export(
                 bar.update(file.stat().st_size)
             else:
                 destination.write(path, _chunks(file, bar.update), digest)
-    destination.write(NOTE, iter([note.to_yaml().encode()]), "")
     return size
 
 

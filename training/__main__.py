@@ -26,15 +26,20 @@ from training.embedded.world import load_world
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one sub-command."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
+    options.command = shlex.join(["python", "-m", "training", *given])
+    options.run(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All sub-commands."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True)
     _add_embedded(commands)
     _add_evaluate(commands)
     _add_dreambooth(commands)
     _add_classifier(commands)
-    options = parser.parse_args(given)
-    options.command = shlex.join(["python", "-m", "training", *given])
-    options.run(options)
+    return parser
 
 
 def _add_embedded(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

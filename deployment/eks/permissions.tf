@@ -141,4 +141,25 @@ locals {
       resources = [aws_kms_key.this.arn]
     }
   }
+
+  # deployment/kuberay/training: bases and pictures, checkpoints, and what comes of them.
+  training_permissions = merge(local.models_permissions, {
+    ListTraining = {
+      actions   = ["s3:ListBucket"]
+      resources = [local.bucket_arn]
+      condition = { StringLike = { "s3:prefix" = ["${var.training_prefix}/*"] } }
+    }
+    ReadAndWriteRuns = {
+      actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+      resources = ["${local.bucket_arn}/${var.training_prefix}/*"]
+    }
+    WriteModels = {
+      actions   = ["s3:AbortMultipartUpload", "s3:PutObject"]
+      resources = ["${local.bucket_arn}/${var.models_prefix}/*"]
+    }
+    EncryptRuns = {
+      actions   = ["kms:GenerateDataKey"]
+      resources = [aws_kms_key.this.arn]
+    }
+  })
 }

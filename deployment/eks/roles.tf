@@ -23,6 +23,7 @@ locals {
     karpenter = { namespace = "kube-system", service_account = "karpenter", permissions = local.karpenter_permissions }
     balancer  = { namespace = "kube-system", service_account = "aws-load-balancer-controller", permissions = local.balancer_permissions }
     models    = { namespace = local.namespace, service_account = local.service_account, permissions = local.models_permissions }
+    training  = { namespace = local.namespace, service_account = "training", permissions = local.training_permissions }
     disks     = { namespace = "kube-system", service_account = "ebs-csi-controller-sa", permissions = {} }
   }
 }

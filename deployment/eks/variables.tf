@@ -92,6 +92,17 @@ variable "models_prefix" {
   }
 }
 
+variable "training_prefix" {
+  description = "Prefix in the bucket that trainings may read and write: pictures, checkpoints, results."
+  type        = string
+  default     = "training"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", var.training_prefix))
+    error_message = "training_prefix must be names joined by /, without one at its ends."
+  }
+}
+
 variable "create_bucket" {
   description = "Create the bucket, private and encrypted; false: it exists."
   type        = bool

@@ -10,9 +10,13 @@ import torch
 from PIL import Image
 
 from models.errors import ModelError
+from models.export import copy, destination_of
+from training import cluster
+from training.classifier.cluster import train_with_ray
 from training.classifier.evaluate import evaluate
 from training.classifier.examples import Composites, Example, Examples, Folder, UnusableData
 from training.classifier.recipe import Recipe
+from training.cluster import ClusterError
 from training.embedded.pictures import draw, held_out_requests, load_pipeline
 from training.embedded.world import World, load_world
 
@@ -57,6 +61,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         help="an embedded text-to-image model, to test the composites' classifier on its pictures",
     )
+    parser.add_argument(
+        "--export", help="copy the finished model there: a folder, or s3://bucket/prefix"
+    )
+    cluster.add_arguments(parser.add_argument_group("several processes"))
     parser.set_defaults(run=run)
 
 
@@ -70,12 +78,13 @@ def run(options: argparse.Namespace) -> None:
             examples: Examples = Composites(seed=options.seed)
             samples = COMPOSITES
         else:
-            examples = Folder(options.data, seed=options.seed)
+            examples = Folder(options.data.resolve(), seed=options.seed)
             samples = PASSES * len(examples)
         recipe = Recipe(
-            out=options.out,
+            # Workers of Ray may have another working directory.
+            out=options.out.resolve(),
             samples=options.samples or samples,
-            init_from=options.init_from,
+            init_from=options.init_from and options.init_from.resolve(),
             batch=options.batch,
             learning_rate=options.learning_rate,
             workers=options.workers,
@@ -83,19 +92,33 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
             device=device,
         )
-        recipe.train(examples)
-    except (ModelError, UnusableData) as error:
+        on = cluster.cluster_of(options, cuda=device == "cuda")
+        if on is None:
+            recipe.train(examples)
+        else:
+            train_with_ray(recipe, examples, on)
+    except (ModelError, UnusableData, ClusterError) as error:
         raise SystemExit(f"cannot train: {error}") from error
     tests = examples.held_out()
     if options.drawings is not None:
         tests["drawn"] = drawings(options.drawings, load_world(), torch.device(device))
     report = evaluate(recipe.model, tests, torch.device(device), options.command)
     report.write(options.out / "report.json")
+    if options.export is not None:
+        _export(recipe.model, options.export)
     for part, accuracy in report.accuracy.items():
         print(
             f"{part}: top-1 {accuracy.top1:.1%}, top-5 {accuracy.top5:.1%} "
             f"of {accuracy.pictures} pictures"
         )
+
+
+def _export(model: Path, where: str) -> None:
+    files = {path.name: path for path in sorted(model.iterdir())}
+    try:
+        copy(files, destination_of(where), "classifier")
+    except (ModelError, OSError) as error:
+        raise SystemExit(f"{model} cannot be exported: {error}") from error
 
 
 def drawings(model: Path, world: World, device: torch.device) -> Sequence[Example]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments, ViTForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import TrainerState
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_callback import TrainerCallback, TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from training.classifier import network
 from training.classifier.augment import augment
 from training.classifier.examples import Examples
+from training.cluster import Storage
 from training.embedded.dice import seeded
 
 Item = dict[str, Any]
@@ -32,6 +34,7 @@ class Recipe:
     init_from: Path | None = None
     """A ViT to fine-tune."""
     batch: int = 64
+    """Pictures of an update, of each process."""
     learning_rate: float = 1e-3
     workers: int = 0
     """Processes that prepare pictures; 0 for none of their own."""
@@ -45,8 +48,19 @@ class Recipe:
         """Where the finished classifier is written."""
         return self.out / "model"
 
-    def train(self, examples: Examples) -> None:
-        """Train, going on from the last checkpoint in `out`, and write the model."""
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are written, each in a folder of its own."""
+        return self.out / "checkpoints"
+
+    def train(self, examples: Examples, storage: Storage | None = None) -> None:
+        """Train, going on from the last checkpoint in `out`, and write the model.
+
+        Every process of a run calls it.
+
+        Args:
+            storage: for checkpoints, where the processes do not all see `out`.
+        """
         vit, processor = self._start(examples.labels)
         trainer = ResumableTrainer(
             model=vit,
@@ -54,13 +68,17 @@ class Recipe:
             train_dataset=Training(examples, processor, self.samples, self.seed),
         )
         checkpoints = Path(trainer.args.output_dir)
+        if storage is not None:
+            trainer.add_callback(_Keeping(storage))
+            storage.latest(checkpoints)
         last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
         if last is not None and _updates(Path(last)) >= trainer.args.max_steps:
             # The Trainer returns at once there, with the weights that it was given.
             vit = network.load_checkpoint(Path(last))
         else:
             trainer.train(resume_from_checkpoint=last)
-        network.save(vit.cpu(), processor, self.model)
+        if trainer.is_world_process_zero():
+            network.save(vit.cpu(), processor, self.model)
 
     def _start(
         self, labels: tuple[str, ...]
@@ -72,9 +90,10 @@ class Recipe:
         return vit, network.load_processor(self.init_from)
 
     def _arguments(self) -> TrainingArguments:
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
         return TrainingArguments(
-            output_dir=str(self.out / "checkpoints"),
-            max_steps=-(-self.samples // self.batch),
+            output_dir=str(self.checkpoints),
+            max_steps=-(-self.samples // (self.batch * processes)),
             per_device_train_batch_size=self.batch,
             learning_rate=self.learning_rate,
             lr_scheduler_type="cosine",
@@ -91,6 +110,19 @@ class Recipe:
             seed=self.seed,
             use_cpu=self.device == "cpu",
         )
+
+
+class _Keeping(TrainerCallback):
+    """Puts each checkpoint into the storage, when it is written."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        """The Trainer calls it in every process."""
+        name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        whole = Path(args.output_dir) / name
+        self._storage.keep(whole if state.is_world_process_zero else None, name)
 
 
 class ResumableTrainer(Trainer):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from models.architectures import TextEncoder
+from training import cluster
 from training.dreambooth.options import (
     CROPS,
     MIXED_PRECISIONS,
@@ -152,7 +153,7 @@ def _machine(group: argparse._ArgumentGroup) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default=Options.device)
     add("--mixed-precision", choices=MIXED_PRECISIONS, default=Options.mixed_precision)
     add("--gradient-checkpointing", action="store_true", help="less memory, more time")
-    add("--ray-workers", type=_whole(1), help="train in so many workers of Ray Train")
+    cluster.add_arguments(group)
 
 
 def _run(group: argparse._ArgumentGroup) -> None:

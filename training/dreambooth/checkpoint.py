@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from training.cluster import Storage
 from training.dreambooth.errors import TrainingError
 from training.dreambooth.network import Denoiser
+from training.dreambooth.run import RunFolder
 
-_WEIGHTS = "trained.safetensors"
+# In the last checkpoint of a run with a storage, beside the state: what it has made.
+RESULT: Final = "result"
+_FINISHED: Final = "finished-"
+_WEIGHTS: Final = "trained.safetensors"
 
 
 class Checkpoints:
@@ -24,10 +30,20 @@ class Checkpoints:
     Args:
         accelerator: with everything prepared and registered.
         denoiser: not wrapped.
+        folder: for the run's checkpoints.
+        storage: where they are kept besides, if the processes do not all see that folder.
     """
 
-    def __init__(self, accelerator: Accelerator, denoiser: Denoiser, folder: Path) -> None:
-        self._accelerator, self._denoiser, self._folder = accelerator, denoiser, folder
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        denoiser: Denoiser,
+        folder: RunFolder,
+        storage: Storage | None = None,
+    ) -> None:
+        self._accelerator, self._denoiser = accelerator, denoiser
+        self._run, self._folder, self._storage = folder, folder.checkpoints, storage
+        self._finished = False
         accelerator.register_save_state_pre_hook(self._save_weights)
         accelerator.register_load_state_pre_hook(self._load_weights)
 
@@ -50,11 +66,14 @@ class Checkpoints:
             accelerator.save_state(str(partial))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
+                self._run.copy_record(partial)
                 partial.rename(whole)
                 for path in self._all():
                     if path != whole:
                         shutil.rmtree(path)
             accelerator.wait_for_everyone()
+            self._finished = False
+            self._keep(whole)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             # torch and safetensors have errors of their own for a full disk.
@@ -63,13 +82,38 @@ class Checkpoints:
                 + (f"The last one is {before.name}." if before else "There is none before it.")
             ) from error
 
-    def restore(self) -> int:
-        """Go back to the latest checkpoint; returns its number of updates, 0 without any."""
-        latest = self._latest()
+    def restore(self, shape: dict[str, Any]) -> int:
+        """Go back to the latest checkpoint; returns its number of updates, 0 without any.
+
+        Args:
+            shape: of this run.
+
+        Raises:
+            TrainingError: that one is of another kind of run.
+        """
+        latest = self._storage.latest(self._folder) if self._storage else self._latest()
         if latest is None:
             return 0
+        self._run.check(shape, latest)
         self._accelerator.load_state(str(latest))
-        return int(latest.name.removeprefix("step-"))
+        self._finished = latest.name.startswith(_FINISHED)
+        return int(latest.name.rpartition("-")[2])
+
+    def keep_result(self, step: int, result: Path) -> None:
+        """Put what the run has made into the storage, with its last checkpoint, unless that came
+        from there with it."""
+        if self._storage is None or self._finished:
+            return
+        whole = self._path(step)
+        if self._accelerator.is_main_process:
+            shutil.rmtree(whole / RESULT, ignore_errors=True)
+            shutil.copytree(result, whole / RESULT, copy_function=os.link)
+        self._keep(whole, prefix=_FINISHED)
+
+    def _keep(self, whole: Path, prefix: str = "") -> None:
+        if self._storage is not None:
+            main = self._accelerator.is_main_process
+            self._storage.keep(whole if main else None, f"{prefix}{whole.name}")
 
     def _path(self, step: int) -> Path:
         return self._folder / f"step-{step:07}"
@@ -78,7 +122,7 @@ class Checkpoints:
         return max(self._all(), default=None)
 
     def _all(self) -> list[Path]:
-        return list(self._folder.glob("step-*"))
+        return list(self._folder.glob("*step-*"))
 
     def _save_weights(self, models: list[Any], weights: list[Any], folder: str) -> None:
         # accelerate writes what is left in this list: nothing of the base.

@@ -16,6 +16,7 @@ from models.errors import ModelError
 from models.finetuned import FineTuned
 from models.registry import check_name
 from models.store import readable
+from training.cluster import Cluster, ClusterError, cluster_of
 from training.dreambooth.arguments import add_arguments, missing_arguments, parse_options
 from training.dreambooth.base import find_base, find_device, side_of
 from training.dreambooth.cluster import train_with_ray
@@ -65,13 +66,17 @@ def run(given: argparse.Namespace, *, refuse: Callable[[str], NoReturn]) -> None
         check(options)
         if given.restart:
             _restart(options)
-        finetuned = dreambooth(options, given.ray_workers)
+        finetuned = dreambooth(
+            options,
+            cluster_of(given, cuda=find_device(options) == "cuda"),
+            restart=given.restart,
+        )
     except torch.OutOfMemoryError as error:
         _fail(
             f"{error} Try --mixed-precision bf16, --gradient-checkpointing or a lower --rank; "
             "--plan tells what is needed."
         )
-    except (TrainingError, ModelError, OSError) as error:
+    except (TrainingError, ClusterError, ModelError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue.", file=sys.stderr)
@@ -105,14 +110,16 @@ def check(options: Options) -> None:
         read_picture(example.path, side_of(entry, options))
 
 
-def dreambooth(options: Options, ray_workers: int | None = None) -> FineTuned | None:
+def dreambooth(
+    options: Options, cluster: Cluster | None = None, *, restart: bool = False
+) -> FineTuned | None:
     """Train and register. The other processes of a run get None.
 
     Raises:
         TrainingError, ModelError: see `train`.
     """
-    if ray_workers is not None:
-        train_with_ray(options, ray_workers)
+    if cluster is not None:
+        train_with_ray(options, cluster, restart=restart)
         return register_result(options)
     train(options)
     return register_result(options) if PartialState().is_main_process else None

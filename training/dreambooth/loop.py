@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from engine.weights.memory import release
 from models.catalog import ModelEntry
 from models.registry import content_hash, revision_of
+from training.cluster import Storage
 from training.dreambooth.base import (
     Base,
     find_base,
@@ -39,11 +41,14 @@ from training.sheet import contact_sheet
 _SHEET_SIDE = 192
 
 
-def train(options: Options) -> None:
+def train(options: Options, storage: Storage | None = None) -> None:
     """Train until ``steps`` updates are made, from the latest checkpoint if there is one, and
     leave the result in the run's folder.
 
     Every process of a run calls it.
+
+    Args:
+        storage: for checkpoints and result, where the processes do not all see one folder.
 
     Raises:
         TrainingError: it cannot start or go on.
@@ -68,20 +73,27 @@ def train(options: Options) -> None:
     if accelerator.device.type == "cpu":
         # Adam's moments fall into the denormal range, where x86 is a hundred times slower.
         torch.set_flush_denormal(True)
-    _Training(accelerator, options, entry, folder).run()
+    _Training(accelerator, options, entry, folder, storage).run(shape)
 
 
 class _Training:
     """A run in one of its processes."""
 
     def __init__(
-        self, accelerator: Accelerator, options: Options, entry: ModelEntry, folder: RunFolder
+        self,
+        accelerator: Accelerator,
+        options: Options,
+        entry: ModelEntry,
+        folder: RunFolder,
+        storage: Storage | None,
     ) -> None:
         self.accelerator, self.options = accelerator, options
         self.entry, self.folder = entry, folder
         self.side = side_of(entry, options)
         self.base = base = Base(entry, weights_precision(options), accelerator.device)
-        self.material = material = prepare_material(base, options, folder, self.side)
+        self.material = material = prepare_material(
+            base, options, folder, self.side, shared=storage is None
+        )
         architecture = entry.architecture
         self.objective = objective_for(
             architecture.prediction, material.scheduler, options.snr_gamma
@@ -99,12 +111,16 @@ class _Training:
             num_training_steps=options.steps,
         )
         accelerator.register_for_checkpointing(self.rate)
-        self.checkpoints = Checkpoints(accelerator, denoiser, folder.checkpoints)
+        self.checkpoints = Checkpoints(accelerator, denoiser, folder, storage)
 
-    def run(self) -> None:
-        """Train to the end and write the result."""
+    def run(self, shape: dict[str, Any]) -> None:
+        """Train to the end and write the result.
+
+        Args:
+            shape: what a run that is gone on with must have in common with this one.
+        """
         options, main = self.options, self.accelerator.is_main_process
-        first = self.checkpoints.restore()
+        first = self.checkpoints.restore(shape)
         journal = Journal(self.folder.log, first) if main else None
         bar = tqdm(
             desc=options.output,
@@ -132,6 +148,7 @@ class _Training:
         bar.close()
         if main:
             write_result(self.base, self.denoiser, options, self.folder.result)
+        self.checkpoints.keep_result(max(first, options.steps), self.folder.result)
         self.accelerator.wait_for_everyone()
 
     def update(self, step: int) -> dict[str, float]:

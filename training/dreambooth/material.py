@@ -45,11 +45,14 @@ class Prepared:
     zeros: bool
 
 
-def prepare_material(base: Base, options: Options, folder: RunFolder, side: int) -> Prepared:
+def prepare_material(
+    base: Base, options: Options, folder: RunFolder, side: int, *, shared: bool = True
+) -> Prepared:
     """Go through the stages.
 
     Args:
         side: of the pictures, in pixels.
+        shared: whether the processes of other machines see the folder, too.
 
     Raises:
         TrainingError: see `pictures`, and `text`.
@@ -78,7 +81,7 @@ def prepare_material(base: Base, options: Options, folder: RunFolder, side: int)
 
     pictures = []
     if options.prior_preservation:
-        pictures = class_pictures(generate, options, folder.class_pictures)
+        pictures = class_pictures(generate, options, folder.class_pictures, shared=shared)
         release()
     uncut = [(Cut(picture, (side, side), (0, 0)), prompt) for picture, prompt in pictures]
     own, *prior = _encode(base, tokens, [subject, uncut] if uncut else [subject], side)

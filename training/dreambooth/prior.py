@@ -3,6 +3,7 @@ the prior preservation of DreamBooth (Ruiz et al. 2022, section 3.2)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -35,18 +36,22 @@ def class_prompts(options: Options) -> list[str]:
 
 
 def class_pictures(
-    generate: Generate, options: Options, folder: Path
+    generate: Generate, options: Options, folder: Path, *, shared: bool = True
 ) -> list[tuple[Image.Image, str]]:
     """The picture of each class prompt, and the prompt: out of the folder, or else generated and
     put there.
 
-    The processes of a run share the work.
+    The processes of a run share the work; those of one machine alone, if ``shared`` is false.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prompts = class_prompts(options)
     files = [folder / f"{number:05}.png" for number in range(len(prompts))]
     state = PartialState()
-    own = range(state.process_index, len(prompts), state.num_processes)
+    first, count = state.process_index, state.num_processes
+    if not shared:
+        # As torchrun, accelerate's launcher and Ray Train say it.
+        first, count = state.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    own = range(first, len(prompts), count)
     missing = [number for number in own if not files[number].exists()]
     if missing:
         pictures = generate(

@@ -19,13 +19,14 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log = path / _LOG
-        self.checkpoints, self.class_pictures, self.sheets, self.result, self.ray = (
+        self.checkpoints, self.class_pictures, self.sheets, self.result, _ = (
             path / name for name in _FOLDERS
         )
 
-    def check(self, shape: dict[str, Any]) -> None:
-        """Raise ``TrainingError`` if a run of another shape was made here."""
-        record = self.path / _RECORD
+    def check(self, shape: dict[str, Any], checkpoint: Path | None = None) -> None:
+        """Raise ``TrainingError`` if a run of another shape was made here, or left that
+        checkpoint."""
+        record = (checkpoint or self.path) / _RECORD
         if not record.exists():
             return
         former: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
@@ -43,6 +44,10 @@ class RunFolder:
         partial = self.path / f"{_RECORD}.partial"
         partial.write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
         partial.replace(self.path / _RECORD)
+
+    def copy_record(self, checkpoint: Path) -> None:
+        """Let a checkpoint say what kind of run it is of."""
+        shutil.copyfile(self.path / _RECORD, checkpoint / _RECORD)
 
     def clear(self) -> None:
         """Delete what a run has left, and nothing else."""

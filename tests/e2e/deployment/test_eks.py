@@ -83,7 +83,7 @@ def there(module: Module, aws: MockAws, before: dict[str, int]) -> None:
     made = {kind: count - before[kind] for kind, count in aws.inventory().items()}
     assert made["eks clusters"] == made["ecr repositories"] == made["s3 Buckets"] == 1
     assert made["events Rules"] == 5
-    assert made["iam Roles"] == 7
+    assert made["iam Roles"] == 8
     state = json.loads(module.run("show", "-json").stdout)["values"]["root_module"]
     policies = {
         resource["index"]: {
@@ -109,3 +109,10 @@ def there(module: Module, aws: MockAws, before: dict[str, int]) -> None:
     assert {action for one in policies["models"].values() for action in one["Action"]} == {
         *("s3:ListBucket", "s3:GetObject", "kms:Decrypt"),
     }
+    written = {
+        resource
+        for one in policies["training"].values()
+        if "s3:PutObject" in one["Action"]
+        for resource in one["Resource"]
+    }
+    assert written == {f"{bucket}/models/*", f"{bucket}/training/*"}

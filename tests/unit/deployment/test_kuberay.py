@@ -14,6 +14,7 @@ from deployment.ray.arguments import Arguments
 from settings import Settings
 from tests.conftest import ROOT
 from tests.e2e.deployment.tools import tool
+from tests.unit.deployment import ray_jobs
 from tests.unit.deployment.manifests import built, faults, one
 
 KUBERAY = ROOT / "deployment" / "kuberay"
@@ -59,6 +60,7 @@ def test_schemas_and_checkov(cluster: list[Document], tmp_path: Path) -> None:
     """Of Kubernetes and of each operator; checkov with written exceptions."""
     service, on_cpus = (built(KUBERAY / "overlays" / overlay) for overlay in ("gpu", "cpu"))
     documents = [*cluster, *service, *pods(service), one(on_cpus, "RayService")]
+    documents += ray_jobs.checked(ray_jobs.applied())
     assert faults(documents) == []
 
     file = tmp_path / "manifests.yaml"
