@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from training.classifier.examples import Examples
 from training.classifier.recipe import Recipe
@@ -19,11 +20,8 @@ def train_with_ray(recipe: Recipe, examples: Examples, cluster: Cluster) -> None
     """
     kept = cluster.run(_train, (recipe, examples), recipe.out)
     if kept is not None:
-        last = recipe.checkpoints / Path(kept.path).name
-        if not last.exists():
-            kept.to_directory(last)
-        # Nothing is left to be done but to write the model.
-        recipe.train(examples)
+        with TemporaryDirectory(prefix="classifier-") as fetched:
+            recipe.write(Path(kept.to_directory(fetched)))
 
 
 def _train(given: tuple[Recipe, Examples], storage: Storage | None) -> None:

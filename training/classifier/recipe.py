@@ -80,14 +80,22 @@ class Recipe:
         if trainer.is_world_process_zero():
             network.save(vit.cpu(), processor, self.model)
 
+    def write(self, checkpoint: Path) -> None:
+        """Write the model as a checkpoint has it."""
+        network.save(network.load_checkpoint(checkpoint).cpu(), self._processor(), self.model)
+
+    def _processor(self) -> ViTImageProcessorPil:
+        if self.init_from is None:
+            return network.new_processor()
+        return network.load_processor(self.init_from)
+
     def _start(
         self, labels: tuple[str, ...]
     ) -> tuple[ViTForImageClassification, ViTImageProcessorPil]:
         torch.manual_seed(self.seed)
         if self.init_from is None:
-            return network.new_network(labels), network.new_processor()
-        vit = network.load_network(self.init_from, labels)
-        return vit, network.load_processor(self.init_from)
+            return network.new_network(labels), self._processor()
+        return network.load_network(self.init_from, labels), self._processor()
 
     def _arguments(self) -> TrainingArguments:
         processes = int(os.environ.get("WORLD_SIZE", "1"))
