@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -18,6 +19,7 @@ from settings import Settings
 
 B = TypeVar("B", bound=Body)
 
+_JSON_TYPE = re.compile(r"application/(json|[\w.-]+\+json)")
 # Parsing so much takes a few milliseconds, and handing it to a thread does so too.
 _INLINE: Final = 64 * 1024
 # Of commas, colons and brackets: a body above _INLINE bytes carries pictures, which have none.
@@ -185,6 +187,20 @@ def media_type(request: Request) -> str:
     """The media type of a request's body, without its options; empty where it has none."""
     given, _ = parse_options_header(request.headers.get("content-type"))
     return given.decode("latin-1")
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body of a request is said to be JSON.
+
+    None is not JSON either: a browser asks first only where a page sends this very type.
+    """
+    return _JSON_TYPE.fullmatch(media_type(request)) is not None
+
+
+def check_json(request: Request) -> None:
+    """Raise ``RequestError(UNSUPPORTED_MEDIA_TYPE)`` for a body that is not said to be JSON."""
+    if not is_json(request):
+        raise unsupported("application/json", media_type(request))
 
 
 def unsupported(expected: str, given: str) -> RequestError:
