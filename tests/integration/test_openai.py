@@ -111,7 +111,7 @@ def test_edit_and_variation(client: openai.OpenAI, server: Server) -> None:
         }
         assert edited.data[0].b64_json == native(server, "/inpaint", files=form)
 
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         varied = client.images.create_variation(
             image=PICTURE,
             extra_body={**FIELDS, "strength": 1},
