@@ -7,7 +7,6 @@ from io import BytesIO
 from typing import Any
 
 import PIL.Image
-import pytest
 from starlette.testclient import TestClient
 
 from tests.unit.api.conftest import ColourBackend, make_lora
@@ -96,54 +95,52 @@ def test_what_clients_send_anyway(client: TestClient, backend: ColourBackend) ->
     assert sorted(told) == sorted([*ignored, '"api-version"'])
 
 
-@pytest.mark.parametrize(
-    ("fields", "param", "message"),
-    [
-        ({"prompt": None}, "prompt", "prompt must be a string, not null"),
-        ({"prompt": "x" * 2001}, "prompt", "prompt must be at most 2000 characters long, got 2001"),
-        ({"n": 9}, "n", "n must be at least 1 and at most 8, got 9"),
-        ({"n": "2"}, "n", 'n must be an integer, not "2"'),
-        ({"n": 2, "seed": 2**53 - 1}, "seed", f"seed must be at most {2**53 - 2} with n 2"),
-        ({"size": "65x64"}, "size", "size must be a multiple of 8, got 65"),
-        ({"size": "1024X1024"}, "size", "size must be auto or WIDTHxHEIGHT"),
-        ({"size": "0x64"}, "size", "size must be auto or WIDTHxHEIGHT"),
-        ({"size": "2048x2048"}, "size", "size x size must be at most 2400000 pixels"),
-        ({"size": "64x64", "width": 64}, "size", "size must be absent where width or height is"),
-        ({"width": 65}, "width", "width must be a multiple of 8, got 65"),
-        ({"response_format": "url"}, "response_format", "response_format must be one of b64_json"),
-        ({"background": "transparent"}, "background", "background must be one of auto, opaque"),
-        ({"quality": "best"}, "quality", "quality must be one of auto, standard"),
-        ({"style": "odd"}, "style", "style must be one of vivid, natural"),
-        ({"moderation": "none"}, "moderation", "moderation must be one of auto, low"),
-        ({"output_format": "gif"}, "output_format", "output_format must be one of png"),
-        (
-            {"output_compression": 101, "output_format": "jpeg"},
-            "output_compression",
-            "output_compression must be at least 0 and at most 100, got 101",
-        ),
-        (
-            {"output_compression": 50},
-            "output_compression",
-            "output_compression must be 100 or absent where output_format is png, got 50",
-        ),
-        ({"partial_images": 4, "stream": True}, "partial_images", "partial_images must be at"),
-        ({"partial_images": 1}, "partial_images", "partial_images come in a stream only"),
-        ({"num_images": 2}, "num_images", "num_images is called n here"),
-        ({"previews": True}, "previews", "previews is called partial_images here"),
-        ({"steps": 2}, "steps", '"steps" is not a field; the fields are prompt,'),
-        ({"loras": [{"name": "x"}]}, "loras.0.name", "loras.0.name must be a LoRA of tiny"),
-    ],
-)
-def test_mistakes(
-    client: TestClient, backend: ColourBackend, fields: dict[str, Any], param: str, message: str
-) -> None:
-    response = generate(client, **fields)
+# Fields, the one at fault, and how the sentence begins.
+MISTAKES: list[tuple[dict[str, Any], str, str]] = [
+    ({"prompt": None}, "prompt", "prompt must be a string, not null"),
+    ({"prompt": "x" * 2001}, "prompt", "prompt must be at most 2000 characters long, got 2001"),
+    ({"n": 9}, "n", "n must be at least 1 and at most 8, got 9"),
+    ({"n": "2"}, "n", 'n must be an integer, not "2"'),
+    ({"n": 2, "seed": 2**53 - 1}, "seed", f"seed must be at most {2**53 - 2} with n 2"),
+    ({"size": "65x64"}, "size", "size must be a multiple of 8, got 65"),
+    ({"size": "1024X1024"}, "size", "size must be auto or WIDTHxHEIGHT"),
+    ({"size": "0x64"}, "size", "size must be auto or WIDTHxHEIGHT"),
+    ({"size": "2048x2048"}, "size", "size x size must be at most 2400000 pixels"),
+    ({"size": "64x64", "width": 64}, "size", "size must be absent where width or height is"),
+    ({"width": 65}, "width", "width must be a multiple of 8, got 65"),
+    ({"response_format": "url"}, "response_format", "response_format must be one of b64_json"),
+    ({"background": "transparent"}, "background", "background must be one of auto, opaque"),
+    ({"quality": "best"}, "quality", "quality must be one of auto, standard"),
+    ({"style": "odd"}, "style", "style must be one of vivid, natural"),
+    ({"moderation": "none"}, "moderation", "moderation must be one of auto, low"),
+    ({"output_format": "gif"}, "output_format", "output_format must be one of png"),
+    (
+        {"output_compression": 101, "output_format": "jpeg"},
+        "output_compression",
+        "output_compression must be at least 0 and at most 100, got 101",
+    ),
+    (
+        {"output_compression": 50},
+        "output_compression",
+        "output_compression must be 100 or absent where output_format is png, got 50",
+    ),
+    ({"partial_images": 4, "stream": True}, "partial_images", "partial_images must be at"),
+    ({"partial_images": 1}, "partial_images", "partial_images come in a stream only"),
+    ({"num_images": 2}, "num_images", "num_images is called n here"),
+    ({"previews": True}, "previews", "previews is called partial_images here"),
+    ({"steps": 2}, "steps", '"steps" is not a field; the fields are prompt,'),
+    ({"loras": [{"name": "x"}]}, "loras.0.name", "loras.0.name must be a LoRA of tiny"),
+]
 
-    assert response.status_code == (404 if param == "loras.0.name" else 400)
-    error = error_of(response)
-    assert error["message"].startswith(message)
-    assert error["param"] == param
-    assert error["type"] == "invalid_request_error"
+
+def test_mistakes(client: TestClient, backend: ColourBackend) -> None:
+    for fields, param, message in MISTAKES:
+        response = generate(client, **fields)
+        assert response.status_code == (404 if param == "loras.0.name" else 400), fields
+        error = error_of(response)
+        assert error["message"].startswith(message)
+        assert error["param"] == param
+        assert error["type"] == "invalid_request_error"
     assert not backend.requests
 
 
