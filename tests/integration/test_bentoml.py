@@ -60,7 +60,8 @@ def test_the_words_of_openai(bentoml_server: Server) -> None:
     url = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
     ask = bentoml_server.client.post
     of_json = ask("/v1/images/edits", json={**fields, "images": [{"image_url": url}]})
-    form = {"image": PICTURE, **{name: (None, str(value)) for name, value in fields.items()}}
+    form: dict[str, Any] = {name: (None, str(value)) for name, value in fields.items()}
+    form["image"] = PICTURE
     of_form = ask("/v1/images/edits", files=form)
     assert of_json.status_code == of_form.status_code == 200, of_json.text + of_form.text
     assert of_json.json()["data"] == of_form.json()["data"]

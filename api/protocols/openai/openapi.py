@@ -111,6 +111,19 @@ class Documentation:
         """The request body of ``/v1/images/variations``."""
         return {"required": True, "content": _form_content(_VARIATION)}
 
+    def picture_parameters(self) -> list[dict[str, Any]]:
+        """The parameters in the URL of what makes pictures."""
+        return [
+            {
+                "name": "api-version",
+                "in": "query",
+                "required": False,
+                "description": "What some clients send. Ignored, with a warning, like any other "
+                "parameter here",
+                "schema": {"type": "string"},
+            }
+        ]
+
     def picture_responses(self, kind: str | None) -> dict[int | str, dict[str, Any]]:
         """The responses with pictures; ``kind`` begins the names of events, if there are any."""
         content: dict[str, Any] = {JSON: {"schema": reference(ImagesResponse)}}

@@ -56,7 +56,11 @@ class OpenAIProtocol(Protocol):
         return path == "/v1" or path.startswith("/v1/")
 
     def _of_images(self, images: ImageEndpoints, documentation: Documentation) -> list[Endpoint]:
-        common: dict[str, Any] = {"methods": ("POST",), "tags": ("OpenAI",)}
+        common: dict[str, Any] = {
+            "methods": ("POST",),
+            "tags": ("OpenAI",),
+            "parameters": documentation.picture_parameters(),
+        }
         return [
             Endpoint(
                 path="/v1/images/generations",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
 from api.protocols.kserve import base64_text
 from api.protocols.openai.errors import OpenAIErrorDetail
@@ -14,7 +14,7 @@ from api.protocols.openai.usage import Usage
 from contract.events import Image, Progress
 from contract.request import GenerationRequest, OutputFormat
 
-_BASE64 = {"contentEncoding": "base64"}
+_BASE64: Final[dict[str, JsonValue]] = {"contentEncoding": "base64"}
 _WARNINGS = "Fields that make no difference, adjusted parameters and other deviations"
 _SCREENING = "The screening checks that found something in it"
 

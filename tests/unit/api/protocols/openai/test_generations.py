@@ -77,15 +77,16 @@ def test_templates_tell_what_became_of_them(client: TestClient) -> None:
 
 def test_what_clients_send_anyway(client: TestClient, backend: ColourBackend) -> None:
     """Every optional field may be null; what means nothing here is reported."""
-    optional = ("model", "n", "size", "quality", "response_format", "style", "user", "background")
-    optional += ("moderation", "output_format", "output_compression", "stream", "partial_images")
+    optional = [*("model", "n", "size", "quality", "response_format", "style", "user"), "stream"]
+    optional += ["background", "moderation", "output_format", "output_compression"]
+    optional += ["partial_images"]
     response = generate(client, **dict.fromkeys(optional))
     assert (response.status_code, response.json()["warnings"]) == (200, [])
     assert (backend.requests[0].width, backend.requests[0].height) == (128, 128)
 
     harmless = {"quality": "standard", "moderation": "auto", "background": "opaque"}
-    harmless |= {"size": "auto", "response_format": "b64_json", "output_compression": 100}
-    response = generate(client, **harmless, stream=False, partial_images=0)
+    harmless |= {"size": "auto", "response_format": "b64_json"}
+    response = generate(client, **harmless, output_compression=100, stream=False, partial_images=0)
     assert (response.status_code, response.json()["warnings"]) == (200, [])
 
     ignored = {"quality": "hd", "style": "vivid", "user": "someone", "moderation": "low"}

@@ -13,13 +13,14 @@ from api.protocols.openai.bodies import (
     ImageEdit,
     ImageEditReferences,
     ImageGeneration,
+    ImagesBody,
     ImageVariation,
 )
 from tests import uploads
 from tests.unit.api import sse
 from tests.unit.api.protocols.openai.conftest import EDITS, GENERATIONS, VARIATIONS, generate
 
-SCHEMAS = {
+SCHEMAS: dict[str, tuple[type[ImagesBody], set[str]]] = {
     "ImageGeneration": (ImageGeneration, set()),
     "ImageEditReferences": (ImageEditReferences, set()),
     "ImageEditForm": (ImageEdit, {"image", "mask"}),
@@ -73,5 +74,6 @@ def test_the_document(client: TestClient) -> None:
     check("OpenAIModel", client.get("/v1/models/tiny").json())
     # The form as the document has it.
     picture = uploads.encode(uploads.red_and_blue())
-    form = {"image": ("a.png", picture, "image/png"), "prompt": (None, "x"), "n": (None, "1")}
+    form: dict[str, Any] = {"prompt": (None, "x"), "n": (None, "1")}
+    form["image"] = ("a.png", picture, "image/png")
     assert client.post(EDITS, files=form).status_code == 200
