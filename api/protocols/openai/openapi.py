@@ -94,8 +94,8 @@ class Documentation:
             ImageGeneration.__name__: self._body(ImageGeneration),
             ImageEditReferences.__name__: self._body(ImageEditReferences),
             PictureReference.__name__: self._native.body_schema(PictureReference),
-            _EDIT: self._form(ImageEdit, {"mask": mask}),
-            _VARIATION: self._form(ImageVariation),
+            _EDIT: {**self._form(ImageEdit, {"mask": mask}), "title": _EDIT},
+            _VARIATION: {**self._form(ImageVariation), "title": _VARIATION},
         }
 
     def generations_body(self) -> dict[str, Any]:
@@ -180,7 +180,9 @@ class Documentation:
                 properties["enum"] = [*properties["enum"], None]
         return schema
 
-    def _form(self, body: type[ImagesBody], more: Mapping[str, Any] | None = None) -> Any:
+    def _form(
+        self, body: type[ImagesBody], more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The schema of a form: the same without null, and with the pictures."""
         schema = self._body(body)
         schema.pop("example", None)
