@@ -20,6 +20,8 @@ _EXPECTED = {
     "bool_type": "true or false",
     "list_type": "an array",
     "int_parsing": "an integer",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
 }
 
 # Mistakes that are about a limit, not about the form.

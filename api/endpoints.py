@@ -28,7 +28,7 @@ class Endpoint:
         tags: the groups in the OpenAPI document.
         summary: one line of plain text.
         description: Markdown.
-        request_body: OpenAPI request body object, with one media type; None where there is none.
+        request_body: OpenAPI request body object; None where there is none.
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
         linkable: whether a link on another site may lead to it: a GET that starts no work.

@@ -15,6 +15,7 @@ from settings import Settings
 
 MAX_SEED = 2**53 - 1
 RANDOM_SEED = -1
+BEST_QUALITY = 100  # of a JPEG or WebP file
 # A model's default strength is for img2img; diffusers' inpainting pipelines all start from noise.
 INPAINT_STRENGTH = 1.0
 _MAX_GUIDANCE_SCALE = 30
@@ -182,6 +183,7 @@ def constraints(settings: Settings) -> Mapping[str, Constraint]:
         "seed": Range(RANDOM_SEED, MAX_SEED),
         "num_images": Range(1, settings.max_images),
         "output_format": OneOf(tuple(OutputFormat)),
+        "output_quality": Range(0, BEST_QUALITY),
         "loras": Count(settings.max_loras),
         "scale": Range(-_MAX_LORA_SCALE, _MAX_LORA_SCALE),
     }

@@ -52,6 +52,7 @@ class GenerationParameters:
         init_image: img2img and inpainting: the picture's file, as it was uploaded; of use only as
             long as the body that it is in (``api.uploads``).
         mask: inpainting: the mask's file, likewise.
+        mask_is_alpha: whether what is transparent in the mask is inpainted, and not what is white.
     """
 
     task: Task
@@ -85,9 +86,11 @@ class GenerationParameters:
     loras: tuple[LoraParameter, ...] = ()
     strength: float | None = None
     output_format: str | None = None
+    output_quality: int | None = None
     previews: bool = False
     init_image: bytes | memoryview | None = None
     mask: bytes | memoryview | None = None
+    mask_is_alpha: bool = False
 
 
 class ParameterError(RequestError):

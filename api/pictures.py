@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -88,6 +89,8 @@ class Pictures:
             RequestError: whatever is wrong; BUSY where too many pictures wait; what
                 ``Decoders.decode_for`` raises.
         """
+        if parameters.model is not None:
+            parameters = replace(parameters, model=self.served.resolve(parameters.model))
         await self.served.learn()
         if parameters.loras or parameters.model not in {None, *self.served.names}:
             # Other requests need not wait for a look at the store.

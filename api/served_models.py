@@ -80,6 +80,15 @@ class ServedModels:
         """The names of the models that were loaded at the start."""
         return [model.name for model in self.models]
 
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Further names, and the models that they stand for, which may not be there."""
+        return self._settings.model_aliases
+
+    def resolve(self, name: str) -> str:
+        """The name of the model that a client means."""
+        return self.aliases.get(name, name)
+
     async def refresh(self) -> None:
         """Have the next ``snapshot`` know what has been added or removed until now."""
         await self._backend.refresh()

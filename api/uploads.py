@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -18,6 +19,7 @@ from settings import Settings
 
 B = TypeVar("B", bound=Body)
 
+_JSON_TYPE = re.compile(r"application/(json|[\w.-]+\+json)")
 # Parsing so much takes a few milliseconds, and handing it to a thread does so too.
 _INLINE: Final = 64 * 1024
 # Of commas, colons and brackets: a body above _INLINE bytes carries pictures, which have none.
@@ -88,9 +90,7 @@ class Uploads:
             RequestError: UNSUPPORTED_MEDIA_TYPE for another content type, BUSY, and what
                 ``api.forms.read`` raises.
         """
-        given = media_type(request)
-        if given != forms.MEDIA_TYPE:
-            raise unsupported(forms.MEDIA_TYPE, given)
+        _check_form(request)
         longest = dict.fromkeys(pictures, self._settings.max_body_bytes)
         longest |= dict.fromkeys(texts, self._settings.max_json_bytes)
         async with self.body(request) as body:
@@ -98,8 +98,35 @@ class Uploads:
             try:
                 yield parts
             finally:
-                for part in parts.values():
-                    part.release()
+                _release(parts.values())
+
+    @asynccontextmanager
+    async def parts(
+        self, request: Request, pictures: Container[str], most: int
+    ) -> AsyncIterator[Sequence[tuple[str, memoryview]]]:
+        """The parts of a multipart request of any names, in their order; likewise released.
+
+        Args:
+            request: the request.
+            pictures: names of parts that may be as long as a body; others are texts.
+            most: parts that there may be.
+
+        Raises:
+            RequestError: UNSUPPORTED_MEDIA_TYPE for another content type, BUSY, and what
+                ``api.forms.split`` raises.
+        """
+        _check_form(request)
+        whole, text = self._settings.max_body_bytes, self._settings.max_json_bytes
+
+        def longest(name: str) -> int:
+            return whole if name in pictures else text
+
+        async with self.body(request) as body:
+            parts = forms.split(body, request.headers["content-type"], longest, most)
+            try:
+                yield parts
+            finally:
+                _release(part for _, part in parts)
 
     async def parse(self, schema: type[B], data: bytes | bytearray) -> B:
         """Parse JSON of any length that a body may have, a long one in a thread.
@@ -145,10 +172,35 @@ async def _fill(body: bytearray, request: Request, reservation: Reservation) -> 
     del body[filled:]
 
 
+def _check_form(request: Request) -> None:
+    given = media_type(request)
+    if given != forms.MEDIA_TYPE:
+        raise unsupported(forms.MEDIA_TYPE, given)
+
+
+def _release(parts: Iterable[memoryview]) -> None:
+    for part in parts:
+        part.release()
+
+
 def media_type(request: Request) -> str:
     """The media type of a request's body, without its options; empty where it has none."""
     given, _ = parse_options_header(request.headers.get("content-type"))
     return given.decode("latin-1")
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body of a request is said to be JSON.
+
+    None is not JSON either: a browser asks first only where a page sends this very type.
+    """
+    return _JSON_TYPE.fullmatch(media_type(request)) is not None
+
+
+def check_json(request: Request) -> None:
+    """Raise ``RequestError(UNSUPPORTED_MEDIA_TYPE)`` for a body that is not said to be JSON."""
+    if not is_json(request):
+        raise unsupported("application/json", media_type(request))
 
 
 def unsupported(expected: str, given: str) -> RequestError:

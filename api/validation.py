@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from api import arrival, clients
 from api.backend import ServedModel
 from api.decoding.job import LANCZOS, Decoded, Job, Sizing
-from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, check_interval, constraints
+from api.limits import (
+    BEST_QUALITY,
+    INPAINT_STRENGTH,
+    MAX_SEED,
+    RANDOM_SEED,
+    OneOf,
+    check_interval,
+    constraints,
+)
 from api.model_fields import model_fields
 from api.parameters import GenerationParameters, Names, ParameterError
 from api.served_models import ServedModels
@@ -75,6 +83,8 @@ class Validation:
         if steps is None:
             steps = defaults.num_inference_steps
         _check_steps(steps, scheduler)
+        output_format = OutputFormat(parameters.output_format or OutputFormat.PNG)
+        _check_quality(parameters.output_quality, output_format)
         extra = model_fields(parameters, model, served.models, scheduler, self._constraints)
         guidance_start, guidance_end = _guidance_interval(parameters)
         num_images = parameters.num_images or 1
@@ -110,7 +120,8 @@ class Validation:
             alias=None if choice.lora is None else choice.lora.name,
             num_images=num_images,
             tenant=clients.current(),
-            output_format=OutputFormat(parameters.output_format or OutputFormat.PNG),
+            output_format=output_format,
+            output_quality=parameters.output_quality,
             deadline=arrival.remaining(self._settings.deadline),
             wants_previews=parameters.previews,
             **extra,
@@ -145,6 +156,7 @@ class Validation:
         return Job(
             picture="init_image",
             mask=None if parameters.mask is None else "mask",
+            mask_is_alpha=parameters.mask_is_alpha,
             max_input_pixels=settings.max_input_pixels,
             sizing=Sizing(
                 width=parameters.width,
@@ -216,6 +228,17 @@ def _check_steps(steps: int, scheduler: str) -> None:
             lambda name: (
                 f"{name('num_inference_steps')} must be at most {most} with the {scheduler} "
                 f"{name('scheduler')}, got {steps}"
+            ),
+        )
+
+
+def _check_quality(quality: int | None, output_format: OutputFormat) -> None:
+    if output_format is OutputFormat.PNG and quality not in (None, BEST_QUALITY):
+        raise _out_of_range(
+            "output_quality",
+            lambda name: (
+                f"{name('output_quality')} must be {BEST_QUALITY} or absent where "
+                f"{name('output_format')} is {output_format}, got {quality}"
             ),
         )
 

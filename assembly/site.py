@@ -22,6 +22,7 @@ from api.pictures import Pictures
 from api.protocols.base import Protocols
 from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
+from api.protocols.openai.protocol import OpenAIProtocol
 from assembly.composition import Composition
 
 
@@ -83,6 +84,7 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
         [
             NativeProtocol(pictures, settings, bounded),
             KServeProtocol(pictures, settings, bounded, backend.ready),
+            OpenAIProtocol(pictures, settings, bounded, backend.ready),
         ]
     )
     drain = Drain()

@@ -105,6 +105,7 @@ class GenerationRequest:
         alias: name of the LoRA-based fine-tuned model that was asked for, where that is not
             ``model``; ``loras`` has its LoRA.
         output_format: file format of the pictures.
+        output_quality: of JPEG and WebP: 0 for the smallest file to 100; None for a good picture.
         deadline: seconds from submission until the request is abandoned.
         wants_progress: whether progress events are of use to the client.
         wants_previews: whether progress events shall carry a preview; implies progress events.
@@ -145,6 +146,7 @@ class GenerationRequest:
     tenant: str = ""
     alias: str | None = None
     output_format: OutputFormat = OutputFormat.PNG
+    output_quality: int | None = None
     deadline: float = 300.0
     wants_progress: bool = False
     wants_previews: bool = False

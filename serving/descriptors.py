@@ -41,12 +41,13 @@ class RequestBody(_HttpOnly, IODescriptor[Request]):
     """An input that is the whole request, unread.
 
     Args:
-        openapi: the OpenAPI request body object that documents it, with one media type.
+        openapi: the OpenAPI request body object that documents it.
         schemas: the named JSON Schemas that it refers to.
     """
 
     def __init__(self, openapi: dict[str, Any], schemas: dict[str, Any]) -> None:
-        (self._mime_type,) = openapi["content"]
+        # BentoML's own documents have room for one.
+        self._mime_type = next(iter(openapi["content"]))
         self._openapi = openapi
         self._schemas = schemas
 

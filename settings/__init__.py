@@ -43,6 +43,9 @@ class Settings(HttpSettings, RequestSettings, PassSettings, ModelSettings, BaseS
         for name in self.pinned_models:
             if name not in self.models:
                 raise ValueError(f"pinned_models names {name!r}, which is not one of models")
+        for alias in self.model_aliases:
+            if alias in self.models:
+                raise ValueError(f"model_aliases names {alias!r}, which is one of models itself")
         if self.mixed_sizes and (self.invariant or self.compile != "none"):
             other = "invariant" if self.invariant else f"compile={self.compile}"
             raise ValueError(

@@ -12,7 +12,7 @@ from contract.screening import Action, CheckName, NudityLabel
 from models.architectures import TextEncoder
 from models.catalog import ModelEntry, ModelName
 from models.quantization import Quantization
-from settings.listed import Listed
+from settings.listed import Listed, Mapped
 
 
 class ModelSettings(BaseModel):
@@ -22,6 +22,11 @@ class ModelSettings(BaseModel):
         ("embedded",),
         min_length=1,
         description="Catalog names of the served models, comma-separated; the first is the default",
+    )
+    model_aliases: Mapped[str] = Field(
+        {},
+        description="Further names of models, for clients that insist on theirs, comma-separated: "
+        "gpt-image-1=sdxl-base",
     )
     catalog: Path | None = Field(
         None, description="YAML file with catalog entries of your own, added to the built-in ones"

@@ -116,7 +116,11 @@ def bentoml_server(tmp_path_factory: pytest.TempPathFactory, wildcards: Path) ->
 
 
 def _settings(wildcards: Path) -> dict[str, str]:
-    return {"SD_WILDCARDS": str(wildcards), "SD_MODEL_CONTROL": "true"}
+    return {
+        "SD_WILDCARDS": str(wildcards),
+        "SD_MODEL_CONTROL": "true",
+        "SD_MODEL_ALIASES": "gpt-image-1=embedded",
+    }
 
 
 def make_request(**changes: Any) -> GenerationRequest:

@@ -26,6 +26,7 @@ TOGETHER: Final = (
         "tests/integration/test_expansion.py",
         "tests/integration/test_fine_tuned.py",
         "tests/integration/test_generated_client.py",
+        "tests/integration/test_openai.py",
         "tests/integration/test_pictures.py",
         "tests/integration/test_streams.py",
     ),

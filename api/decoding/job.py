@@ -86,6 +86,7 @@ class Job:
     Attributes:
         picture: the picture's name in errors.
         mask: the mask's; it must have the picture's size. None: there is no mask.
+        mask_is_alpha: whether the mask is what is transparent, and not what is white.
         max_input_pixels: the most that a file's header may announce.
         sizing: the size of the result.
         resample: one of ``PIL.Image.Resampling``.
@@ -93,6 +94,7 @@ class Job:
 
     picture: str
     mask: str | None = None
+    mask_is_alpha: bool = False
     max_input_pixels: int
     sizing: Sizing
     resample: int

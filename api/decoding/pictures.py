@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Final
 
 import PIL.Image
+import PIL.ImageChops
 import PIL.ImageOps
 
 # Imported before the first picture needs them.
@@ -55,7 +56,8 @@ def run(job: Job, files: list[bytes], begin: Callable[[str], None]) -> Decoded:
         return Decoded(width, height, pixels)
     del picture
     begin(job.mask)
-    mask = decode(files.pop(0), job.max_input_pixels, job.mask).convert("L")
+    to_mask = _transparency if job.mask_is_alpha else _brightness
+    mask = decode(files.pop(0), job.max_input_pixels, job.mask, to_mask)
     if mask.size != given:
         raise PictureFault(
             ErrorCode.OUT_OF_RANGE,
@@ -68,8 +70,42 @@ def run(job: Job, files: list[bytes], begin: Callable[[str], None]) -> Decoded:
     )
 
 
-def decode(data: bytes, max_pixels: int, field: str) -> PIL.Image.Image:
-    """Decode a PNG, JPEG or WebP into an upright opaque RGB picture.
+def _to_rgb(picture: PIL.Image.Image, field: str = "") -> PIL.Image.Image:
+    """RGB, on white."""
+    if picture.mode.startswith("I"):
+        # 16-bit greyscale: Pillow's own conversion clips at 255 instead of scaling.
+        picture = picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        opaque = PIL.Image.new("RGB", picture.size, "white")
+        opaque.paste(picture, mask=picture.getchannel("A"))
+        return opaque
+    return picture.convert("RGB")
+
+
+def _brightness(picture: PIL.Image.Image, field: str) -> PIL.Image.Image:
+    """8-bit greyscale, on white."""
+    return _to_rgb(picture).convert("L")
+
+
+def _transparency(picture: PIL.Image.Image, field: str) -> PIL.Image.Image:
+    """How transparent each pixel is, 0 to 255."""
+    if not picture.has_transparency_data:
+        raise PictureFault(
+            ErrorCode.INVALID_REQUEST,
+            field,
+            f"{{{field}}} must have an alpha channel: what is transparent in it is inpainted",
+        )
+    return PIL.ImageChops.invert(picture.convert("RGBA").getchannel("A"))
+
+
+def decode(
+    data: bytes,
+    max_pixels: int,
+    field: str,
+    convert: Callable[[PIL.Image.Image, str], PIL.Image.Image] = _to_rgb,
+) -> PIL.Image.Image:
+    """Decode a PNG, JPEG or WebP into an upright picture, by default an opaque RGB one.
 
     Only the first frame of an animation counts, transparency becomes white, and the EXIF
     orientation is applied. Blocking.
@@ -78,12 +114,13 @@ def decode(data: bytes, max_pixels: int, field: str) -> PIL.Image.Image:
         data: the file.
         max_pixels: the most that the header may announce; checked before anything is decoded.
         field: the picture that errors are about.
+        convert: given the upright picture and ``field``, makes of it what is wanted.
 
     Raises:
         PictureFault: UNSUPPORTED_MEDIA_TYPE for another format, PAYLOAD_TOO_LARGE for too many
             pixels, scans or chunks and for more memory than there is, OUT_OF_RANGE for an aspect
             ratio above ``MAX_ASPECT``, INVALID_REQUEST for a file that is empty, truncated or
-            broken.
+            broken; what ``convert`` raises.
     """
     if not data:
         raise PictureFault(ErrorCode.INVALID_REQUEST, field, f"{{{field}}} is empty")
@@ -102,7 +139,7 @@ def decode(data: bytes, max_pixels: int, field: str) -> PIL.Image.Image:
         picture = PIL.Image.open(BytesIO(data), formats=(file_format,))
         _check_size(picture.size, max_pixels, field)
         picture.load()
-        return _to_rgb(_upright(picture))
+        return convert(_upright(picture), field)
     except PictureFault:
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
@@ -152,18 +189,6 @@ def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
     except Exception:
         # Malformed EXIF is no reason to refuse pixels that decode.
         return picture
-
-
-def _to_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
-    if picture.mode.startswith("I"):
-        # 16-bit greyscale: Pillow's own conversion clips at 255 instead of scaling.
-        picture = picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        opaque = PIL.Image.new("RGB", picture.size, "white")
-        opaque.paste(picture, mask=picture.getchannel("A"))
-        return opaque
-    return picture.convert("RGB")
 
 
 def _too_large(field: str, limit: str, got: str) -> PictureFault:

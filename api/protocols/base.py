@@ -32,8 +32,9 @@ class Protocol(ABC):
 
     @abstractmethod
     def error_response(self, error: RequestError) -> Response:
-        """Render an error, with the status of ``api.errors.STATUS`` and the protocol's body.
+        """Render an error with the protocol's body.
 
+        Its status is that of ``api.errors.STATUS``, unless the protocol has another one for it.
         Of an INTERNAL error nothing but the request id may be shown.
         """
 

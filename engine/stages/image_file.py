@@ -40,6 +40,8 @@ def encode(
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_text("parameters", text)
     else:
+        if request.output_quality is not None:
+            options["quality"] = request.output_quality
         comment = b"UNICODE\0" + text.encode("utf-16-be")
         if request.output_format is OutputFormat.WEBP or len(comment) <= _MAX_JPEG_COMMENT:
             exif = PIL.Image.Exif()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from io import BytesIO
@@ -51,6 +52,24 @@ def test_a_stream(bentoml_server: Server) -> None:
     names = [line for line in text.splitlines() if line.startswith("event: ")]
     assert (names[0], names[-1]) == ("event: queued", "event: image")
     assert "event: progress" in names
+
+
+def test_the_words_of_openai(bentoml_server: Server) -> None:
+    """An endpoint that takes two kinds of bodies, and a stream."""
+    fields = {"prompt": "a red apple", "num_inference_steps": 2, "strength": 1.0, "seed": 3}
+    url = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
+    ask = bentoml_server.client.post
+    of_json = ask("/v1/images/edits", json={**fields, "images": [{"image_url": url}]})
+    form: dict[str, Any] = {name: (None, str(value)) for name, value in fields.items()}
+    form["image"] = PICTURE
+    of_form = ask("/v1/images/edits", files=form)
+    assert of_json.status_code == of_form.status_code == 200, of_json.text + of_form.text
+    assert of_json.json()["data"] == of_form.json()["data"]
+
+    body = {"prompt": "a red apple", "num_inference_steps": 2, "stream": True}
+    text = ask("/v1/images/generations", json=body).text
+    names = [line for line in text.splitlines() if line.startswith("event: ")]
+    assert names == ["event: image_generation.completed"]
 
 
 def test_a_label(bentoml_server: Server) -> None:

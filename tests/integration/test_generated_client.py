@@ -112,6 +112,23 @@ def test_parameters_in_the_url(generated: Callable[[str], Any], client: Any) -> 
         assert size(operation.sync(client=client, prompt="x", img_size=72)) == (72, 72)
 
 
+def test_the_words_of_openai(
+    generated: Callable[[str], Any], client: Any, models: Any, upload: Callable[[], Any]
+) -> None:
+    fields = {"prompt": "x", "num_inference_steps": 2, "size": "64x72"}
+    operation = generated("api.open_ai.images_generations")
+    made = operation.sync(client=client, body=models.ImageGeneration(**fields, n=2))
+    assert isinstance(made, models.ImagesResponse)
+    assert [made.size, len(made.data)] == ["64x72", 2]
+
+    edits = generated("api.open_ai.images_edits")
+    form = models.ImageEditForm(image=upload(), stream=False, **fields)
+    assert edits.sync(client=client, body=form).size == "64x72"
+    refused = edits.sync(client=client, body=models.ImageEditReferences(images=[], **fields))
+    assert isinstance(refused, models.OpenAIError)
+    assert refused.error.param == "images"
+
+
 def test_models(generated: Callable[[str], Any], client: Any, models: Any) -> None:
     listed = generated("api.models.models").sync(client=client)
 

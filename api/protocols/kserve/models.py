@@ -137,6 +137,7 @@ class Models:
 
     async def find(self, name: str, version: str | None = None) -> NamedModel:
         """The model of a path. Raises ``RequestError``: NOT_FOUND."""
+        name = self._served.resolve(name)
         models = self._known()
         if name not in {model.name for model in models}:
             # Other requests need not wait for a look at the store.

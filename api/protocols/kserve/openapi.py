@@ -38,8 +38,6 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
 )
 # The body of each response, by the operation's name without ``_version``.
 _RESPONSES: Final[Mapping[str, type[BaseModel]]] = {
-    "v1_models": responses.V1ModelList,
-    "v1_model": responses.V1Model,
     "v1_predict": responses.PredictResponse,
     "v2_server": responses.ServerMetadata,
     "v2_live": responses.ServerLive,

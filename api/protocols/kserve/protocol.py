@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
@@ -31,13 +31,14 @@ class _Name(StringConvertor):
 
 register_url_convertor("name", _Name())
 
-_V1_MODEL = "/v1/models/{model:name}"
+# The models themselves are OpenAI's too (``api.protocols.openai``).
+V1_MODEL: Final = "/v1/models/{model:name}"
 _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 
 
 class KServeProtocol(Protocol):
-    """``/v1/models`` and ``/v2``.
+    """``/v1/models/{model}:predict`` and ``/v2``.
 
     Args:
         pictures: validates and runs the requests.
@@ -71,15 +72,14 @@ class KServeProtocol(Protocol):
         return errors.response(error)
 
     def owns(self, path: str) -> bool:
-        return path in {"/v1/models", "/v2"} or path.startswith(("/v1/models/", "/v2/"))
+        of_v1 = path.startswith("/v1/models/") and ":" in path
+        return of_v1 or path == "/v2" or path.startswith("/v2/")
 
     def _of_v1(self) -> list[Endpoint]:
         v1 = self._v1
         return [
-            self._get("/v1/models", "v1_models", v1.models, "The models"),
-            self._get(_V1_MODEL, "v1_model", v1.model, "Whether a model is ready"),
             self._post(
-                f"{_V1_MODEL}:predict",
+                f"{V1_MODEL}:predict",
                 "v1_predict",
                 v1.predict,
                 "Pictures, or the labels of pictures: one prediction for each instance",

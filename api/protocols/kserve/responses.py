@@ -58,23 +58,6 @@ class ModelReady(BaseModel):
     ready: bool
 
 
-class V1Model(ModelReady):
-    """A model, in the words of KServe and of OpenAI."""
-
-    id: str
-    object: str = "model"
-    created: int = Field(description="Seconds since 1970; 0 where that is not known")
-    owned_by: str
-
-
-class V1ModelList(BaseModel):
-    """The models, in the words of KServe (`models`) and of OpenAI (`data`)."""
-
-    object: str = "list"
-    data: list[V1Model]
-    models: list[str]
-
-
 class ModelNames(BaseModel):
     """The models."""
 

@@ -15,7 +15,7 @@ from api.protocols.kserve.inference import Inference, Result, Work
 from api.protocols.kserve.inputs import Inputs
 from api.protocols.kserve.models import Models, NamedModel
 from api.protocols.kserve.requests import PredictRequest
-from api.protocols.kserve.responses import PredictResponse, V1Model, V1ModelList
+from api.protocols.kserve.responses import PredictResponse
 from api.protocols.kserve.v2 import check_type, reply
 from api.protocols.native.results import (
     GeneratedImage,
@@ -41,21 +41,6 @@ class V1Endpoints:
         self._models = models
         self._inference = inference
         self._uploads = uploads
-
-    async def models(self, request: Request) -> Response:
-        """All models, as KServe's clients and OpenAI's expect them."""
-        known = await self._models.all()
-        states = await self._models.states(known)
-        models = [
-            _described(model, state.ready) for model, state in zip(known, states, strict=True)
-        ]
-        return reply(V1ModelList(data=models, models=[model.name for model in models]))
-
-    async def model(self, request: Request) -> Response:
-        """200 where requests to a model are served, else 503."""
-        model = await self._models.find(request.path_params["model"])
-        await self._models.check_ready(model)
-        return reply(_described(model, ready=True))
 
     async def predict(self, request: Request) -> Response:
         """Instances in, predictions out."""
@@ -112,17 +97,6 @@ def _of_instance(index: int) -> Iterator[None]:
             field=place if error.field is None else f"{place}.{error.field}",
             retry_after=error.retry_after,
         ) from error
-
-
-def _described(model: NamedModel, ready: bool) -> V1Model:
-    provenance = None if model.choice is None else model.choice.provenance
-    return V1Model(
-        id=model.name,
-        name=model.name,
-        ready=ready,
-        created=0 if provenance is None else int(provenance.created.timestamp()),
-        owned_by="stable-diffusion-service",
-    )
 
 
 def _prediction(model: NamedModel, work: Work, result: Result) -> GeneratedImages | Predictions:

@@ -168,10 +168,10 @@ class Documentation:
         }
         if body.task in model.tasks:
             defaults["model"] = model.name
-        if body is Txt2ImgBody:
+        if not issubclass(body, Img2ImgBody):
             defaults |= {"width": model.defaults.width, "height": model.defaults.height}
         # Otherwise width and height follow the input picture.
-        elif body is InpaintBody:
+        elif issubclass(body, InpaintBody):
             defaults["strength"] = INPAINT_STRENGTH
         else:
             defaults["strength"] = model.defaults.strength

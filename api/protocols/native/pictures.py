@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -17,11 +16,9 @@ from api.pictures import Pictures
 from api.protocols.native import responses
 from api.protocols.native.event_stream import write
 from api.protocols.native.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
-from api.uploads import media_type, unsupported
+from api.uploads import check_json
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
-
-_JSON_TYPE = re.compile(r"application/(json|[\w.-]+\+json)")
 
 # Parameters that clients do not know by their neutral name.
 _FORM_NAMES: Final[Mapping[str, str]] = {"init_image": "img"}
@@ -41,10 +38,7 @@ class PictureEndpoints:
 
     async def txt2img(self, request: Request) -> Response:
         """JSON in, pictures out."""
-        given = media_type(request)
-        # None is not JSON either: a browser asks first only where a page sends this very type.
-        if not _JSON_TYPE.fullmatch(given):
-            raise unsupported(responses.JSON, given)
+        check_json(request)
         body = Txt2ImgBody.parse(await self._uploads.read(request))
         wanted = await self._pictures.request(body.parameters(), request)
         return await self._generate(request, wanted)

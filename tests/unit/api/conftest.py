@@ -107,7 +107,7 @@ class ColourBackend:
             self.cancelled += 1
             raise
         indices = range(request.num_images)[::-1]
-        if request.wants_progress:
+        if request.wants_progress or request.wants_previews:
             preview = PREVIEW if request.wants_previews else None
             for step, index in product((1, 2), indices):
                 yield Progress(step, 2, index, preview)

@@ -47,6 +47,18 @@ def test_parts_have_a_longest_form() -> None:
     assert refused.value.message == "the part data must be at most 13 bytes long, got 15"
 
 
+def test_parts_of_any_names_in_their_order() -> None:
+    parts = forms.split(bytearray(IMG + DATA + IMG + END), TYPE, LONGEST.__getitem__)
+
+    assert [(name, bytes(part)[:1]) for name, part in parts] == [
+        ("img", b"\x00"),
+        ("data", b"{"),
+        ("img", b"\x00"),
+    ]
+    with pytest.raises(RequestError, match="at most 2 parts"):
+        forms.split(bytearray(IMG + DATA + IMG + END), TYPE, LONGEST.__getitem__, most=2)
+
+
 def test_large_parts_stay_in_memory() -> None:
     large = bytes(3_000_000)
     body = IMG[:-4] + large + b"\r\n" + DATA + END

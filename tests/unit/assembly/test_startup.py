@@ -53,6 +53,19 @@ GPU = Placement("cuda", "fp16")
             "passes of few shapes",
         ),
         (
+            {"SD_MODEL_ALIASES": "gpt-image-1"},
+            "cannot start: SD_MODEL_ALIASES=gpt-image-1: must be pairs such as name=value, "
+            "comma-separated",
+        ),
+        (
+            {"SD_MODEL_ALIASES": "a=b, a=c"},
+            "cannot start: SD_MODEL_ALIASES=a=b, a=c: must have each name once",
+        ),
+        (
+            {"SD_MODELS": "sd-1.5", "SD_MODEL_ALIASES": "a=b,sd-1.5=c"},
+            "cannot start: model_aliases names 'sd-1.5', which is one of models itself",
+        ),
+        (
             {"SD_TRUSTED_PROXIES": "10.0.0.1/16"},
             "cannot start: SD_TRUSTED_PROXIES=10.0.0.1/16: 10.0.0.1/16 has host bits set",
         ),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import PIL.Image
 import pytest
 
 from api.decoding import pictures
-from api.decoding.job import Sizing
-from contract.errors import RequestError
+from api.decoding.job import LANCZOS, Job, Sizing
+from contract.errors import ErrorCode, RequestError
 from tests import uploads
 
 MAX_PIXELS = 16_000_000
@@ -33,6 +35,32 @@ def test_broken_files_are_refused(name: str) -> None:
     assert refused.value.code is code
     assert refused.value.field == "img"
     assert "img" in refused.value.message
+
+
+def test_a_mask_may_be_what_is_transparent() -> None:
+    mask = PIL.Image.new("RGBA", (40, 20), (255, 255, 255, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, 20, 20))
+    files = [uploads.encode(uploads.red_and_blue()), uploads.encode(mask)]
+    sizing = Sizing(40, 20, native=(64, 64), multiple=4, sides=(4, 64), max_pixels=4096)
+    job = Job(
+        picture="image",
+        mask="mask",
+        mask_is_alpha=True,
+        max_input_pixels=MAX_PIXELS,
+        sizing=sizing,
+        resample=LANCZOS,
+    )
+    job = Job.from_json(json.loads(json.dumps(job.to_json())))
+    begun: list[str] = []
+
+    decoded = pictures.run(job, files, begun.append)
+
+    assert decoded.mask == (b"\xff" * 20 + bytes(20)) * 20
+    assert begun == ["image", "mask"]
+    opaque = uploads.encode(uploads.red_and_blue())
+    with pytest.raises(RequestError, match="mask must have an alpha channel") as refused:
+        pictures.run(job, [opaque, opaque], begun.append)
+    assert (refused.value.code, refused.value.field) == (ErrorCode.INVALID_REQUEST, "mask")
 
 
 def test_the_pixel_limit_is_exact() -> None:

@@ -96,3 +96,17 @@ def test_parameters_that_a_jpeg_has_no_room_for_are_left_out() -> None:
     picture = PIL.Image.open(BytesIO(encode(PICTURE, request)))
     assert picture.size == (64, 64)
     assert not picture.getexif()
+
+
+@pytest.mark.parametrize("file_format", OutputFormat)
+def test_a_file_may_be_smaller(file_format: OutputFormat) -> None:
+    noise = PIL.Image.effect_noise((64, 64), 80).convert("RGB")
+    sizes = [
+        len(encode(noise, make_request(output_format=file_format, output_quality=quality)))
+        for quality in (0, None, 100)
+    ]
+
+    if file_format is OutputFormat.PNG:
+        assert sizes == [sizes[0]] * 3
+    else:
+        assert sizes[0] < sizes[1] / 2 < sizes[2] / 2

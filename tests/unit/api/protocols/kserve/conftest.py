@@ -1,4 +1,4 @@
-"""An application with KServe's protocols beside the native one."""
+"""An application with KServe's protocols, and with OpenAI's, which has the models of version 1."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from api.pictures import Pictures
 from api.protocols.base import Protocols
 from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
+from api.protocols.openai.protocol import OpenAIProtocol
 from settings import Settings
 from tests.unit.api.conftest import ColourBackend, ShadeClassifier
 
@@ -29,6 +30,7 @@ def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Set
         [
             NativeProtocol(pictures, settings, bounded),
             KServeProtocol(pictures, settings, bounded, backend.ready),
+            OpenAIProtocol(pictures, settings, bounded, backend.ready),
         ]
     )
 
@@ -54,8 +56,12 @@ def outputs(response: Any) -> dict[str, list[Any]]:
 
 
 def error_of(response: Any) -> dict[str, str]:
-    """The error of a response."""
+    """The error of a response. Of a path that is OpenAI's as well, it is in OpenAI's words."""
     body = response.json()
+    path = response.request.url.path
+    if path.startswith("/v1/") and ":" not in path:
+        error = body["error"]
+        return {"error": error["message"], "code": error["code"], "field": error["param"]}
     assert isinstance(body["error"], str)
     assert body["request_id"] == response.headers["x-request-id"]
     return dict(body)

@@ -18,7 +18,7 @@ from contract.errors import ErrorCode
 from contract.events import Failed
 from settings import Settings
 from tests import uploads
-from tests.unit.api.conftest import ColourBackend, handler_of, make_lora
+from tests.unit.api.conftest import ColourBackend, handler_of
 from tests.unit.api.protocols.kserve.conftest import error_of
 
 URL = "/v1/models/tiny:predict"
@@ -161,23 +161,6 @@ def test_a_client_that_leaves_cancels_all_jobs(
 
     assert asyncio.run(leave()) == 499
     assert backend.cancelled == 3
-
-
-def test_the_list_is_that_of_openai_too(client: TestClient, backend: ColourBackend) -> None:
-    backend.loras = [make_lora("clay", created="2026-01-01T00:00:00Z")]
-    listed = client.get("/v1/models").json()
-
-    assert listed["models"] == ["tiny", "clay", "classifier"]
-    assert listed["object"] == "list"
-    assert listed["data"][1] == {
-        "id": "clay",
-        "object": "model",
-        "created": 1767225600,
-        "owned_by": "stable-diffusion-service",
-        "name": "clay",
-        "ready": True,
-    }
-    assert client.get("/v1/models/clay").json() == listed["data"][1]
 
 
 @pytest.mark.parametrize("path", [URL, "/v2/models/tiny/infer", "/v1/models/tiny", "/v2/x"])

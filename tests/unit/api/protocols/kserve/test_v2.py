@@ -236,7 +236,7 @@ def test_an_input_that_the_model_does_not_take(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/models/x", "/v2/models/x/ready", "/v2/models/tiny/versions/9", "/v1/models/x"]
+    "path", ["/v2/models/x", "/v2/models/x/ready", "/v2/models/tiny/versions/9"]
 )
 def test_unknown_models(client: TestClient, path: str) -> None:
     response = client.get(path)

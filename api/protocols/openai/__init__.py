@@ -1,0 +1,1 @@
+"""OpenAI's Images API, and the list of models."""

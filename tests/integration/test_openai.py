@@ -1,0 +1,216 @@
+"""OpenAI's client, unchanged, and what docs/clients.md has to paste, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import openai
+import PIL.Image
+import PIL.ImageChops
+import pytest
+
+from tests import uploads
+from tests.conftest import ROOT
+from tests.integration.server import WAIT_SECONDS, Server
+
+PROMPT = "a red apple on a blue background"
+FIELDS = {"num_inference_steps": 2, "guidance_scale": 3.3, "seed": 7}
+PICTURE = ("picture.png", uploads.encode(uploads.red_and_blue()), "image/png")
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key="none", timeout=WAIT_SECONDS, max_retries=0
+    ) as client:
+        yield client
+
+
+def native(server: Server, path: str = "/txt2img", **arguments: Any) -> str:
+    """A picture of the service's own endpoint, in base64."""
+    response = server.client.post(path, **arguments)
+    assert response.status_code == 200, response.text
+    return base64.b64encode(response.content).decode()
+
+
+def same(found: str | None, expected: str) -> bool:
+    """Whether they are the same picture. What shares a pass may differ in the last bit."""
+    pictures = [PIL.Image.open(BytesIO(base64.b64decode(one or ""))) for one in (found, expected)]
+    extrema: Any = PIL.ImageChops.difference(*pictures).getextrema()
+    return pictures[0].info == pictures[1].info and max(high for _, high in extrema) <= 1
+
+
+def mask() -> tuple[str, bytes, str]:
+    """What is to be edited is transparent: the left half."""
+    picture = PIL.Image.new("RGBA", (40, 20), "black")
+    picture.paste((0, 0, 0, 0), (0, 0, 20, 20))
+    return "mask.png", uploads.encode(picture), "image/png"
+
+
+def test_models(client: openai.OpenAI) -> None:
+    names = [model.id for model in client.models.list()]
+
+    assert (names[0], names[-1]) == ("embedded", "gpt-image-1")
+    assert client.models.retrieve("gpt-image-1").object == "model"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.models.retrieve("dall-e-3")
+    assert unknown.value.code == "model_not_found"
+
+
+def test_generate(client: openai.OpenAI, server: Server) -> None:
+    response = client.images.generate(
+        model="gpt-image-1",
+        prompt=PROMPT,
+        n=2,
+        size="64x72",
+        quality="high",
+        user="someone",
+        extra_body={**FIELDS, "negative_prompt": "blurry"},
+    )
+
+    assert response.data is not None
+    body = {"prompt": PROMPT, "width": 64, "height": 72, "negative_prompt": "blurry", **FIELDS}
+    alone = [native(server, json={**body, "seed": seed}) for seed in (7, 8)]
+    for image, expected in zip(response.data, alone, strict=True):
+        assert same(image.b64_json, expected)
+    assert response.usage is not None
+    assert response.usage.total_tokens == 8 + 2 * 20
+    assert response.model_extra is not None
+    told = [sentence.partition(" ")[0] for sentence in response.model_extra["warnings"]]
+    assert told == ["quality", "user"]
+    assert response._request_id
+
+
+def test_formats(client: openai.OpenAI) -> None:
+    sizes = []
+    for quality in (100, 10):
+        response = client.images.generate(
+            prompt=PROMPT, output_format="jpeg", output_compression=quality, extra_body=FIELDS
+        )
+        assert response.data is not None
+        data = base64.b64decode(response.data[0].b64_json or "")
+        assert PIL.Image.open(BytesIO(data)).format == "JPEG"
+        sizes.append(len(data))
+    assert sizes[0] > 1.5 * sizes[1]
+
+
+def test_edit_and_variation(client: openai.OpenAI, server: Server) -> None:
+    fields = {**FIELDS, "width": 64, "height": 72}
+    # Several are written as ``image[]``.
+    for image in (PICTURE, [PICTURE]):
+        edited = client.images.edit(
+            image=image, mask=mask(), prompt=PROMPT, n=1, extra_body={**fields, "strength": 0.9}
+        )
+        assert edited.data is not None
+        white = PIL.Image.new("RGB", (40, 20))
+        white.paste("white", (0, 0, 20, 20))
+        form = {
+            "img": PICTURE,
+            "mask": ("m.png", uploads.encode(white), "image/png"),
+            "data": (None, json.dumps({"prompt": PROMPT, **fields, "strength": 0.9})),
+        }
+        assert same(edited.data[0].b64_json, native(server, "/inpaint", files=form))
+
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        varied = client.images.create_variation(
+            image=PICTURE,
+            extra_body={**FIELDS, "strength": 1},
+        )
+    assert varied.data is not None
+    form = {"img": PICTURE, "data": (None, json.dumps({"prompt": "", **FIELDS, "strength": 1}))}
+    assert same(varied.data[0].b64_json, native(server, "/img2img", files=form))
+
+    with pytest.raises(openai.BadRequestError) as several:
+        client.images.edit(image=[PICTURE, PICTURE], prompt=PROMPT)
+    assert several.value.param == "image"
+
+
+def test_streams(client: openai.OpenAI) -> None:
+    fields = {**FIELDS, "num_inference_steps": 30}
+    stream = client.images.generate(
+        prompt=PROMPT, stream=True, partial_images=2, n=2, extra_body=fields
+    )
+    events = list(stream)
+    partial = [one for one in events if one.type == "image_generation.partial_image"]
+    finished = [one for one in events if one.type == "image_generation.completed"]
+    assert len(events) == len(partial) + len(finished)
+    assert len(finished) == 2
+    assert 0 < len(partial) <= 4
+    for one in partial:
+        picture = PIL.Image.open(BytesIO(base64.b64decode(one.b64_json)))
+        assert (picture.format, picture.width < 64) == ("PNG", True)
+    (first,) = (one for one in finished if (one.model_extra or {})["index"] == 0)
+    whole = client.images.generate(prompt=PROMPT, extra_body=fields)
+    assert whole.data is not None
+    assert same(first.b64_json, whole.data[0].b64_json or "")
+    assert all(one.usage.output_tokens == 16 for one in finished)
+
+    edit = client.images.edit(image=PICTURE, prompt=PROMPT, stream=True, extra_body=FIELDS)
+    assert [one.type for one in edit] == ["image_edit.completed"]
+
+
+def test_errors(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.images.generate(prompt=PROMPT, model="dall-e-3")
+    assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
+    for fields, param in (
+        ({"size": "100x64"}, "size"),
+        ({"response_format": "url"}, "response_format"),
+        ({"background": "transparent"}, "background"),
+        ({"steps": 3}, "steps"),
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.images.generate(prompt=PROMPT, extra_body=fields)
+        assert refused.value.param == param
+        assert refused.value.request_id
+
+
+def test_many_at_once(client: openai.OpenAI, server: Server) -> None:
+    """Of the asynchronous client: each gets the picture that its request gives alone."""
+
+    async def ask() -> list[str | None]:
+        async with openai.AsyncOpenAI(
+            base_url=f"{server.url}/v1", api_key="none", timeout=WAIT_SECONDS, max_retries=0
+        ) as clients:
+            made = await asyncio.gather(
+                *(
+                    clients.images.generate(prompt=PROMPT, extra_body={**FIELDS, "seed": seed})
+                    for seed in range(6)
+                )
+            )
+            stream = await clients.images.generate(prompt=PROMPT, stream=True, extra_body=FIELDS)
+            (event,) = [one async for one in stream]
+            return [one.data[0].b64_json for one in made if one.data] + [event.b64_json]
+
+    *made, streamed = asyncio.run(ask())
+    body = {"prompt": PROMPT, **FIELDS}
+    for seed, picture in enumerate(made):
+        assert same(picture, native(server, json={**body, "seed": seed}))
+    assert same(streamed, native(server, json=body))
+
+
+def test_lines_to_paste(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    page = page.replace("http://127.0.0.1:3000", server.url)
+    blocks = dict(re.findall(r"^## ([^\n]+)\n\n```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    monkeypatch.chdir(tmp_path)
+
+    exec(blocks["openai (Python)"], {})  # in a process of its own it takes seconds
+    if shutil.which("curl") and shutil.which("jq"):
+        command = ["bash", "-euo", "pipefail", "-c", blocks["curl"]]
+        subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
+        assert Path("green.png").exists()
+
+    for file in tmp_path.glob("*.png"):
+        with PIL.Image.open(file) as picture:
+            picture.load()
+    assert Path("apple.png").exists()
