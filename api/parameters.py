@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from api.decoding.job import PictureFault, filled
+from api.decoding.job import Fit, PictureFault, filled
 from contract.errors import ErrorCode, RequestError
 from models.catalog import Task
 
@@ -52,6 +52,8 @@ class GenerationParameters:
         init_image: img2img and inpainting: the picture's file, as it was uploaded; of use only as
             long as the body that it is in (``api.uploads``).
         mask: inpainting: the mask's file, likewise.
+        fit: how picture and mask come to another aspect ratio.
+        invert_mask: whether black is inpainted, and white kept.
     """
 
     task: Task
@@ -88,6 +90,8 @@ class GenerationParameters:
     previews: bool = False
     init_image: bytes | memoryview | None = None
     mask: bytes | memoryview | None = None
+    fit: Fit = "stretch"
+    invert_mask: bool = False
 
 
 class ParameterError(RequestError):
