@@ -120,6 +120,19 @@ class Pictures:
             self._validation.draft, parameters, name, limiter=self._templates
         )
 
+    async def check(self, parameters: GenerationParameters) -> None:
+        """Raise ``RequestError`` for what is wrong with parameters and needs no pixels to be seen."""
+        await self.served.learn()
+        await self._draft(parameters)
+
+    def events(self, wanted: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """Run a request, for whoever watches its client.
+
+        The iterator raises nothing: it ends with the last ``Image`` or one ``Failed``. Closing it
+        cancels the jobs.
+        """
+        return _complete(self._backend.generate(wanted))
+
     async def run(self, wanted: GenerationRequest, receive: Receive) -> list[Image]:
         """Generate all pictures of a request; returns them in the order of their index.
 
