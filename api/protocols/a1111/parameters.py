@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from api.decoding.job import Fit
 from api.errors import shown
-from api.limits import Length
+from api.limits import RANDOM_SEED, Length
 from api.parameters import GenerationParameters, RefinerParameter, fields_named
 from api.protocols.a1111 import base64_pictures, leftovers, prompts, samplers
 from api.protocols.a1111.preferences import Preferences, output_format
@@ -33,6 +34,8 @@ NAMES: Final[Mapping[str, str]] = {
 }
 _FITS: Final[Mapping[int, Fit]] = {0: "stretch", 1: "crop", 2: "extend"}
 _NONE: Final = frozenset({"", "None"})
+# The web UI draws its random seeds below it, and some of its clients keep them in so many bits.
+_SEEDS: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def understand(body: Generation, task: Task, given: Preferences, settings: Setti
         num_inference_steps=body.steps,
         guidance_scale=body.cfg_scale,
         scheduler=schedule.scheduler,
-        seed=body.seed,
+        seed=_seed(body),
         num_images=body.batch * body.batches,
         model=_model(body, given),
         loras=() if body.disable_extra_networks else prompt.loras,
@@ -136,6 +139,12 @@ def _check_number(body: Generation, most: int) -> None:
             f"batch_size x n_iter must be at most {most}, got {body.batch} x {body.batches}",
             field="batch_size",
         )
+
+
+def _seed(body: Generation) -> int:
+    if body.seed is None or body.seed == RANDOM_SEED:
+        return secrets.randbelow(_SEEDS - body.batch * body.batches)
+    return body.seed
 
 
 def _model(body: Generation, given: Preferences) -> str | None:

@@ -381,3 +381,14 @@ def test_it_is_documented(client: TestClient) -> None:
     steps = schemas["WebUITxt2Img"]["properties"]["steps"]["anyOf"][0]
     assert steps == {"type": "integer", "minimum": 1, "maximum": 150}
     assert json.dumps(document)
+
+
+def test_random_seeds_are_as_short_as_its_own(client: TestClient, backend: ColourBackend) -> None:
+    for seed in (None, -1):
+        make(client, seed=seed, batch_size=2)
+    make(client, seed=2**53 - 1)
+
+    *drawn, given = (one.seed for one in backend.requests)
+    assert max(drawn) + 1 < 2**32
+    assert drawn[0] != drawn[1]
+    assert given == 2**53 - 1
