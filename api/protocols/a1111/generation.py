@@ -22,6 +22,7 @@ from api.protocols.a1111.work import Work, WorkOfClients
 from api.protocols.kserve.v2 import check_type, reply
 from contract.events import Image
 from contract.request import GenerationRequest, OutputFormat
+from models.catalog import Task
 from settings import Settings
 
 
@@ -98,7 +99,7 @@ class GenerationEndpoints:
         async with self._uploads.body(request) as data:
             body = await self._uploads.parse(WebUIImg2Img, data)
             given = self._preferences.of(clients.current())
-            task = "inpaint" if body.mask else "img2img"
+            task: Task = "inpaint" if body.mask else "img2img"
             understood = understand(body, task, given, self._settings)
             parameters = with_pictures(understood.parameters, body)
             with fields_named(NAMES):

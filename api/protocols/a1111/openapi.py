@@ -87,7 +87,8 @@ class Documentation:
 
     def schemas(self) -> dict[str, Any]:
         """The named JSON Schemas of requests and responses."""
-        answers = [*_RESPONSES.values(), *_LISTS.values(), responses.NamedThing, WebUIError]
+        answers: list[type[BaseModel]] = [*_RESPONSES.values(), *_LISTS.values()]
+        answers += [responses.NamedThing, WebUIError]
         _, written = models_json_schema(
             [(model, "serialization") for model in answers], ref_template=COMPONENT
         )

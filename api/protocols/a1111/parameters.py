@@ -10,7 +10,7 @@ from typing import Any, Final
 from api.decoding.job import Fit
 from api.errors import shown
 from api.limits import RANDOM_SEED, Length
-from api.parameters import GenerationParameters, RefinerParameter, fields_named
+from api.parameters import GenerationParameters, RefinerParameter
 from api.protocols.a1111 import base64_pictures, leftovers, prompts, samplers
 from api.protocols.a1111.preferences import Preferences, output_format
 from api.protocols.a1111.schemas import DENOISING_STRENGTH, Generation, WebUIImg2Img
@@ -95,8 +95,7 @@ def understood_prompt(
 ) -> prompts.Prompt:
     """A prompt in our syntax. Raises ``RequestError``."""
     # What it is then may be longer, and is checked again.
-    with fields_named({}):
-        Length(settings.max_prompt_chars).check(field, written or "")
+    Length(settings.max_prompt_chars).check(field, written or "")
     return prompts.understand(field, written or "", networks)
 
 
@@ -136,7 +135,8 @@ def _check_number(body: Generation, most: int) -> None:
     if body.batch * body.batches > most:
         raise RequestError(
             ErrorCode.OUT_OF_RANGE,
-            f"batch_size x n_iter must be at most {most}, got {body.batch} x {body.batches}",
+            f"batch_size x n_iter must be at most {most}, got {shown(body.batch)} x "
+            f"{shown(body.batches)}",
             field="batch_size",
         )
 

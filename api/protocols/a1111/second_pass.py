@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from api.errors import shown
 from api.parameters import GenerationParameters
 from api.protocols.a1111 import samplers
 from api.protocols.a1111.parameters import NAMES, named, understood_prompt
@@ -90,7 +91,7 @@ def second_pass(
         scheduler=_scheduler(body, first, notes),
         width=width,
         height=height,
-        num_inference_steps=_steps(body, wanted, strength),
+        num_inference_steps=_steps(body, wanted, strength, settings.max_steps),
         strength=strength,
         num_images=1,
         fit="crop",
@@ -105,8 +106,9 @@ def _size(
     """Width and height, and what is said of them."""
     across, down = (max(0, side or 0) for side in (body.hr_resize_x, body.hr_resize_y))
     if across or down:
-        width = across or round(down * wanted.width / wanted.height)
-        height = down or round(across * wanted.height / wanted.width)
+        # In integers: a client may send any number.
+        width = across or down * wanted.width // wanted.height
+        height = down or across * wanted.height // wanted.width
         return width, height, {"Hires resize": f"{width}x{height}"}
     scale = _SCALE if body.hr_scale is None else body.hr_scale
     if not 1 <= scale <= 16:
@@ -121,11 +123,20 @@ def _size(
     return width, height, {"Hires upscale": f"{scale:g}"}
 
 
-def _steps(body: WebUITxt2Img, wanted: GenerationRequest, strength: float) -> int:
+def _steps(body: WebUITxt2Img, wanted: GenerationRequest, strength: float, most: int) -> int:
     """The length of the schedule of which a share, ``strength``, is run."""
-    if not body.hr_second_pass_steps or strength <= 0:
+    run = body.hr_second_pass_steps
+    if not run or strength <= 0:
         return wanted.num_inference_steps
-    return max(body.hr_second_pass_steps, round(body.hr_second_pass_steps / min(1.0, strength)))
+    share = min(1.0, strength)
+    if not 0 < run <= share * most:
+        raise RequestError(
+            ErrorCode.OUT_OF_RANGE,
+            f"hr_second_pass_steps must be above 0 and at most {share * most:g} with a "
+            f"denoising_strength of {strength:g}, got {shown(run)}",
+            field="hr_second_pass_steps",
+        )
+    return max(run, round(run / share))
 
 
 def _scheduler(body: WebUITxt2Img, first: GenerationParameters, notes: list[str]) -> str | None:

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from starlette.testclient import TestClient
 
 from api.pictures import Pictures
 from api.protocols.a1111.preferences import DEFAULTS, Preferences, PreferencesOfClients
 from api.protocols.a1111.work import Work, WorkOfClients
+from contract.errors import RequestError
 from contract.events import Image
 from contract.request import OutputFormat
 from settings import Settings
@@ -188,8 +190,8 @@ async def failed(settings: Settings) -> None:
     _, mine = await held.begin(known, "me")
     held.backend.failure = ValueError("a secret")
     held.let_go()
-    (error,) = await asyncio.gather(mine, return_exceptions=True)
-    assert "unexpected exception" in str(error)
+    with pytest.raises(RequestError, match="unexpected exception"):
+        await mine
 
 
 def test_work_that_is_given_up(settings: Settings) -> None:

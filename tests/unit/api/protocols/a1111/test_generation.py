@@ -158,7 +158,8 @@ def test_what_has_no_effect_is_reported(client: TestClient) -> None:
 
 
 def test_reports_are_bounded(client: TestClient) -> None:
-    notes = make(client, **{f"{index}{'x' * 300}": 1 for index in range(100)})["info"]["ignored"]
+    fields: dict[str, Any] = {f"{index}{'x' * 300}": 1 for index in range(100)}
+    notes = make(client, **fields)["info"]["ignored"]
 
     assert len(notes) == 33
     assert notes[-1] == "and 68 more"
@@ -221,6 +222,24 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
         422,
         "hr_sampler_name",
         "hr_sampler_name must be one of",
+    ),
+    (
+        {"enable_hr": True, "hr_second_pass_steps": 10**30},
+        422,
+        "hr_second_pass_steps",
+        "hr_second_pass_steps must be above 0 and at most 112.5 with a denoising_strength of 0.75",
+    ),
+    (
+        {"enable_hr": True, "hr_resize_x": 10**400},
+        422,
+        "hr_resize_x",
+        "hr_resize_x must be at least 64 and at most 2048, got 1000",
+    ),
+    (
+        {"batch_size": 10**100},
+        422,
+        "batch_size",
+        "batch_size x n_iter must be at most 8, got 1000",
     ),
 ]
 
