@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from api.decoding.job import PictureFault, filled
+from api.decoding.job import Fit, PictureFault, filled
 from contract.errors import ErrorCode, RequestError
 from models.catalog import Task
 
@@ -53,6 +53,8 @@ class GenerationParameters:
             long as the body that it is in (``api.uploads``).
         mask: inpainting: the mask's file, likewise.
         mask_is_alpha: whether what is transparent in the mask is inpainted, and not what is white.
+        fit: how picture and mask come to another aspect ratio.
+        invert_mask: whether black is inpainted, and white kept.
     """
 
     task: Task
@@ -91,6 +93,8 @@ class GenerationParameters:
     init_image: bytes | memoryview | None = None
     mask: bytes | memoryview | None = None
     mask_is_alpha: bool = False
+    fit: Fit = "stretch"
+    invert_mask: bool = False
 
 
 class ParameterError(RequestError):

@@ -123,6 +123,37 @@ class Pictures:
             self._validation.draft, parameters, name, limiter=self._templates
         )
 
+    async def own_picture(self, parameters: GenerationParameters) -> GenerationRequest:
+        """Validate parameters whose ``init_image`` is a picture that the service has just made.
+
+        It needs no process that can be killed, and its request was admitted.
+
+        Raises:
+            RequestError: whatever is wrong.
+        """
+        # Otherwise nothing here needs Pillow.
+        from api.decoding import pictures
+
+        draft = await self._draft(parameters)
+        if draft.job is None or parameters.init_image is None:
+            raise ValueError("there is no picture")
+        files = [bytes(parameters.init_image)]
+        decoded = await asyncio.to_thread(pictures.run, draft.job, files, lambda _: None)
+        return self._validation.completed(draft, decoded)
+
+    async def check(self, parameters: GenerationParameters) -> None:
+        """Raise ``RequestError`` for what is wrong with parameters, whatever their pixels."""
+        await self.served.learn()
+        await self._draft(parameters)
+
+    def events(self, wanted: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """Run a request, for whoever watches its client.
+
+        The iterator raises nothing: it ends with the last ``Image`` or one ``Failed``. Closing it
+        cancels the jobs.
+        """
+        return _complete(self._backend.generate(wanted))
+
     async def run(self, wanted: GenerationRequest, receive: Receive) -> list[Image]:
         """Generate all pictures of a request; returns them in the order of their index.
 

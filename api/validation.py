@@ -167,6 +167,8 @@ class Validation:
                 max_pixels=model.max_pixels,
             ),
             resample=LANCZOS,
+            fit=parameters.fit,
+            invert_mask=parameters.invert_mask,
         )
 
     def _size(self, parameters: GenerationParameters, model: ServedModel) -> tuple[int, int]:

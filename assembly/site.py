@@ -19,6 +19,7 @@ from api.classifier import BoundedClassifier, Classifier
 from api.decoding.decoders import Decoders
 from api.drain import Drain
 from api.pictures import Pictures
+from api.protocols.a1111.protocol import WebUIProtocol
 from api.protocols.base import Protocols
 from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
@@ -85,6 +86,7 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
             NativeProtocol(pictures, settings, bounded),
             KServeProtocol(pictures, settings, bounded, backend.ready),
             OpenAIProtocol(pictures, settings, bounded, backend.ready),
+            WebUIProtocol(pictures, settings, bounded),
         ]
     )
     drain = Drain()

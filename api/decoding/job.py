@@ -6,12 +6,16 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from contract.errors import ErrorCode, RequestError
 
 # PIL.Image.Resampling.LANCZOS, where Pillow is not imported.
 LANCZOS: Final = 1
+
+# How a picture comes to another aspect ratio: distorted, with its middle cut out, or whole, with
+# its edges drawn out to the sides.
+Fit = Literal["stretch", "crop", "extend"]
 
 
 class PictureFault(RequestError):
@@ -90,6 +94,8 @@ class Job:
         max_input_pixels: the most that a file's header may announce.
         sizing: the size of the result.
         resample: one of ``PIL.Image.Resampling``.
+        fit: how both are fitted into that size.
+        invert_mask: whether black and white of the mask change places.
     """
 
     picture: str
@@ -98,6 +104,8 @@ class Job:
     max_input_pixels: int
     sizing: Sizing
     resample: int
+    fit: Fit = "stretch"
+    invert_mask: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

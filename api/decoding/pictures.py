@@ -16,7 +16,7 @@ import PIL.PngImagePlugin
 import PIL.WebPImagePlugin
 
 from api.decoding import structure
-from api.decoding.job import Decoded, Job, PictureFault
+from api.decoding.job import Decoded, Fit, Job, PictureFault
 from contract.errors import ErrorCode
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -51,7 +51,7 @@ def run(job: Job, files: list[bytes], begin: Callable[[str], None]) -> Decoded:
     given = picture.size
     width, height = job.sizing.of(given)
     wanted = width * height <= job.sizing.max_pixels
-    pixels = to_bytes(picture, width, height, job.resample) if wanted else b""
+    pixels = to_bytes(picture, width, height, job.resample, job.fit) if wanted else b""
     if job.mask is None:
         return Decoded(width, height, pixels)
     del picture
@@ -65,9 +65,10 @@ def run(job: Job, files: list[bytes], begin: Callable[[str], None]) -> Decoded:
             f"{{{job.mask}}} must have the size of {{{job.picture}}}, "
             f"{given[0]} x {given[1]} pixels, got {mask.width} x {mask.height}",
         )
-    return Decoded(
-        width, height, pixels, to_bytes(mask, width, height, job.resample) if wanted else b""
-    )
+    if job.invert_mask:
+        mask = PIL.ImageOps.invert(mask)
+    marked = to_bytes(mask, width, height, job.resample, job.fit) if wanted else b""
+    return Decoded(width, height, pixels, marked)
 
 
 def _to_rgb(picture: PIL.Image.Image, field: str = "") -> PIL.Image.Image:
@@ -160,12 +161,40 @@ def decode(
 
 
 def to_bytes(
-    picture: PIL.Image.Image, width: int, height: int, resample: int = PIL.Image.Resampling.LANCZOS
+    picture: PIL.Image.Image,
+    width: int,
+    height: int,
+    resample: int = PIL.Image.Resampling.LANCZOS,
+    fit: Fit = "stretch",
 ) -> bytes:
     """Resize to exactly ``width`` x ``height`` and return its bytes, row by row. Blocking."""
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), resample)
+    size, method = (width, height), PIL.Image.Resampling(resample)
+    if picture.size != size:
+        if fit == "crop":
+            picture = PIL.ImageOps.fit(picture, size, method)
+        elif fit == "extend":
+            picture = _extended(PIL.ImageOps.contain(picture, size, method), size)
+        else:
+            picture = picture.resize(size, method)
     return picture.tobytes()
+
+
+def _extended(picture: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
+    """A picture in the middle of a larger one, whose sides are the colours of its edges."""
+    width, height = picture.size
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    whole = PIL.Image.new(picture.mode, size)
+    for edge, start, end in (
+        ((0, 0, 1, height), (0, top), (left, top + height)),
+        ((width - 1, 0, width, height), (left + width, top), (size[0], top + height)),
+        ((0, 0, width, 1), (left, 0), (left + width, top)),
+        ((0, height - 1, width, height), (left, top + height), (left + width, size[1])),
+    ):
+        strip = (end[0] - start[0], end[1] - start[1])
+        if all(strip):
+            whole.paste(picture.crop(edge).resize(strip), start)
+    whole.paste(picture, (left, top))
+    return whole
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, field: str) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import get_args
 
@@ -33,8 +33,19 @@ _KEYS = re.compile("(Negative prompt|Steps):")
 _UNSAFE_IN_JSON = re.compile("[,:\x7f-\x9f\u2028\u2029]")
 
 
-def to_text(request: GenerationRequest, screening: Sequence[str] = ()) -> str:
-    """Write down all that is needed to make the picture again (given the init image, if any)."""
+def to_text(
+    request: GenerationRequest,
+    screening: Sequence[str] = (),
+    changes: Mapping[str, object] | None = None,
+) -> str:
+    """Write down all that is needed to make the picture again (given the init image, if any).
+
+    Args:
+        request: what was wanted.
+        screening: the checks that found something in the picture.
+        changes: values of the last line, in place of those that it has, or beside them; without
+            commas and colons.
+    """
     settings: dict[str, object] = {
         "Steps": request.num_inference_steps,
         "Sampler": request.scheduler,
@@ -42,6 +53,7 @@ def to_text(request: GenerationRequest, screening: Sequence[str] = ()) -> str:
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
         "Model": request.served_as,
+        **(changes or {}),
     }
     interval = (request.guidance_start, request.guidance_end)
     if interval != (0, 1):

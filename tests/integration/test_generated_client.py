@@ -136,6 +136,16 @@ def test_models(generated: Callable[[str], Any], client: Any, models: Any) -> No
     assert listed.models[0].name == "embedded"
 
 
+def test_the_web_ui(generated: Callable[[str], Any], client: Any, models: Any) -> None:
+    body = models.WebUITxt2Img(prompt="x", steps=2, width=72, height=64, batch_size=2)
+    made = generated("api.automatic1111.sdapi_txt2img").sync(client=client, body=body)
+    assert isinstance(made, models.GenerationResponse)
+    assert len(made.images) == len(json.loads(made.info)["infotexts"]) == 2
+
+    listed = generated("api.automatic1111.sdapi_sd_models").sync(client=client)
+    assert [one.title for one in listed] == ["embedded"]
+
+
 def test_errors_have_their_type(generated: Callable[[str], Any], client: Any, models: Any) -> None:
     body = models.Txt2ImgBody(prompt="x", width=100)
     answer = generated("api.pictures.txt2img").sync_detailed(client=client, body=body)

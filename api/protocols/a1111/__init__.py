@@ -1,0 +1,1 @@
+"""The API of the AUTOMATIC1111 web UI: ``/sdapi/v1``."""

@@ -1,0 +1,413 @@
+"""Pictures through the web UI's API."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import PIL.Image
+from starlette.testclient import TestClient
+
+from api.protocols.a1111.infotext import parse
+from contract.errors import ErrorCode
+from contract.events import Failed
+from contract.request import LoraUse, OutputFormat
+from tests import uploads
+from tests.unit.api.conftest import TINY, ColourBackend, make_lora
+from tests.unit.api.families import XL
+from tests.unit.api.protocols.a1111.conftest import error_of, make, refusal
+
+PICTURE = base64.b64encode(uploads.encode(uploads.red_and_blue())).decode()
+# What webuiapi always sends, and what others send in vain.
+NEUTRAL: dict[str, Any] = {
+    "enable_hr": False,
+    "hr_scale": 2,
+    "hr_upscaler": "Latent",
+    "hr_second_pass_steps": 0,
+    "denoising_strength": 0.7,
+    "firstphase_width": 0,
+    "styles": [],
+    "subseed": -1,
+    "subseed_strength": 0.0,
+    "seed_resize_from_h": 0,
+    "seed_resize_from_w": -1,
+    "restore_faces": False,
+    "tiling": False,
+    "do_not_save_samples": True,
+    "do_not_save_grid": False,
+    "eta": 1.0,
+    "s_churn": 0,
+    "s_tmax": 0,
+    "s_tmin": 0,
+    "s_noise": 1,
+    "clip_skip": 1,
+    "override_settings": {"CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic"},
+    "override_settings_restore_afterwards": True,
+    "sampler_name": "Euler a",
+    "script_name": None,
+    "script_args": [],
+    "save_images": False,
+    "alwayson_scripts": {},
+    "refiner_checkpoint": "None",
+}
+
+
+def opened(text: str) -> PIL.Image.Image:
+    picture = PIL.Image.open(BytesIO(base64.b64decode(text)))
+    picture.load()
+    return picture
+
+
+def test_the_fields_are_honoured(client: TestClient, backend: ColourBackend) -> None:
+    backend.loras = (make_lora("clay"),)
+    answer = make(
+        client,
+        prompt="a (pear:1.2) <lora:clay:0.8>",
+        negative_prompt="[x]",
+        sampler_name="DPM++ 2M",
+        scheduler="Karras",
+        steps="12",
+        cfg_scale=5,
+        width=72,
+        height=64,
+        seed=7,
+    )
+
+    (wanted,) = backend.requests
+    assert wanted.prompt == "a (pear:1.2) "
+    assert wanted.negative_prompt == "(x:0.909091)"
+    assert wanted.loras == (LoraUse("clay:v1", 0.8),)
+    assert (wanted.scheduler, wanted.num_inference_steps) == ("dpmpp_2m_karras", 12)
+    assert (wanted.width, wanted.height, wanted.seed, wanted.guidance_scale) == (72, 64, 7, 5)
+    assert opened(answer["images"][0]).size == (72, 64)
+    assert answer["parameters"]["steps"] == 12
+    assert answer["parameters"]["enable_hr"] is None
+
+
+def test_what_is_left_out_is_the_models(client: TestClient, backend: ColourBackend) -> None:
+    make(client, negative_prompt="", sampler_name=None)
+
+    (wanted,) = backend.requests
+    defaults = TINY.defaults
+    assert (wanted.width, wanted.height) == (defaults.width, defaults.height)
+    assert (wanted.scheduler, wanted.guidance_scale) == ("ddim", 4.0)
+    # Some models tell that from an empty text; this API's clients always send one.
+    assert wanted.negative_prompt is None
+
+
+def test_info_and_the_files_say_how_it_was_made(client: TestClient, backend: ColourBackend) -> None:
+    backend.loras = (make_lora("clay"),)
+    backend.warnings = ("something was adjusted",)
+    prompt = "((a pear)), Steps: 3 <lora:clay:0.5>"
+    body = make(client, prompt=prompt, negative_prompt="x", seed=5, batch_size=2, **NEUTRAL)
+
+    info = body["info"]
+    assert info["all_prompts"] == [prompt] * 2
+    assert info["all_negative_prompts"] == ["x"] * 2
+    assert (info["seed"], info["all_seeds"]) == (5, [5, 6])
+    assert (info["sd_model_name"], info["sampler_name"]) == ("tiny", "Euler a")
+    assert info["warnings"] == ["something was adjusted"]
+    assert info["ignored"] == []
+    assert (info["width"], info["batch_size"], info["interrupted"]) == (128, 2, False)
+    for file, text, seed in zip(body["images"], info["infotexts"], (5, 6), strict=True):
+        assert opened(file).info["parameters"] == text
+        fields = parse(text)
+        assert (fields["Prompt"], fields["Negative prompt"]) == (prompt, "x")
+        assert (fields["Seed"], fields["Sampler"]) == (str(seed), "Euler a")
+        assert (fields["Schedule type"], fields["Model"]) == ("Automatic", "tiny")
+        seen = client.post("/sdapi/v1/png-info", json={"image": file}).json()
+        assert seen == {"info": text, "items": {}, "parameters": fields}
+
+
+def test_batches(client: TestClient, backend: ColourBackend) -> None:
+    body = make(client, seed=3, batch_size=2, n_iter=3)
+
+    assert [(one.seed, one.num_images) for one in backend.requests] == [(3, 2), (5, 2), (7, 2)]
+    assert body["info"]["all_seeds"] == [3, 4, 5, 6, 7, 8]
+    assert len(body["images"]) == 6
+    assert make(client, n_iter=2, send_images=False)["images"] == []
+
+
+NO_EFFECT: list[tuple[dict[str, Any], str]] = [
+    ({"restore_faces": True}, "restore_faces: faces are not restored"),
+    ({"tiling": True}, "tiling: pictures do not tile"),
+    ({"styles": ["x"]}, "styles: there are no styles"),
+    ({"subseed_strength": 0.5}, "subseed_strength: there are no variations of seeds"),
+    ({"clip_skip": 2}, "clip_skip: the text encoder's last layers"),
+    ({"s_churn": 1}, "s_churn: "),
+    ({"save_images": True}, "save_images: nothing is kept"),
+    ({"eta": 0.5, "sampler_name": "Euler a"}, "eta: 1 is that of the sampler"),
+    ({"scheduler": "karras", "sampler_name": "DDIM"}, "scheduler: DDIM has a schedule"),
+    ({"override_settings": {"eta_noise_seed_delta": 3}}, "override_settings.eta_noise"),
+    ({"alwayson_scripts": {"ADetailer": {"args": [False]}}}, "alwayson_scripts.ADetailer"),
+    ({"alwayson_scripts": {"ControlNet": {"args": []}}}, "alwayson_scripts.ControlNet"),
+    ({"hypertile": 1}, "hypertile: not a field here"),
+    ({"prompt": "a AND b"}, "prompt: AND stands in the prompt"),
+    ({"negative_prompt": "[a|b]"}, 'negative_prompt: "[a|b]" stands'),
+    ({"prompt": "<lora:none:1>", "disable_extra_networks": True}, "prompt: its LoRAs are left"),
+]
+
+
+def test_what_has_no_effect_is_reported(client: TestClient) -> None:
+    for fields, note in NO_EFFECT:
+        (found,) = make(client, **fields)["info"]["ignored"]
+        assert found.startswith(note)
+
+
+def test_reports_are_bounded(client: TestClient) -> None:
+    fields: dict[str, Any] = {f"{index}{'x' * 300}": 1 for index in range(100)}
+    notes = make(client, **fields)["info"]["ignored"]
+
+    assert len(notes) == 33
+    assert notes[-1] == "and 68 more"
+    assert max(map(len, notes)) <= 203
+
+
+REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
+    ({"sampler_name": "DPM fast"}, 422, "sampler_name", "sampler_name must be one of DPM++ 2M"),
+    ({"sampler_index": "x"}, 422, "sampler_name", "sampler_name must be one of"),
+    ({"scheduler": "beta"}, 422, "scheduler", "scheduler must be one of automatic"),
+    ({"steps": 0}, 422, "steps", "steps must be at least 1 and at most 150, got 0"),
+    ({"steps": "many"}, 400, "steps", "steps must be an integer"),
+    ({"cfg_scale": 31}, 422, "cfg_scale", "cfg_scale must be at least 0 and at most 30"),
+    ({"width": 65}, 422, "width", "width must be a multiple of 8, got 65"),
+    ({"batch_size": 0}, 422, "batch_size", "batch_size must be at least 1, got 0"),
+    ({"n_iter": -1}, 422, "n_iter", "n_iter must be at least 1, got -1"),
+    (
+        {"batch_size": 3, "n_iter": 3},
+        422,
+        "batch_size",
+        "batch_size x n_iter must be at most 8, got 3 x 3",
+    ),
+    ({"prompt": "x" * 2001}, 422, "prompt", "prompt must be at most 2000 characters long"),
+    (
+        {"prompt": "<lora:felt:1>"},
+        404,
+        "prompt.loras.0.name",
+        'prompt.loras.0.name must be a LoRA of tiny, which are none; got "felt"',
+    ),
+    (
+        {"override_settings": {"sd_model_checkpoint": "v8"}},
+        404,
+        "sd_model_checkpoint",
+        'sd_model_checkpoint must be auto or one of tiny, got "v8"',
+    ),
+    (
+        {"override_settings": {"samples_format": "gif"}},
+        422,
+        "override_settings.samples_format",
+        "override_settings.samples_format must be one of png, jpg, jpeg, webp",
+    ),
+    ({"refiner_checkpoint": "x"}, 422, "refiner_checkpoint", "refiner_checkpoint must be abs"),
+    ({"script_name": "x/y plot"}, 422, "script_name", "script_name must be absent"),
+    (
+        {"alwayson_scripts": {"ADetailer": {"args": [True, {"ad_model": "face"}]}}},
+        422,
+        "alwayson_scripts.ADetailer",
+        "alwayson_scripts.ADetailer must be absent or switched off, as there are no scripts",
+    ),
+    ({"infotext": "a\nSteps: 3"}, 422, "infotext", "infotext must be absent"),
+    ({"enable_hr": True, "hr_scale": 100}, 422, "hr_scale", "hr_scale must be at least 1"),
+    (
+        {"enable_hr": True, "hr_resize_x": 2048, "hr_resize_y": 2048},
+        422,
+        "hr_resize_x",
+        "hr_resize_x x hr_resize_y must be at most 2400000 pixels",
+    ),
+    (
+        {"enable_hr": True, "hr_sampler_name": "x"},
+        422,
+        "hr_sampler_name",
+        "hr_sampler_name must be one of",
+    ),
+    (
+        {"enable_hr": True, "hr_second_pass_steps": 10**30},
+        422,
+        "hr_second_pass_steps",
+        "hr_second_pass_steps must be above 0 and at most 112.5 with a denoising_strength of 0.75",
+    ),
+    (
+        {"enable_hr": True, "hr_resize_x": 10**400},
+        422,
+        "hr_resize_x",
+        "hr_resize_x must be at least 64 and at most 2048, got 1000",
+    ),
+    (
+        {"batch_size": 10**100},
+        422,
+        "batch_size",
+        "batch_size x n_iter must be at most 8, got 1000",
+    ),
+]
+
+
+def test_what_cannot_be_done_is_refused_by_name(client: TestClient, backend: ColourBackend) -> None:
+    for fields, status, field, sentence in REFUSED:
+        found = refusal(client, **fields)
+        assert found[:2] == (status, field)
+        assert found[2].startswith(sentence)
+    assert backend.requests == []
+
+
+def test_failures_have_its_shape(client: TestClient, backend: ColourBackend) -> None:
+    backend.failure = Failed(ErrorCode.BUSY, "the queue is full", retry_after=7)
+    busy = client.post("/sdapi/v1/txt2img", json={"prompt": "x", "n_iter": 2})
+    assert (busy.status_code, busy.headers["retry-after"]) == (429, "7")
+    assert error_of(busy) == ("", "the queue is full")
+
+    backend.failure = ValueError("a secret")
+    broken = client.post("/sdapi/v1/txt2img", json={"prompt": "x"})
+    assert (broken.status_code, error_of(broken)[1]) == (500, "internal error")
+    for method, path, status in (
+        ("GET", "/sdapi/v1/txt2img", 405),
+        ("POST", "/sdapi/v1/controlnet", 404),
+    ):
+        refused = client.request(method, path)
+        assert refused.status_code == status
+        assert error_of(refused)[1].startswith(f"{method} {path}: ")
+    plain = client.post("/sdapi/v1/txt2img", content=b"x", headers={"Content-Type": "text/plain"})
+    assert (plain.status_code, error_of(plain)[0]) == (415, "Content-Type")
+    long = client.post("/sdapi/v1/img2img", content=bytes(1024 * 1024 + 1))
+    assert (long.status_code, error_of(long)[0]) == (413, "")
+    for content in (b"[]", b"{", b'"\xff"', b"{}x"):
+        assert client.post("/sdapi/v1/txt2img", content=content).status_code == 400
+
+
+def test_a_picture_and_its_options(client: TestClient, backend: ColourBackend) -> None:
+    data = f"data:image/png;base64,{PICTURE}"
+    body = make(
+        client, "img2img", init_images=[data], denoising_strength=0.4, width=64, height=64, steps=5
+    )
+    make(client, "img2img", init_images=["\n".join((PICTURE[:76], PICTURE[76:]))], resize_mode=1)
+    make(client, "img2img", init_images=[PICTURE], width=64, height=64, resize_mode=2)
+
+    squeezed, cut, whole = backend.requests
+    assert body["parameters"]["init_images"] is None
+    assert (squeezed.strength, squeezed.mask) == (0.4, None)
+    assert cut.strength == 0.75
+    rows = [memoryview(one.init_image or b"")[: 3 * 64].tobytes() for one in (squeezed, whole)]
+    assert (rows[0][:3], rows[0][-3:]) == (bytes(uploads.RED), bytes(uploads.BLUE))
+    # Two to one, in a square: the sides are drawn out to the top.
+    assert rows[1] == (whole.init_image or b"")[-3 * 64 :]
+
+
+def test_a_mask_and_its_options(client: TestClient, backend: ColourBackend) -> None:
+    mask = PIL.Image.new("L", (40, 20), 0)
+    mask.paste(255, (0, 0, 20, 20))
+    written = base64.b64encode(uploads.encode(mask)).decode()
+    fields: dict[str, Any] = {"init_images": [PICTURE], "width": 64, "height": 64, "mask": written}
+    sharp = {"mask_blur": 0, "inpainting_fill": 1, "inpaint_full_res": False}
+    plain = make(client, "img2img", **fields, **sharp)
+    inverted = make(
+        client, "img2img", **fields, inpainting_mask_invert=True, mask_blur=4, inpainting_fill=0
+    )
+
+    first, second = (one.mask or b"" for one in backend.requests)
+    assert (first[0], first[63]) == (255, 0)
+    assert (second[0], second[63]) == (0, 255)
+    assert plain["info"]["ignored"] == []
+    assert [note.partition(":")[0] for note in inverted["info"]["ignored"]] == [
+        "mask_blur",
+        "inpainting_fill",
+    ]
+
+
+BAD_PICTURES: list[tuple[dict[str, Any], int, str, str]] = [
+    ({}, 400, "init_images", "init_images must have one picture, got 0"),
+    ({"init_images": [PICTURE] * 2}, 400, "init_images", "init_images must have one picture"),
+    ({"init_images": ["no!"]}, 400, "init_images", "init_images must be valid base64"),
+    ({"init_images": ["http://x/y"]}, 400, "init_images", "init_images must be the picture it"),
+    ({"init_images": ["data:image/png,x"]}, 400, "init_images", "init_images must be a data:"),
+    ({"init_images": ["AAAA"]}, 415, "init_images", "init_images must be a picture in one of"),
+    ({"init_images": [PICTURE], "resize_mode": 3}, 422, "resize_mode", "resize_mode must be o"),
+    (
+        {"init_images": [PICTURE], "denoising_strength": 0},
+        422,
+        "denoising_strength",
+        "denoising_strength must be above 0",
+    ),
+    ({"init_images": [PICTURE], "mask": "AAAA"}, 415, "mask", "mask must be a picture in one"),
+    (
+        {
+            "init_images": [PICTURE],
+            "mask": base64.b64encode(uploads.encode(uploads.noise())).decode(),
+        },
+        422,
+        "mask",
+        "mask must have the size of init_images, 40 x 20 pixels",
+    ),
+]
+
+
+def test_pictures_that_cannot_be_used(client: TestClient) -> None:
+    for fields, status, field, sentence in BAD_PICTURES:
+        found = refusal(client, "img2img", **fields)
+        assert found[:2] == (status, field)
+        assert found[2].startswith(sentence)
+
+
+def test_a_second_pass(client: TestClient, backend: ColourBackend) -> None:
+    body = make(
+        client,
+        enable_hr=True,
+        hr_scale=1.5,
+        hr_upscaler="Latent",
+        hr_second_pass_steps=4,
+        denoising_strength=0.5,
+        hr_prompt="a plum",
+        batch_size=2,
+        width=64,
+        height=72,
+        seed=9,
+        override_settings={"samples_format": "webp"},
+    )
+
+    first, *second = backend.requests
+    assert (first.output_format, first.num_images) == (OutputFormat.PNG, 2)
+    assert [(one.seed, one.width, one.height) for one in second] == [(9, 96, 104), (10, 96, 104)]
+    assert {one.prompt for one in second} == {"a plum"}
+    assert {(one.strength, one.num_inference_steps) for one in second} == {(0.5, 8)}
+    assert all(one.init_image for one in second)
+    assert [opened(file).format for file in body["images"]] == ["WEBP"] * 2
+    assert opened(body["images"][0]).size == (96, 104)
+    assert body["info"]["ignored"] == ["hr_upscaler: Lanczos is what there is"]
+    fields = parse(body["info"]["infotexts"][0])
+    assert (fields["Hires upscale"], fields["Hires upscaler"]) == ("1.5", "Lanczos")
+    assert (fields["Size-1"], fields["Denoising strength"]) == ("64", "0.5")
+
+
+def test_a_refiner(client: TestClient, backend: ColourBackend) -> None:
+    refiner = replace(XL, name="xl-refiner", tasks=("img2img",), is_refiner=True, refiner=None)
+    backend.models = (XL, refiner)
+    make(client, refiner_checkpoint="xl-refiner", refiner_switch_at=0.6, sampler_name="Euler")
+
+    (wanted,) = backend.requests
+    assert [(one.model, one.start) for one in wanted.segments] == [("xl", 0), ("xl-refiner", 0.6)]
+
+
+def test_it_is_documented(client: TestClient) -> None:
+    document = client.get("/docs.json").json()
+    schemas = document["components"]["schemas"]
+
+    assert "/sdapi/v1/txt2img" in document["paths"]
+    for name in ("WebUITxt2Img", "WebUIImg2Img", "WebUIOptions", "PNGInfoRequest"):
+        assert schemas[name]["example"]
+        for field, value in schemas[name]["properties"].items():
+            assert value["description"], f"{name}.{field}"
+    steps = schemas["WebUITxt2Img"]["properties"]["steps"]["anyOf"][0]
+    assert steps == {"type": "integer", "minimum": 1, "maximum": 150}
+    assert json.dumps(document)
+
+
+def test_random_seeds_are_as_short_as_its_own(client: TestClient, backend: ColourBackend) -> None:
+    for seed in (None, -1):
+        make(client, seed=seed, batch_size=2)
+    make(client, seed=2**53 - 1)
+
+    *drawn, given = (one.seed for one in backend.requests)
+    assert max(drawn) + 1 < 2**32
+    assert drawn[0] != drawn[1]
+    assert given == 2**53 - 1
