@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from api import arrival, clients
 from api.backend import ServedModel
 from api.decoding.job import LANCZOS, Decoded, Job, Sizing
+from api.keys import current
 from api.limits import INPAINT_STRENGTH, MAX_SEED, RANDOM_SEED, OneOf, check_interval, constraints
 from api.model_fields import model_fields
 from api.parameters import GenerationParameters, Names, ParameterError
@@ -90,6 +91,7 @@ class Validation:
             )
         width, height = self._size(parameters, model)
         prompts = self._expanded(parameters, seed, num_images)
+        key = current.get()
         guidance_scale = parameters.guidance_scale
         request = GenerationRequest(
             request_id=request_id,
@@ -110,6 +112,8 @@ class Validation:
             alias=None if choice.lora is None else choice.lora.name,
             num_images=num_images,
             tenant=clients.current(),
+            tenant_weight=1.0 if key is None else key.priority,
+            tenant_places=None if key is None else key.max_queued,
             output_format=OutputFormat(parameters.output_format or OutputFormat.PNG),
             deadline=arrival.remaining(self._settings.deadline),
             wants_previews=parameters.previews,
