@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,9 @@ def read(path: Path) -> dict[str, Key]:
 
 
 def change(path: Path, changed: Callable[[dict[str, Key]], dict[str, Key]]) -> None:
-    """Replace the keys of a file by what ``changed`` makes of them, for its owner alone to read.
+    """Replace the keys of a file by what ``changed`` makes of them.
+
+    A new file is for its owner alone to read; one that was there keeps its owner and its mode.
 
     Raises:
         UnusableKeys: it holds something else, or whatever ``changed`` raises.
@@ -46,6 +49,7 @@ def change(path: Path, changed: Callable[[dict[str, Key]], dict[str, Key]]) -> N
             with os.fdopen(unfinished, "w", encoding="utf-8") as file:
                 file.write(dump(keys.values()))
                 file.flush()
+                _keep_rights(target, file.fileno())
                 os.fsync(file.fileno())
             Path(name).replace(target)
         except BaseException:
@@ -54,3 +58,16 @@ def change(path: Path, changed: Callable[[dict[str, Key]], dict[str, Key]]) -> N
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _keep_rights(old: Path, new: int) -> None:
+    """Give a file the owner and the mode of the one that it replaces, if there is one: the service
+    may be another user."""
+    try:
+        there = old.stat()
+    except FileNotFoundError:
+        return
+    here = os.fstat(new)
+    if (here.st_uid, here.st_gid) != (there.st_uid, there.st_gid):
+        os.fchown(new, there.st_uid, there.st_gid)
+    os.fchmod(new, stat.S_IMODE(there.st_mode))

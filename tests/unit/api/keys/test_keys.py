@@ -135,6 +135,20 @@ def test_two_at_once_lose_no_key(file: Path, capsys: pytest.CaptureFixture[str])
     assert store.read(file) == {one.id: one for one in made}
 
 
+def test_a_file_keeps_its_mode_and_a_link_to_it(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(file, "alice", capsys=capsys)
+    file.chmod(0o640)
+    link = file.parent / "link.json"
+    link.symlink_to(file)
+    create(link, "bob", capsys=capsys)
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert link.is_symlink()
+    assert {key.name for key in store.read(file).values()} == {"alice", "bob"}
+
+
 def test_changes_of_the_file_take_effect(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alice = create(file, "alice", capsys=capsys)
     keys = Keyring([FileKeys(file, "SD_API_KEYS_FILE")])
