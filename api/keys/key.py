@@ -21,6 +21,8 @@ _TEXT = re.compile(r"sd_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", re.ASCII)
 # Something to compare with where no key has the id: it shall take the same time.
 _NOBODY: Final = sha256(secrets.token_bytes(_SECRET_BYTES)).hexdigest()
 _DAY: Final = 24 * 60 * 60
+# Each is remembered for the time of the rate.
+_MAX_REQUESTS: Final = 10_000
 
 
 def _rate(text: str) -> str:
@@ -28,8 +30,10 @@ def _rate(text: str) -> str:
         rate = limits.parse(text)
     except ValueError:
         rate = None
-    if rate is None or rate.amount < 1 or rate.get_expiry() > _DAY:
-        raise ValueError("must be such as 60/minute, at least one, and for a day at most")
+    if rate is None or not 1 <= rate.amount <= _MAX_REQUESTS or rate.get_expiry() > _DAY:
+        raise ValueError(
+            f"must be such as 60/minute, from 1 to {_MAX_REQUESTS}, and for a day at most"
+        )
     return text
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import limits
 from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
+from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 
 from api.keys.key import Key
 
@@ -38,14 +38,14 @@ class Left:
 class Quotas:
     """Counts what keys use of their quotas, in the memory of this process.
 
-    Requests count in a window that slides, so that no minute has twice as many. Pictures and
+    Each request counts for the time of its rate, so that no minute has more of them. Pictures and
     pixel-steps count from the first one on for 24 hours: what was not made can be given back.
     """
 
     def __init__(self) -> None:
         # The limiters share it, and keep no more than a reference.
         self._storage = MemoryStorage()
-        self._sliding = SlidingWindowCounterRateLimiter(self._storage)
+        self._moving = MovingWindowRateLimiter(self._storage)
         self._fixed = FixedWindowRateLimiter(self._storage)
 
     def take(self, key: Key, amounts: Mapping[str, int]) -> tuple[str, Left] | None:
@@ -64,10 +64,7 @@ class Quotas:
         """Add to fixed quotas what was taken from them."""
         for name, amount in amounts.items():
             if rate := _rates(key).get(name):
-                counter = rate.key_for(key.id, name)
-                # Unless a new day has begun for them meanwhile.
-                if self._storage.get(counter) >= amount:
-                    self._storage.incr(counter, rate.get_expiry(), -amount)
+                self._storage.decr(rate.key_for(key.id, name), amount)
 
     def left(self, key: Key) -> dict[str, Left]:
         """How the quotas of a key stand, by their names."""
@@ -78,8 +75,8 @@ class Quotas:
         reset = max(1, math.ceil(stats.reset_time - time.time()))
         return Left(rate.amount, rate.get_expiry(), stats.remaining, reset)
 
-    def _limiter(self, name: str) -> SlidingWindowCounterRateLimiter | FixedWindowRateLimiter:
-        return self._sliding if name == REQUESTS else self._fixed
+    def _limiter(self, name: str) -> MovingWindowRateLimiter | FixedWindowRateLimiter:
+        return self._moving if name == REQUESTS else self._fixed
 
 
 def headers(quotas: Mapping[str, Left]) -> dict[str, str]:
