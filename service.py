@@ -12,8 +12,7 @@ from runners.backend import RunnerBackend
 from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
 from serving import process
-from serving.descriptors import input_of, output_of
-from serving.fallback import FallbackRouter
+from serving.installation import install
 from settings import Settings
 
 with startup.explained():
@@ -31,23 +30,11 @@ if composition.vit is not None:
     classifier = RunnerClassifier(classifier_runner, composition.vit, settings.deadline)
 
 backend = RunnerBackend(runner, composition.models, composition.loras)
-site = build_site(composition, backend, classifier)
+with startup.explained():
+    site = build_site(composition, backend, classifier)
 
 svc = bentoml.legacy.Service("stable_diffusion", runners=runners)
-for layer in site.middleware:
-    svc.add_asgi_middleware(layer.cls, **layer.kwargs)
-svc.add_asgi_middleware(FallbackRouter, site=site.app)
-svc.mount_asgi_app(site.app)
-
-for endpoint in site.protocols.endpoints:
-    # BentoML's own endpoints are POST; other methods are routes of the mounted site, and so are
-    # paths with names in them (``FallbackRouter``).
-    if "POST" in endpoint.methods and not endpoint.has_names:
-        svc.api(
-            input=input_of(endpoint, site.protocols.schemas),
-            output=output_of(endpoint),
-            route=endpoint.path.removeprefix("/"),
-        )(endpoint.handler)
+install(site, svc)
 
 
 @svc.on_startup

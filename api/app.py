@@ -20,6 +20,10 @@ from api.cross_site import CrossSiteGate
 from api.drain import Drain, DrainGate
 from api.error_boundary import error_response
 from api.hosts import HostGate
+from api.keys import openapi as key_documentation
+from api.keys.gate import KeyGate
+from api.keys.metering import Metering
+from api.keys.ring import Keyring
 from api.middleware import RequestIdentity
 from api.protocols.base import Protocols
 from api.version import VERSION
@@ -32,23 +36,30 @@ class Application(FastAPI):
 
     Attributes:
         schemas: named JSON Schemas for the components of the OpenAPI document.
+        security_schemes: likewise, the ways to authenticate.
     """
 
     schemas: Mapping[str, Any]
+    security_schemes: Mapping[str, Any]
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(self.schemas)
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(self.schemas)
+        if self.security_schemes:
+            components["securitySchemes"] = dict(self.security_schemes)
         return document
 
 
-def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastAPI:
+def create_app(
+    protocols: Protocols, swagger_assets: str | None = None, *, with_keys: bool = False
+) -> FastAPI:
     """Build the application. Its host installs ``middleware()`` around it.
 
     Args:
         protocols: their endpoints are the application's routes.
         swagger_assets: URL prefix of swagger-ui's files; without it there is no page at ``/``.
+        with_keys: whether clients need a key, which the OpenAPI document says then.
     """
 
     async def routing_error(request: Request, error: HTTPException) -> Response:
@@ -75,12 +86,17 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
         redirect_slashes=False,
     )
     app.schemas = protocols.schemas
+    app.security_schemes = key_documentation.SCHEMES if with_keys else {}
     for endpoint in protocols.endpoints:
         documentation: dict[str, Any] = {}
         if endpoint.parameters:
             documentation["parameters"] = list(endpoint.parameters)
         if endpoint.request_body is not None:
             documentation["requestBody"] = endpoint.request_body
+        responses = dict(endpoint.responses)
+        if with_keys:
+            documentation["security"] = key_documentation.security(endpoint)
+            responses = key_documentation.responses(endpoint)
         for method in endpoint.methods:
             app.add_api_route(
                 endpoint.path,
@@ -90,7 +106,7 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
                 tags=list(endpoint.tags),
                 summary=endpoint.summary,
                 description=endpoint.description,
-                responses=dict(endpoint.responses),
+                responses=responses,
                 response_class=Response,
                 response_model=None,
                 openapi_extra=documentation,
@@ -107,21 +123,41 @@ def create_app(protocols: Protocols, swagger_assets: str | None = None) -> FastA
     return app
 
 
-def middleware(settings: Settings, drain: Drain, protocols: Protocols) -> list[Middleware]:
+def middleware(
+    settings: Settings,
+    drain: Drain,
+    protocols: Protocols,
+    keys: Keyring | None = None,
+    metering: Metering | None = None,
+) -> list[Middleware]:
     """The layers that every path of a host goes through, outermost first.
 
     Args:
         settings: the limits, and the hosts and origins that are allowed.
         drain: refuses new requests once it has started.
         protocols: render the errors, each those of its own paths.
+        keys: those that clients need; None where they need none.
+        metering: keeps account of them.
     """
     origins = settings.allowed_origins
+    gate = []
+    if keys is not None:
+        gate.append(
+            Middleware(
+                KeyGate,
+                keys=keys,
+                metering=metering or Metering(),
+                protocols=protocols,
+                settings=settings,
+            )
+        )
     return [
         # Around the identity, for the errors that it renders.
         Middleware(BrowserHeaders, origins=origins),
         Middleware(RequestIdentity, protocols=protocols),
         Middleware(HostGate, allowed=settings.allowed_hosts),
         Middleware(CrossSiteGate, origins=origins, protocols=protocols),
+        *gate,
         Middleware(DrainGate, drain=drain, protocols=protocols),
         Middleware(BodyLimits, settings=settings, protocols=protocols),
     ]

@@ -10,6 +10,7 @@ from contract.events import Event
 from contract.model_state import ModelState
 from contract.request import GenerationRequest
 from contract.screening import Action, CheckName
+from contract.tenant_load import TenantLoad
 from models.architectures import SCHEDULERS
 from models.catalog import Defaults, Task
 from models.finetuned import Provenance
@@ -112,6 +113,14 @@ class Backend(Protocol):
 
     async def states(self) -> Mapping[str, ModelState]:
         """The state of each model, by its name; of none that is not there yet."""
+        ...
+
+    async def tenants(self) -> Mapping[str, TenantLoad]:
+        """What each tenant has waiting and running, by its name; of none that has nothing.
+
+        Raises:
+            RequestError: NOT_READY where the engine does not say.
+        """
         ...
 
     async def load(self, name: str) -> None:

@@ -20,7 +20,10 @@ _RESOURCE_POLICY: Final = "Cross-Origin-Resource-Policy"
 # What pages of allowed origins may read beside the headers that browsers show anyway.
 _EXPOSED: Final = (
     "Content-Disposition",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
+    "WWW-Authenticate",
     "X-LoRAs",
     "X-Model",
     "X-Request-Id",
@@ -45,7 +48,7 @@ class BrowserHeaders:
             app,
             allow_origins=self._origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("X-Request-Id",),
+            allow_headers=("Authorization", "X-API-Key", "X-Request-Id"),
             allow_private_network=True,
             expose_headers=_EXPOSED,
         )

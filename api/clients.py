@@ -1,7 +1,8 @@
 """The client of the request being served: those of one client share its part of the engine.
 
-Who it is is its address, as the server has it: behind the proxies of ``SD_TRUSTED_PROXIES``,
-uvicorn has put what they say in the place of their own.
+Who it is is its API key, where it has one (``api.keys.current``), else its address, as the server
+has it: behind the proxies of ``SD_TRUSTED_PROXIES``, uvicorn has put what they say in the place of
+their own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ _current: ContextVar[str] = ContextVar("client", default="")
 def noted(scope: Scope) -> Iterator[None]:
     """Take the peer of this connection as the client in this context."""
     peer = scope.get("client")
-    token = _current.set("" if peer is None else identity(peer[0]))
+    with known_as("" if peer is None else identity(peer[0])):
+        yield
+
+
+@contextmanager
+def known_as(name: str) -> Iterator[None]:
+    """Take this as the client's identity in this context."""
+    token = _current.set(name)
     try:
         yield
     finally:

@@ -9,6 +9,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.keys.scopes import Access
+
 # What an endpoint without a body reads, to say that there must be none.
 NO_BODY: Final = 1024
 
@@ -31,6 +33,7 @@ class Endpoint:
         request_body: OpenAPI request body object; None where there is none.
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
+        access: which keys open it, where clients need one.
         linkable: whether a link on another site may lead to it: a GET that starts no work.
         max_body: bytes of the longest body.
         while_draining: whether it is open while the service shuts down, as liveness probes are.
@@ -46,6 +49,7 @@ class Endpoint:
     request_body: dict[str, Any] | None = None
     parameters: Sequence[dict[str, Any]] = ()
     responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
+    access: Access = Access.GENERATE
     linkable: bool = False
     max_body: int = NO_BODY
     while_draining: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
 from contract.errors import ErrorCode, RequestError
 
@@ -33,21 +33,24 @@ CODES: dict[int, ErrorCode] = {status: code for code, status in reversed(STATUS.
 DESCRIPTIONS: dict[int, str] = {
     400: "Malformed JSON or multipart, a missing or unknown field, a wrong type, a broken image, "
     "a picture that screening rejects",
-    403: "A page of another site, or a host name that is not the service's",
+    401: "No API key, or none of this service",
+    403: "A page of another site, a foreign host name, or a key of another scope",
     404: "No such model or path",
     405: "No such method on this path",
     408: "The body came too slowly, or not at all",
     413: "The body or the picture is too large",
     415: "Neither the content type nor the image format is one of the supported ones",
     422: "A value outside its documented range",
-    429: "The queue or the memory for bodies is full: try again after `Retry-After` seconds",
+    429: "The queue or the memory for bodies is full, or a quota is used up: try again after "
+    "`Retry-After` seconds",
     500: "A fault of the service: quote the request id",
     503: "Loading, restarting or shutting down: try again after `Retry-After` seconds",
     504: "The request's deadline passed",
 }
 
 _RETRY_AFTER = {ErrorCode.BUSY: 5.0, ErrorCode.NOT_READY: 10.0}
-_MAX_RETRY_AFTER = 120
+# A quota comes back within a day; the engine's estimates end at two minutes.
+MAX_RETRY_AFTER: Final = 24 * 60 * 60
 _SHOWN_CHARS = 80
 
 
@@ -56,7 +59,7 @@ def retry_after(error: RequestError) -> dict[str, str]:
     if error.code not in _RETRY_AFTER:
         return {}
     seconds = math.ceil(error.retry_after or _RETRY_AFTER[error.code])
-    return {"Retry-After": str(min(max(seconds, 1), _MAX_RETRY_AFTER))}
+    return {"Retry-After": str(min(max(seconds, 1), MAX_RETRY_AFTER))}
 
 
 def shown(value: Any) -> str:

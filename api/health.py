@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -10,6 +11,8 @@ from starlette.routing import Route
 
 from contract.errors import ErrorCode, RequestError
 
+PROBES: Final = frozenset({"/livez", "/healthz", "/readyz"})
+METRICS: Final = "/metrics"
 # Seconds after which a load balancer may look again.
 _RETRY_AFTER = 5.0
 
@@ -49,4 +52,4 @@ def routes(
         text, media_type = metrics()
         return Response(text, media_type=media_type)
 
-    return [*health, Route("/metrics", measured)]
+    return [*health, Route(METRICS, measured)]

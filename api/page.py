@@ -7,6 +7,10 @@ import hashlib
 from html import escape
 from typing import Final
 
+# Where it is, and what it loads.
+PATHS: Final = frozenset({"/", "/docs.json"})
+ASSETS: Final = "/static_content"
+
 # The page's own script. Swagger UI's styles are set by its script, which needs no permission.
 _SCRIPT: Final = """
       window.ui = SwaggerUIBundle({

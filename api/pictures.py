@@ -20,6 +20,7 @@ from api.backend import Backend
 from api.decoding.decoders import Decoders
 from api.disconnect import cancel_on_disconnect
 from api.error_boundary import request_error
+from api.keys.metering import Metering
 from api.parameters import GenerationParameters
 from api.places import Places
 from api.served_models import ServedModels
@@ -46,6 +47,7 @@ class Pictures:
         backend: generates the pictures.
         settings: the limits.
         wildcards: the wildcards of prompt templates.
+        metering: has the accounts of the keys.
 
     Attributes:
         served: the served models.
@@ -54,7 +56,11 @@ class Pictures:
     """
 
     def __init__(
-        self, backend: Backend, settings: Settings, wildcards: Wildcards = NO_WILDCARDS
+        self,
+        backend: Backend,
+        settings: Settings,
+        wildcards: Wildcards = NO_WILDCARDS,
+        metering: Metering | None = None,
     ) -> None:
         self.served = ServedModels(backend, settings)
         self.uploads = Uploads(settings)
@@ -67,6 +73,7 @@ class Pictures:
         )
         self._templates = anyio.CapacityLimiter(_PARALLEL_TEMPLATES)
         self._backend = backend
+        self._metering = metering or Metering()
         self._log_prompts = settings.log_prompts
         self._validation = Validation(settings, self.served, wildcards)
 
@@ -187,7 +194,7 @@ class Pictures:
         Raises:
             RequestError: the request was refused at once, or the client has left before.
         """
-        events = self._backend.generate(wanted)
+        events = self._metering.metered(wanted, self._backend.generate)
         try:
             first = await cancel_on_disconnect(receive, _first(events))
         except BaseException:
@@ -205,7 +212,7 @@ class Pictures:
 
     async def _images(self, wanted: GenerationRequest) -> list[Image]:
         images: list[Image] = []
-        async with aclosing(self._backend.generate(wanted)) as events:
+        async with aclosing(self._metering.metered(wanted, self._backend.generate)) as events:
             async for event in events:
                 match event:
                     case Image():

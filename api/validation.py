@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from api import arrival, clients
 from api.backend import ServedModel
 from api.decoding.job import LANCZOS, Decoded, Job, Sizing
+from api.keys import current
 from api.limits import (
     BEST_QUALITY,
     INPAINT_STRENGTH,
@@ -100,6 +101,7 @@ class Validation:
             )
         width, height = self._size(parameters, model)
         prompts = self._expanded(parameters, seed, num_images)
+        key = current.get()
         guidance_scale = parameters.guidance_scale
         request = GenerationRequest(
             request_id=request_id,
@@ -120,6 +122,8 @@ class Validation:
             alias=None if choice.lora is None else choice.lora.name,
             num_images=num_images,
             tenant=clients.current(),
+            tenant_weight=1.0 if key is None else key.priority,
+            tenant_places=None if key is None else key.max_queued,
             output_format=output_format,
             output_quality=parameters.output_quality,
             deadline=arrival.remaining(self._settings.deadline),

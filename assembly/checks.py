@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Collection, Sequence
 from importlib.util import find_spec
+from ipaddress import ip_address
 
 from models.budget import check_budget, model_footprint
 from models.catalog import ModelEntry
@@ -16,6 +18,10 @@ from models.remedies import remedies
 from settings import Settings
 
 
+class UnguardedAddress(ValueError):
+    """An address that others can reach, where nobody is asked for a key."""
+
+
 class UnusableCompiler(ValueError):
     """A compiler that is not installed, or that does not compile for where the models run."""
 
@@ -26,6 +32,34 @@ class UnusableQuantization(ValueError):
 
 class UnusableScreening(ValueError):
     """A check whose packages are not installed."""
+
+
+def check_address(settings: Settings, host: str) -> None:
+    """Refuse to serve others than the users of this machine without having been told to.
+
+    Args:
+        settings: say whether there are keys, or need be none.
+        host: what is to be listened on: an address or a name of it.
+
+    Raises:
+        UnguardedAddress: says in a sentence what to do.
+    """
+    if settings.has_keys or settings.allow_anonymous or _is_loopback(host):
+        return
+    raise UnguardedAddress(
+        f"{host} can be reached from other machines, and there are no API keys: make one (python "
+        "-m api.keys create NAME --file FILE) and set SD_API_KEYS_FILE=FILE, or set "
+        "SD_ALLOW_ANONYMOUS=true to serve whoever comes"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host or "0.0.0.0", None)}  # noqa: S104
+    except OSError:
+        # The server says so in its own words.
+        return False
+    return all(ip_address(address).is_loopback for address in found)
 
 
 def check_compiler(compiler: str, placement: Placement) -> None:

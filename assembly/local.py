@@ -18,6 +18,7 @@ from assembly.worker import Worker
 from contract.events import Event
 from contract.model_state import ModelState
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from models.vit import ViT
 
 
@@ -48,6 +49,9 @@ class LocalBackend(StoreBackend):
 
     async def states(self) -> Mapping[str, ModelState]:
         return self._worker.states
+
+    async def tenants(self) -> Mapping[str, TenantLoad]:
+        return self._worker.tenants
 
     async def load(self, name: str) -> None:
         await self._worker.load(name)

@@ -12,15 +12,18 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
-from api import health
+from api import health, page
 from api.app import create_app, middleware
 from api.backend import Backend
 from api.classifier import BoundedClassifier, Classifier
 from api.decoding.decoders import Decoders
 from api.drain import Drain
+from api.keys.metering import Metering
+from api.keys.ring import keyring
 from api.pictures import Pictures
 from api.protocols.a1111.protocol import WebUIProtocol
-from api.protocols.base import Protocols
+from api.protocols.admin.protocol import AdminProtocol
+from api.protocols.base import Protocol, Protocols
 from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
 from api.protocols.openai.protocol import OpenAIProtocol
@@ -59,7 +62,7 @@ class Site:
         """
         return [
             *health.routes(ready, metrics),
-            Mount("/static_content", StaticFiles(directory=swagger_ui())),
+            Mount(page.ASSETS, StaticFiles(directory=swagger_ui())),
             Mount("/", self.app),
         ]
 
@@ -75,25 +78,31 @@ class Site:
 
 
 def build_site(composition: Composition, backend: Backend, classifier: Classifier | None) -> Site:
-    """The site over a backend and, where there is one, a classifier."""
+    """The site over a backend and, where there is one, a classifier.
+
+    Raises:
+        UnusableKeys: the API keys cannot be read; see ``assembly.startup.explained``.
+    """
     settings = composition.settings
-    pictures = Pictures(backend, settings, composition.wildcards)
+    keys, metering = keyring(settings), Metering()
+    pictures = Pictures(backend, settings, composition.wildcards, metering)
     bounded = (
         None if classifier is None else BoundedClassifier(classifier, settings, pictures.decoders)
     )
-    protocols = Protocols(
-        [
-            NativeProtocol(pictures, settings, bounded),
-            KServeProtocol(pictures, settings, bounded, backend.ready),
-            OpenAIProtocol(pictures, settings, bounded, backend.ready),
-            WebUIProtocol(pictures, settings, bounded),
-        ]
-    )
+    served: list[Protocol] = [
+        NativeProtocol(pictures, settings, bounded),
+        KServeProtocol(pictures, settings, bounded, backend.ready),
+        OpenAIProtocol(pictures, settings, bounded, backend.ready),
+        WebUIProtocol(pictures, settings, bounded),
+    ]
+    if keys is not None:
+        served.append(AdminProtocol(backend, keys, metering))
+    protocols = Protocols(served)
     drain = Drain()
     return Site(
-        app=create_app(protocols, swagger_assets="./static_content"),
+        app=create_app(protocols, swagger_assets=f".{page.ASSETS}", with_keys=keys is not None),
         protocols=protocols,
-        middleware=middleware(settings, drain, protocols),
+        middleware=middleware(settings, drain, protocols, keys, metering),
         drain=drain,
         decoders=pictures.decoders,
     )

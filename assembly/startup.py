@@ -11,7 +11,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from api.keys.document import UnusableKeys
 from assembly.checks import (
+    UnguardedAddress,
     UnusableCompiler,
     UnusableQuantization,
     UnusableScreening,
@@ -49,8 +51,10 @@ def explained(raised: type[BaseException] = SystemExit) -> Iterator[None]:
         raise raised(f"cannot start: {mistakes}") from None
     except (
         ModelError,
+        UnguardedAddress,
         UnsupportedPrecision,
         UnusableCompiler,
+        UnusableKeys,
         UnusableQuantization,
         UnusableScreening,
         UnusableWildcards,

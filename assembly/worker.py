@@ -12,6 +12,7 @@ from contract.events import Event
 from contract.model_state import ModelState
 from contract.observer import Observer
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from engine.stream import stream
 from models.catalog import ModelEntry
 from models.placement import Placement
@@ -54,6 +55,11 @@ class Worker:
     def work_left(self) -> int:
         """See ``Engine.work_left``."""
         return self._engine.work_left
+
+    @property
+    def tenants(self) -> dict[str, TenantLoad]:
+        """See ``Engine.tenants``."""
+        return self._engine.tenants
 
     @property
     def states(self) -> dict[str, ModelState]:

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     mixed.set_defaults(run=_mixed_sizes)
 
     hosts = commands.add_parser("hosts", help="this service on BentoML and on Ray Serve")
-    hosts.add_argument("--pictures", type=int, default=40, help="of one step, of each host in a round, with one client")
+    hosts.add_argument("--pictures", type=int, default=40, help="of one step, with one client")
     hosts.add_argument("--seconds", type=float, default=30.0, help="of a round with 16 clients")
     hosts.add_argument("--rounds", type=int, default=3)
     hosts.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

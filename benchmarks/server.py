@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -51,8 +52,10 @@ def environment(
     folder: Path,
     device: str,
     models: tuple[str, ...] = SINGLE,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """The environment of a contestant's processes: of ours only what every server inherits."""
+    """The environment of a contestant's processes: of ours only what every server inherits, and
+    further ``settings``."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -75,6 +78,7 @@ def environment(
         "BENCH_LEDGER": str(folder / "ledger"),
         **contestant.environment,
         **own,
+        **settings,
     }
 
 
@@ -84,8 +88,9 @@ def started(
     choice: Choice,
     device: str = "cpu",
     models: tuple[str, ...] = SINGLE,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
-    """Run a contestant's server until the end of the block.
+    """Run a contestant's server, with further settings, until the end of the block.
 
     Raises:
         StartFailed: it exited, or was not ready within ``START_SECONDS``.
@@ -105,7 +110,7 @@ def started(
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=environment(contestant, choice, folder, device, models),
+                env=environment(contestant, choice, folder, device, models, settings),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # A group of its own: a Ctrl-C reaches the benchmark, which stops it in order.

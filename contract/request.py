@@ -102,6 +102,9 @@ class GenerationRequest:
         segments: the parts of the schedule in their order, the first with ``model``; empty for the
             whole of it with ``model``. LoRAs apply to the segments with ``model``.
         tenant: on whose behalf; tenants share the engine fairly. Empty where that is not known.
+        tenant_weight: its share of the engine's time, > 0, against tenants with 1.
+        tenant_places: how many pictures it may have waiting or being made, at most what each may
+            have; None for that.
         alias: name of the LoRA-based fine-tuned model that was asked for, where that is not
             ``model``; ``loras`` has its LoRA.
         output_format: file format of the pictures.
@@ -144,6 +147,8 @@ class GenerationRequest:
     loras: tuple[LoraUse, ...] = ()
     segments: tuple[Segment, ...] = ()
     tenant: str = ""
+    tenant_weight: float = 1.0
+    tenant_places: int | None = None
     alias: str | None = None
     output_format: OutputFormat = OutputFormat.PNG
     output_quality: int | None = None

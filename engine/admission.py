@@ -21,7 +21,7 @@ class Weights(Protocol):
 
 class Admission:
     """Orders those who wait by ``arrival``: that of submission, but the jobs of different tenants
-    count as if they had come alternately.
+    count as if they had come alternately, more often those of a tenant with more weight.
 
     Args:
         weights: tells which jobs could run now.
@@ -51,7 +51,7 @@ class Admission:
     def add(self, jobs: Iterable[Job]) -> None:
         """Queue new jobs."""
         for job in jobs:
-            job.arrival = max(self._clock, self._arrivals.get(job.tenant, 0.0)) + 1
+            job.arrival = max(self._clock, self._arrivals.get(job.tenant, 0.0)) + 1 / job.weight
             self._arrivals[job.tenant] = job.arrival
             self.queue(job)
         # A tenant without a claim beyond the clock need not be remembered.

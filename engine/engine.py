@@ -15,6 +15,7 @@ from contract.events import Event
 from contract.model_state import ModelState
 from contract.observer import NullObserver, Observer
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from engine.device import is_fatal
 from engine.job import Job
 from engine.ledger import Ledger
@@ -108,6 +109,15 @@ class Engine:
     def work_left(self) -> int:
         """Row-steps x pixels that the jobs in it have left, about. Safe from any thread."""
         return sum(job.work_left for job in self._ledger.open_jobs)
+
+    @property
+    def tenants(self) -> dict[str, TenantLoad]:
+        """What each tenant has waiting and running, by its name. Safe from any thread."""
+        loads: dict[str, TenantLoad] = {}
+        for job in self._ledger.open_jobs:
+            own = TenantLoad(running=1) if job.admitted_at else TenantLoad(queued=1)
+            loads[job.tenant] = loads.get(job.tenant, TenantLoad()) + own
+        return loads
 
     @property
     def states(self) -> dict[str, ModelState]:

@@ -88,6 +88,11 @@ class Job:
         return self.request.tenant
 
     @property
+    def weight(self) -> float:
+        """Its tenant's share of the time, against tenants with 1."""
+        return self.request.tenant_weight
+
+    @property
     def pixels(self) -> int:
         return self.request.width * self.request.height
 

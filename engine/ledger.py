@@ -47,6 +47,8 @@ class Ledger:
         """Take up the jobs of a request. Raises ``RequestError`` if there is no room for all."""
         count = len(submission.jobs)
         tenant = submission.jobs[0].tenant
+        places = submission.jobs[0].request.tenant_places
+        most = self._max_per_tenant if places is None else min(places, self._max_per_tenant)
         with self._lock:
             unfinished, own = len(self._open), self._of_tenants[tenant]
             if unfinished + count > self._max_queue:
@@ -54,10 +56,12 @@ class Ledger:
                     f"{unfinished} pictures are waiting or being made, the limit is "
                     f"{self._max_queue} (SD_MAX_QUEUE)"
                 )
-            if tenant and own + count > self._max_per_tenant:
+            if tenant and own + count > most:
+                whose = "its key" if most == places else "one client"
+                setting = "max_queued" if most == places else "SD_MAX_QUEUE_PER_CLIENT"
                 raise self._busy(
-                    f"{own} pictures of this client are waiting or being made, the limit for one "
-                    f"client is {self._max_per_tenant} (SD_MAX_QUEUE_PER_CLIENT)"
+                    f"{own} pictures of this client are waiting or being made, the limit for "
+                    f"{whose} is {most} ({setting})"
                 )
             if not self._open:
                 self._throughput.began()

@@ -20,7 +20,8 @@ class _Tenant:
 
 
 class Turns:
-    """Gives tenants the same time, and the shapes of a tenant the same time of its passes.
+    """Gives tenants the same time, or as much of it as their weights say, and the shapes of a
+    tenant the same time of its passes.
 
     All work counts: encoding, passes and decoding, each job's part of it.
     """
@@ -73,7 +74,7 @@ class Turns:
         whole = sum(plan.shares)
         for job, share in zip(plan.jobs, plan.shares, strict=True):
             part = seconds * share / whole
-            self._queue.charge(job.tenant, part)
+            self._queue.charge(job.tenant, part / job.weight)
             if plan.stage is Stage.DENOISE:
                 self._of(job.tenant).shapes.charge(plan.shape, part)
 

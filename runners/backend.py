@@ -13,12 +13,14 @@ import aiohttp
 from bentoml.exceptions import BentoMLException
 
 from api.backend import ServedLora, ServedModel
+from api.health import not_ready
 from assembly.backend import StoreBackend
 from assembly.snapshot import Snapshot
 from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, ends
 from contract.model_state import ModelState
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from runners.wire import DONE, Action, from_line
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,14 @@ class RunnerBackend(StoreBackend):
         except (BentoMLException, aiohttp.ClientError, TimeoutError):
             return {}
         return states
+
+    async def tenants(self) -> Mapping[str, TenantLoad]:
+        try:
+            async with asyncio.timeout(LEARN_SECONDS):
+                loads: dict[str, TenantLoad] = await self._runner.tenants.async_run()
+        except (BentoMLException, aiohttp.ClientError, TimeoutError):
+            raise not_ready("the worker") from None
+        return loads
 
     async def load(self, name: str) -> None:
         await self._control("load", name)

@@ -16,6 +16,7 @@ from contract.errors import RequestError
 from contract.events import Failed
 from contract.model_state import ModelState
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from models.catalog import ModelEntry
 from models.placement import Placement
 from runners.wire import DONE, Action, to_line
@@ -54,6 +55,11 @@ class StableDiffusionRunnable(bentoml.legacy.Runnable):
     def states(self) -> dict[str, ModelState]:
         """See ``Worker.states``."""
         return self._worker.states
+
+    @bentoml.legacy.Runnable.method(batchable=False)
+    def tenants(self) -> dict[str, TenantLoad]:
+        """See ``Engine.tenants``."""
+        return self._worker.tenants
 
     @bentoml.legacy.Runnable.method(batchable=False)
     async def control(self, action: Action, model: str) -> AsyncGenerator[str, None]:

@@ -10,9 +10,9 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-logger = logging.getLogger(__name__)
+from api.page import PATHS
 
-_PATHS = frozenset({"/", "/docs.json"})
+logger = logging.getLogger(__name__)
 
 
 class FallbackRouter:
@@ -33,7 +33,7 @@ class FallbackRouter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (
-            scope["path"] in _PATHS or self._has_names(scope) or self._unknown(scope)
+            scope["path"] in PATHS or self._has_names(scope) or self._unknown(scope)
         ):
             await self._site(scope, receive, send)
         else:

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from assembly import environment, logs, startup
+from assembly.checks import check_address
 from assembly.composition import Composition, compose
 from assembly.shutdown import Shutdown
 from assembly.site import build_site
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with startup.explained():
         settings = Settings()
         logs.configure(settings)
+        check_address(settings, options.host)
         host = create_host(compose(settings))
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).setLevel(settings.log_level)

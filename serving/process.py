@@ -33,5 +33,5 @@ def prepare(settings: Settings) -> Callable[[], None]:
             metrics_files.install()
             request_timers.leave_out()
         case _:
-            supervisor.confine()
+            supervisor.confine(settings)
     return lambda: None

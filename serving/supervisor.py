@@ -11,13 +11,18 @@ import inspect
 from functools import wraps
 from typing import Any
 
+from assembly import startup
+from assembly.checks import check_address
 from serving.private_folder import private_folder
+from settings import Settings
 
 
-def confine() -> None:
-    """Have BentoML start this service with nothing but its own port open to others.
+def confine(settings: Settings) -> None:
+    """Have BentoML start this service with nothing but its own port open to others, and that one
+    only to those whom the settings allow.
 
-    Call it while ``bentoml serve`` imports the service. Nothing happens before it serves.
+    Call it while ``bentoml serve`` imports the service. Nothing happens before it serves: then it
+    ends with a sentence if it is to listen on an address that needs keys, and there are none.
 
     Raises:
         RuntimeError, AttributeError: BentoML or circus is another one than this was made for.
@@ -26,7 +31,7 @@ def confine() -> None:
     import bentoml.serving
     from circus.arbiter import Arbiter
 
-    endpoints = {"watchers", "endpoint", "pubsub_endpoint"}
+    endpoints = {"watchers", "sockets", "endpoint", "pubsub_endpoint"}
     original = Arbiter.__init__
     signature = inspect.signature(original)
     if missing := endpoints - signature.parameters.keys():
@@ -35,6 +40,10 @@ def confine() -> None:
     @wraps(original)
     def privately(*args: Any, **kwargs: Any) -> None:
         call = signature.bind(*args, **kwargs)
+        with startup.explained():
+            for each in call.arguments["sockets"]:
+                if each.path is None:
+                    check_address(settings, each.host)
         folder = private_folder()
         call.arguments["endpoint"] = f"ipc://{folder}/control"
         call.arguments["pubsub_endpoint"] = f"ipc://{folder}/events"

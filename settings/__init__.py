@@ -12,13 +12,16 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from settings.access import AccessSettings
 from settings.http import HttpSettings
 from settings.models import ModelSettings
 from settings.passes import PassSettings
 from settings.requests import RequestSettings
 
 
-class Settings(HttpSettings, RequestSettings, PassSettings, ModelSettings, BaseSettings):
+class Settings(
+    AccessSettings, HttpSettings, RequestSettings, PassSettings, ModelSettings, BaseSettings
+):
     """What is served, on what, and within which limits. Immutable after the start."""
 
     model_config = SettingsConfigDict(

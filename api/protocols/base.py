@@ -14,7 +14,8 @@ from starlette.types import Scope
 
 from api.endpoints import Endpoint
 from api.error_boundary import guarded
-from contract.errors import RequestError
+from api.keys.scopes import Access
+from contract.errors import ErrorCode, RequestError
 
 
 class Protocol(ABC):
@@ -24,11 +25,13 @@ class Protocol(ABC):
         name: names it in documents and log lines.
         endpoints: their handlers raise ``RequestError``.
         schemas: the named JSON Schemas that the endpoints' documentation refers to.
+        challenge: how its clients are told to authenticate (RFC 9110, section 11.6.1).
     """
 
     name: str
     endpoints: Sequence[Endpoint]
     schemas: Mapping[str, Any]
+    challenge: str = 'Bearer realm="stable-diffusion"'
 
     @abstractmethod
     def error_response(self, error: RequestError) -> Response:
@@ -64,6 +67,11 @@ class Protocols:
         _check_unique(name for protocol in protocols for name in protocol.schemas)
         self._not_linkable = [compile_path(one.path)[0] for one in endpoints if not one.linkable]
         self._max_bodies = [(compile_path(one.path)[0], one.max_body) for one in endpoints]
+        self._accesses = [
+            (compile_path(one.path)[0], method, one.access)
+            for one in endpoints
+            for method in one.methods
+        ]
         self._open_paths = frozenset(one.path for one in endpoints if one.while_draining)
 
     @property
@@ -84,7 +92,22 @@ class Protocols:
         """Render an error in the protocol that owns the path of a request."""
         path = _path(scope)
         owners = (one for one in self._protocols if one.owns(path))
-        return next(owners, self._protocols[0]).error_response(error)
+        owner = next(owners, self._protocols[0])
+        response = owner.error_response(error)
+        if error.code is ErrorCode.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = owner.challenge
+        return response
+
+    def access(self, scope: Scope) -> Access | None:
+        """Which keys open the endpoint that a request is for; None for none of ours."""
+        path = _path(scope)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        accesses = [
+            access
+            for pattern, own, access in self._accesses
+            if own == method and pattern.match(path)
+        ]
+        return max(accesses, key=tuple(Access).index, default=None)
 
     def may_be_linked_to(self, scope: Scope) -> bool:
         """Whether a link on another site may lead to the path of a request: it starts no work."""

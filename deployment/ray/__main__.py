@@ -47,8 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValidationError as error:
         raise SystemExit(f"cannot start: {error}") from None
     prepare()
+    from assembly import startup
+    from assembly.checks import check_address
     from deployment.ray.app import build
+    from settings import Settings
 
+    with startup.explained():
+        check_address(Settings(), options.host)
     try:
         application = build(chosen)
     except (RuntimeError, UnusableSplit) as error:

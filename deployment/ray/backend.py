@@ -14,12 +14,14 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from api.backend import ServedLora, ServedModel
+from api.health import not_ready
 from assembly.backend import StoreBackend
 from assembly.snapshot import Snapshot
 from contract.errors import ErrorCode, RequestError
 from contract.events import Event, Failed, Queued, ends
 from contract.model_state import Availability, ModelState
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from deployment.ray.attempts import Attempts
 from deployment.ray.call import Call, Ended, Full, Lost, calling
 from deployment.ray.delivery import Delivery
@@ -93,6 +95,20 @@ class RayBackend(StoreBackend):
             for model, one in self._engines.items()
             if deployment_name(one.models) in serving
         }
+
+    async def tenants(self) -> Mapping[str, TenantLoad]:
+        loads: dict[str, TenantLoad] = {}
+        for one in {id(each): each for each in self._engines.values()}.values():
+            try:
+                async with asyncio.timeout(LEARN_SECONDS):
+                    # It goes to those that are there, and wakes none up.
+                    answers = await one.handle.broadcast("tenants").results_async()
+            except (RayError, RayServeException, TimeoutError):
+                raise not_ready(deployment_name(one.models)) from None
+            for answer in answers:
+                for name, load in answer.items():
+                    loads[name] = loads.get(name, TenantLoad()) + load
+        return loads
 
     async def load(self, name: str) -> None:
         raise self._refusal()

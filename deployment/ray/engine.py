@@ -13,6 +13,7 @@ from assembly.composition import compose
 from contract.events import Event
 from contract.observer import WeightKind
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from deployment.ray.policy import ROW_STEPS
 from settings import Settings
 
@@ -63,6 +64,10 @@ class EngineReplica:
     async def max_pixels(self) -> dict[str, int]:
         """See ``Engine.max_pixels``."""
         return dict(self._worker.max_pixels)
+
+    async def tenants(self) -> dict[str, TenantLoad]:
+        """See ``Engine.tenants``."""
+        return self._worker.tenants
 
     async def check_health(self) -> None:
         """Called by Serve now and then, which replaces a replica that raises."""

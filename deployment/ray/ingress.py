@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
+from ray.serve.context import _get_global_client
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembly import environment, logs, startup
+from assembly.checks import check_address
 from assembly.composition import compose
 from assembly.site import build_site
 from deployment.ray.backend import Engines, RayBackend
@@ -72,11 +74,15 @@ class Ingress:
             plan.start_seconds,
         )
         vit = composition.vit
-        self._site = build_site(
-            composition,
-            self._backend,
-            None if vit is None else RayClassifier(classifier, vit, settings.deadline, status),
-        )
+        with startup.explained(RuntimeError):
+            # None where Serve has no HTTP proxies.
+            host = _get_global_client().http_config.host
+            check_address(settings, host or "localhost")
+            self._site = build_site(
+                composition,
+                self._backend,
+                None if vit is None else RayClassifier(classifier, vit, settings.deadline, status),
+            )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         # Serve's own name for it.

@@ -51,12 +51,23 @@ def test_a_mistake_is_explained_without_bentoml(tmp_path: Path) -> None:
     assert_refused(tmp_path, LOCAL, "SD_MODELS", "nope", sentence)
 
 
+@pytest.mark.parametrize("host", [LOCAL, pytest.param(BENTOML, marks=only_in_full)])
+def test_an_address_that_others_reach_needs_keys(tmp_path: Path, host: tuple[str, ...]) -> None:
+    sentence = "0.0.0.0 can be reached from other machines, and there are no API keys: "
+    assert_refused(tmp_path, host, "SD_ALLOW_ANONYMOUS", "false", sentence, "0.0.0.0")
+
+
 def assert_refused(
-    home: Path, host: tuple[str, ...], variable: str, value: str, sentence: str
+    home: Path,
+    host: tuple[str, ...],
+    variable: str,
+    value: str,
+    sentence: str,
+    address: str = "127.0.0.1",
 ) -> None:
     settings = {name: text for name, text in os.environ.items() if not name.startswith("SD_")}
     process = subprocess.run(
-        [sys.executable, "-m", *host, "--host", "127.0.0.1"],
+        [sys.executable, "-m", *host, "--host", address],
         cwd=ROOT,
         env={
             **settings,

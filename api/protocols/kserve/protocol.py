@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
 from api.endpoints import NO_BODY, Endpoint, Handler
+from api.keys.scopes import Access
 from api.pictures import Pictures
 from api.protocols.base import Protocol
 from api.protocols.kserve import errors
@@ -91,9 +92,20 @@ class KServeProtocol(Protocol):
         endpoints = [
             self._get("/v2", "v2_server", v2.server, "The service"),
             self._get(
-                "/v2/health/live", "v2_live", v2.live, "Whether it lives", while_draining=True
+                "/v2/health/live",
+                "v2_live",
+                v2.live,
+                "Whether it lives",
+                access=Access.OPEN,
+                while_draining=True,
             ),
-            self._get("/v2/health/ready", "v2_ready", v2.ready, "Whether it is ready"),
+            self._get(
+                "/v2/health/ready",
+                "v2_ready",
+                v2.ready,
+                "Whether it is ready",
+                access=Access.OPEN,
+            ),
             self._get("/v2/models", "v2_models", v2.names, "The models"),
             *self._of_repository(),
         ]
@@ -124,17 +136,38 @@ class KServeProtocol(Protocol):
     def _of_repository(self) -> list[Endpoint]:
         repository = self._repository
         table = [
-            ("index", "v2_index", repository.index, "The models of the repository"),
-            ("models/{model}/load", "v2_load", repository.load, "Bring a model into memory"),
-            ("models/{model}/unload", "v2_unload", repository.unload, "Take one out of memory"),
+            ("index", "v2_index", repository.index, "The models of the repository", Access.READ),
+            (
+                "models/{model}/load",
+                "v2_load",
+                repository.load,
+                "Bring a model into memory",
+                Access.ADMIN,
+            ),
+            (
+                "models/{model}/unload",
+                "v2_unload",
+                repository.unload,
+                "Take one out of memory",
+                Access.ADMIN,
+            ),
         ]
         return [
-            self._post(f"/v2/repository/{path}", name, handler, summary, max_body=NO_BODY)
-            for path, name, handler, summary in table
+            self._post(
+                f"/v2/repository/{path}", name, handler, summary, access=access, max_body=NO_BODY
+            )
+            for path, name, handler, summary, access in table
         ]
 
     def _get(
-        self, path: str, name: str, handler: Handler, summary: str, while_draining: bool = False
+        self,
+        path: str,
+        name: str,
+        handler: Handler,
+        summary: str,
+        *,
+        access: Access = Access.READ,
+        while_draining: bool = False,
     ) -> Endpoint:
         return self._endpoint(
             path,
@@ -142,12 +175,20 @@ class KServeProtocol(Protocol):
             handler,
             summary,
             methods=("GET",),
+            access=access,
             linkable=True,
             while_draining=while_draining,
         )
 
     def _post(
-        self, path: str, name: str, handler: Handler, summary: str, max_body: int | None = None
+        self,
+        path: str,
+        name: str,
+        handler: Handler,
+        summary: str,
+        *,
+        access: Access = Access.GENERATE,
+        max_body: int | None = None,
     ) -> Endpoint:
         return self._endpoint(
             path,
@@ -155,6 +196,7 @@ class KServeProtocol(Protocol):
             handler,
             summary,
             methods=("POST",),
+            access=access,
             request_body=self._documentation.body(name),
             max_body=self._max_body if max_body is None else max_body,
         )

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import event_stream
-from api.errors import DESCRIPTIONS
+from api.errors import DESCRIPTIONS, MAX_RETRY_AFTER
 from api.protocols.native.errors import ErrorBody
 from api.protocols.native.model_list import ModelList
 from api.protocols.native.responses import BINARY, JSON, MAX_WARNINGS_CHARS
@@ -39,8 +39,8 @@ data: {"index":0,"data":"iVBORw0KG...","media_type":"image/png","width":64,"heig
 
 """
 _RETRY_AFTER = {
-    "description": "Seconds after which trying again makes sense, at most 120",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 120},
+    "description": "Seconds after which trying again makes sense: at most 120, but for a quota",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_RETRY_AFTER},
 }
 # What an endpoint that takes bodies and does work may respond with.
 WORK_STATUSES: Final = (400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)

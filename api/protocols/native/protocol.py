@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
 from api.endpoints import Endpoint
+from api.keys.scopes import Access
 from api.pictures import Pictures
 from api.protocols.base import Protocol
 from api.protocols.native import errors
@@ -136,6 +137,7 @@ class NativeProtocol(Protocol):
             tags=("Models",),
             summary="The served models, with defaults and limits",
             responses=model_responses(),
+            access=Access.READ,
             linkable=True,
         )
 

@@ -25,6 +25,7 @@ from api.served_models import ServedModels
 from contract.events import Event, Failed, Image, Progress, Queued
 from contract.model_state import Availability, ModelState
 from contract.request import GenerationRequest
+from contract.tenant_load import TenantLoad
 from engine.stages.image_file import encode
 from models.catalog import Defaults
 from models.finetuned import Provenance
@@ -136,6 +137,9 @@ class ColourBackend:
             for model in self.models
             if self.loaded and model.name not in self.changed
         }
+
+    async def tenants(self) -> dict[str, TenantLoad]:
+        return {}
 
     async def load(self, name: str) -> None:
         if self.hold is not None:

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.unit.deployment.manifests import built, one
 
 FOLDER = ROOT / "deployment" / "kserve"
-COMPONENTS = ("s3-secret", "to-zero", "canary", "kueue")
+COMPONENTS = ("s3-secret", "to-zero", "canary", "kueue", "keys")
 
 Document = dict[str, Any]
 

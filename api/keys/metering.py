@@ -1,0 +1,100 @@
+"""The metering: requests and pictures of keys, counted, and refused above their quotas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
+
+from api.keys import current
+from api.keys.key import Key
+from api.keys.quotas import PICTURES, PIXEL_STEPS, REQUESTS, Left, Quotas
+from api.keys.usage import Usage, Used
+from contract.errors import ErrorCode, RequestError
+from contract.events import Event, Failed
+from contract.request import GenerationRequest
+
+# Failures that cost a client nothing: it got no place, or the fault was ours.
+_FREE: Final = frozenset({ErrorCode.BUSY, ErrorCode.NOT_READY, ErrorCode.INTERNAL})
+
+
+class Metering:
+    """Keeps account of the keys, in this process."""
+
+    def __init__(self) -> None:
+        self._quotas = Quotas()
+        self._usage = Usage()
+
+    def used(self, key: str) -> Used:
+        """What the key with this id has had today."""
+        return self._usage.of(key)
+
+    def left(self, key: Key) -> dict[str, Left]:
+        """How the quotas of a key stand, by their names."""
+        return self._quotas.left(key)
+
+    def take_request(self, key: Key) -> None:
+        """Count a request. Raises ``RequestError``: BUSY above the key's quota."""
+        self._take(key, {REQUESTS: 1})
+        self._usage.of(key.id).requests += 1
+
+    def take(self, key: Key, wanted: GenerationRequest) -> None:
+        """Count the pictures of a request. Raises ``RequestError``: BUSY above the key's quotas."""
+        self._take(key, _amounts(wanted))
+        self._add(key, wanted, 1)
+
+    def give_back(self, key: Key, wanted: GenerationRequest) -> None:
+        """The pictures were not made, and not by the client's fault."""
+        self._quotas.give_back(key, _amounts(wanted))
+        self._add(key, wanted, -1)
+
+    def metered(
+        self,
+        wanted: GenerationRequest,
+        generate: Callable[[GenerationRequest], AsyncGenerator[Event, None]],
+    ) -> AsyncGenerator[Event, None]:
+        """The events of ``generate``, on the account of the key of this context, if there is one;
+        a single ``Failed`` above its quotas."""
+        key = current.get()
+        return generate(wanted) if key is None else self._metered(key, wanted, generate)
+
+    async def _metered(
+        self,
+        key: Key,
+        wanted: GenerationRequest,
+        generate: Callable[[GenerationRequest], AsyncGenerator[Event, None]],
+    ) -> AsyncGenerator[Event, None]:
+        try:
+            self.take(key, wanted)
+        except RequestError as error:
+            yield Failed.from_error(error)
+            return
+        async with aclosing(generate(wanted)) as events:
+            async for event in events:
+                if isinstance(event, Failed) and event.code in _FREE:
+                    self.give_back(key, wanted)
+                yield event
+
+    def _take(self, key: Key, amounts: dict[str, int]) -> None:
+        refused = self._quotas.take(key, amounts)
+        if refused is not None:
+            name, left = refused
+            raise RequestError(
+                ErrorCode.BUSY,
+                f"this key may have {left.quota} {name} in {left.window} seconds; "
+                f"{left.remaining} are left, and the request needs {amounts[name]}",
+                retry_after=left.reset,
+            )
+
+    def _add(self, key: Key, wanted: GenerationRequest, sign: int) -> None:
+        amounts = _amounts(wanted)
+        used = self._usage.of(key.id)
+        used.pictures += sign * amounts[PICTURES]
+        used.pixel_steps += sign * amounts[PIXEL_STEPS]
+
+
+def _amounts(wanted: GenerationRequest) -> dict[str, int]:
+    share = 1.0 if wanted.strength is None else wanted.strength
+    steps = max(1, int(wanted.num_inference_steps * share))
+    pixel_steps = wanted.num_images * wanted.width * wanted.height * steps
+    return {PICTURES: wanted.num_images, PIXEL_STEPS: pixel_steps}

@@ -1,0 +1,1 @@
+"""What operators ask for, with a key of the scope admin."""
