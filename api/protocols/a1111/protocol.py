@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
 from api.endpoints import NO_BODY, Endpoint, Handler
+from api.keys.scopes import Access
 from api.pictures import Pictures
 from api.protocols.a1111 import errors
 from api.protocols.a1111.client_state import ClientEndpoints
@@ -137,6 +138,7 @@ class WebUIProtocol(Protocol):
             name=name,
             methods=("GET",),
             responses=self._documentation.responses(name, lists=lists),
+            access=Access.READ,
             linkable=True,
             **others,
         )

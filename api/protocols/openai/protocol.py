@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
 from api.endpoints import Endpoint
+from api.keys.scopes import Access
 from api.pictures import Pictures
 from api.protocols.base import Protocol
 from api.protocols.kserve.models import Models
@@ -96,7 +97,12 @@ class OpenAIProtocol(Protocol):
 
 
 def _of_models(models: ModelEndpoints, documentation: Documentation) -> list[Endpoint]:
-    common: dict[str, Any] = {"methods": ("GET",), "tags": ("OpenAI", "KServe"), "linkable": True}
+    common: dict[str, Any] = {
+        "methods": ("GET",),
+        "tags": ("OpenAI", "KServe"),
+        "access": Access.READ,
+        "linkable": True,
+    }
     return [
         Endpoint(
             path="/v1/models",

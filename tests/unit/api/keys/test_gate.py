@@ -158,6 +158,9 @@ def test_each_protocol_says_it_in_its_own_shape(client: TestClient) -> None:
         ("POST", "/classify", {"maker", "owner"}),
         ("POST", "/v2/models/tiny/infer", {"maker", "owner"}),
         ("POST", "/v2/repository/models/tiny/unload", {"owner"}),
+        ("POST", "/v1/images/generations", {"maker", "owner"}),
+        ("GET", "/sdapi/v1/progress", {"reader", "maker", "owner"}),
+        ("POST", "/sdapi/v1/interrupt", {"maker", "owner"}),
         ("GET", "/admin/queue", {"owner"}),
         # There is nothing: whoever has a key may know.
         ("GET", "/nothing", {"reader", "maker", "owner"}),
