@@ -58,7 +58,8 @@ class Training:
         """Leave nothing of it behind, where it has failed."""
         if self.process.poll() is None:
             there = psutil.Process(self.process.pid).children(recursive=True)
-            for one in [*there, self.process]:
+            self.process.kill()
+            for one in there:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
             self.process.wait()
