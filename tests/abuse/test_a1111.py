@@ -47,7 +47,8 @@ SECOND: Final = ("hr_scale", "hr_resize_x", "hr_second_pass_steps", "hr_sampler_
 
 def _post(victim: Target, path: str, content: bytes) -> httpx.Response:
     started = time.monotonic()
-    response = victim.server.client.post(BASE + path, content=content)
+    headers = {"Content-Type": "application/json"}
+    response = victim.server.client.post(BASE + path, content=content, headers=headers)
     assert time.monotonic() - started < SECONDS
     assert response.status_code in STATUSES, response.text[:500]
     if response.status_code != 200:

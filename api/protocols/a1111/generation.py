@@ -14,12 +14,13 @@ from api.disconnect import cancel_on_disconnect
 from api.parameters import fields_named
 from api.pictures import Pictures
 from api.protocols.a1111 import info, leftovers
+from api.protocols.a1111.bodies import check_json
 from api.protocols.a1111.parameters import NAMES, understand, with_pictures
 from api.protocols.a1111.preferences import PreferencesOfClients
 from api.protocols.a1111.schemas import Generation, WebUIImg2Img, WebUITxt2Img
 from api.protocols.a1111.second_pass import SECOND_NAMES, SecondPass, second_pass
 from api.protocols.a1111.work import Work, WorkOfClients
-from api.protocols.kserve.v2 import check_type, reply
+from api.protocols.kserve.v2 import reply
 from contract.events import Image
 from contract.request import GenerationRequest, OutputFormat
 from models.catalog import Task
@@ -70,7 +71,7 @@ class GenerationEndpoints:
 
     async def txt2img(self, request: Request) -> Response:
         """A text in, pictures out."""
-        check_type(request)
+        check_json(request)
         async with self._uploads.body(request) as data:
             body = await self._uploads.parse(WebUITxt2Img, data)
         given = self._preferences.of(clients.current())
@@ -91,7 +92,7 @@ class GenerationEndpoints:
 
     async def img2img(self, request: Request) -> Response:
         """A text and a picture in, pictures out."""
-        check_type(request)
+        check_json(request)
         self._pictures.check_room(request)
         return await self._answer(request, await self._asked_with_picture(request))
 

@@ -6,6 +6,7 @@ import base64
 import json
 from dataclasses import replace
 from io import BytesIO
+from itertools import product
 from typing import Any
 
 import PIL.Image
@@ -268,12 +269,15 @@ def test_failures_have_its_shape(client: TestClient, backend: ColourBackend) -> 
         refused = client.request(method, path)
         assert refused.status_code == status
         assert error_of(refused)[1].startswith(f"{method} {path}: ")
-    plain = client.post("/sdapi/v1/txt2img", content=b"x", headers={"Content-Type": "text/plain"})
-    assert (plain.status_code, error_of(plain)[0]) == (415, "Content-Type")
+    for path, given in product(("txt2img", "img2img", "options"), ("text/plain", "")):
+        headers = {"Content-Type": given} if given else {}
+        plain = client.post(f"/sdapi/v1/{path}", content=b"{}", headers=headers)
+        assert (plain.status_code, error_of(plain)[0]) == (415, "Content-Type")
     long = client.post("/sdapi/v1/img2img", content=bytes(1024 * 1024 + 1))
     assert (long.status_code, error_of(long)[0]) == (413, "")
     for content in (b"[]", b"{", b'"\xff"', b"{}x"):
-        assert client.post("/sdapi/v1/txt2img", content=content).status_code == 400
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        assert client.post("/sdapi/v1/txt2img", content=content, headers=headers).status_code == 400
 
 
 def test_a_picture_and_its_options(client: TestClient, backend: ColourBackend) -> None:
