@@ -72,31 +72,31 @@ class GenerationEndpoints:
     async def txt2img(self, request: Request) -> Response:
         """A text in, pictures out."""
         check_json(request)
-        async with self._uploads.body(request) as data:
-            body = await self._uploads.parse(WebUITxt2Img, data)
-        given = self._preferences.of(clients.current())
-        understood = understand(body, "txt2img", given, self._settings)
-        with fields_named(NAMES):
-            wanted = await self._pictures.request(understood.parameters, request)
-        notes, changes = [*understood.notes], dict[str, object]()
-        second = None
-        if body.enable_hr:
-            with fields_named(SECOND_NAMES):
-                multiple = self._multiple_of(wanted)
-                second = second_pass(body, understood.parameters, wanted, multiple, self._settings)
-                # What is wrong with it is told before the first pass is made.
-                await self._pictures.check(replace(second.parameters, init_image=b""))
-            notes += second.notes
-            changes |= second.changes
-        return await self._answer(request, self._asked(body, wanted, notes, changes, second))
+        return await self._answer(request, await self._from_text(request))
 
     async def img2img(self, request: Request) -> Response:
         """A text and a picture in, pictures out."""
         check_json(request)
         self._pictures.check_room(request)
-        return await self._answer(request, await self._asked_with_picture(request))
+        return await self._answer(request, await self._from_picture(request))
 
-    async def _asked_with_picture(self, request: Request) -> _Asked:
+    async def _from_text(self, request: Request) -> _Asked:
+        async with self._uploads.body(request) as data:
+            body = await self._uploads.parse(WebUITxt2Img, data)
+            given = self._preferences.of(clients.current())
+            understood = understand(body, "txt2img", given, self._settings)
+            with fields_named(NAMES):
+                wanted = await self._pictures.request(understood.parameters, request)
+            if not body.enable_hr:
+                return self._asked(body, wanted, understood.notes)
+            with fields_named(SECOND_NAMES):
+                multiple = self._multiple_of(wanted)
+                second = second_pass(body, understood.parameters, wanted, multiple, self._settings)
+                # What is wrong with it is told before the first pass is made.
+                await self._pictures.check(replace(second.parameters, init_image=b""))
+            return self._asked(body, wanted, (*understood.notes, *second.notes), second)
+
+    async def _from_picture(self, request: Request) -> _Asked:
         async with self._uploads.body(request) as data:
             body = await self._uploads.parse(WebUIImg2Img, data)
             given = self._preferences.of(clients.current())
@@ -112,7 +112,6 @@ class GenerationEndpoints:
         body: Generation,
         wanted: GenerationRequest,
         notes: Sequence[str],
-        changes: dict[str, object] | None = None,
         second: SecondPass | None = None,
     ) -> _Asked:
         told = info.Told(
@@ -122,7 +121,7 @@ class GenerationEndpoints:
             batch_size=body.batch,
             send_images=body.send_images is not False,
             notes=(*notes, *leftovers.ignored(body, wanted.scheduler)),
-            changes=changes or {},
+            changes={} if second is None else dict(second.changes),
         )
         return _Asked(wanted, body.batch, body.force_task_id or "", told, second)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from api.pictures import Pictures
 from api.protocols.a1111.preferences import DEFAULTS, Preferences, PreferencesOfClients
+from api.protocols.a1111.schemas import Generation
 from api.protocols.a1111.work import Work, WorkOfClients
 from contract.errors import RequestError
 from contract.events import Image
@@ -208,10 +210,19 @@ def test_what_a_client_sees_of_its_work(
         backend.hold = asyncio.Event()
         app = client.app
         me, them = (Caller(app, peer) for peer in ("10.0.0.1", "10.0.0.2"))
-        fields = {"prompt": "x", "n_iter": 2, "force_task_id": "mine"}
+        long = "x" * 10_000
+        fields = {
+            "prompt": "x",
+            "n_iter": 2,
+            "force_task_id": "mine",
+            "hr_upscaler": long,
+            "alwayson_scripts": {"y": {"args": [False, long]}},
+        }
         mine = asyncio.create_task(me.ask("POST", "/sdapi/v1/txt2img", fields))
         while len(backend.requests) < 2:
             await asyncio.sleep(0)
+        # While it waits, nothing of the body is kept.
+        assert not [one for one in gc.get_objects() if isinstance(one, Generation)]
         seen = await me.ask("GET", PROGRESS)
         assert seen["progress"] == 0.01
         assert (seen["state"]["job"], seen["state"]["job_count"]) == ("mine", 2)
@@ -222,6 +233,9 @@ def test_what_a_client_sees_of_its_work(
         await me.ask("POST", "/sdapi/v1/interrupt")
         answer = await mine
         assert answer["images"] == []
+        # Nor is much of it returned.
+        assert answer["parameters"]["alwayson_scripts"] is None
+        assert answer["parameters"]["hr_upscaler"] is None
         assert '"interrupted": true' in answer["info"]
 
     asyncio.run(story())

@@ -12,6 +12,7 @@ from typing import Any
 import PIL.Image
 from starlette.testclient import TestClient
 
+from api.drain import Drain
 from api.protocols.a1111.infotext import parse
 from contract.errors import ErrorCode
 from contract.events import Failed
@@ -278,6 +279,16 @@ def test_failures_have_its_shape(client: TestClient, backend: ColourBackend) -> 
     for content in (b"[]", b"{", b'"\xff"', b"{}x"):
         headers = {"Content-Type": "application/json; charset=utf-8"}
         assert client.post("/sdapi/v1/txt2img", content=content, headers=headers).status_code == 400
+
+
+def test_what_others_refuse_has_its_shape_too(client: TestClient, drain: Drain) -> None:
+    foreign = {"Origin": "https://evil.example"}
+    cross_site = client.post("/sdapi/v1/txt2img", json={"prompt": "x"}, headers=foreign)
+    assert (cross_site.status_code, error_of(cross_site)[0]) == (403, "Origin")
+    drain.start()
+    closing = client.post("/sdapi/v1/interrupt")
+    assert (closing.status_code, error_of(closing)[1]) == (503, "the service is shutting down")
+    assert int(closing.headers["retry-after"]) >= 1
 
 
 def test_a_picture_and_its_options(client: TestClient, backend: ColourBackend) -> None:
