@@ -79,7 +79,9 @@ def answer(
         for image, text in zip(images, texts, strict=True)
     ]
     return GenerationResponse(
-        images=[base64.b64encode(file).decode("ascii") for file in files * told.send_images],
+        images=[base64.b64encode(file).decode("ascii") for file in files]
+        if told.send_images
+        else [],
         parameters=told.parameters,
         info=json.dumps(_info(told, wanted, images, texts, work)),
     )
