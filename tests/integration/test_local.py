@@ -82,6 +82,7 @@ def test_no_line_has_a_prompt(small: Server) -> None:
             small.client.get("/dreambooth", params={"prompt": "quincunx", **changes}),
             small.client.post("/v1/models/embedded:predict", json={"instances": [fields]}),
             small.client.post("/v2/models/embedded/infer", json=inputs | {"parameters": fields}),
+            small.client.post("/sdapi/v1/txt2img", json=fields | {"steps": 1}),
         ]
         assert status in {response.status_code for response in asked}
     log = small.log.read_text()

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api import clients
 from api.errors import shown
+from api.protocols.a1111.bodies import check_json
 from api.protocols.a1111.preferences import Preferences, PreferencesOfClients, output_format
 from api.protocols.a1111.responses import (
     ChangedOptions,
@@ -22,7 +23,7 @@ from api.protocols.a1111.responses import (
 )
 from api.protocols.a1111.schemas import WebUIOptions
 from api.protocols.a1111.work import Work, WorkOfClients
-from api.protocols.kserve.v2 import check_type, reply
+from api.protocols.kserve.v2 import reply
 from api.protocols.native.responses import JSON
 from api.served_models import ServedModels
 from api.uploads import Uploads
@@ -76,7 +77,7 @@ class ClientEndpoints:
 
     async def set_options(self, request: Request) -> Response:
         """Change options of the client; those that cannot be changed are reported."""
-        check_type(request)
+        check_json(request)
         body = WebUIOptions.parse(await self._uploads.read(request))
         client = clients.current()
         given = self._preferences.of(client)

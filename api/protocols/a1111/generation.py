@@ -14,12 +14,13 @@ from api.disconnect import cancel_on_disconnect
 from api.parameters import fields_named
 from api.pictures import Pictures
 from api.protocols.a1111 import info, leftovers
+from api.protocols.a1111.bodies import check_json
 from api.protocols.a1111.parameters import NAMES, understand, with_pictures
 from api.protocols.a1111.preferences import PreferencesOfClients
 from api.protocols.a1111.schemas import Generation, WebUIImg2Img, WebUITxt2Img
 from api.protocols.a1111.second_pass import SECOND_NAMES, SecondPass, second_pass
 from api.protocols.a1111.work import Work, WorkOfClients
-from api.protocols.kserve.v2 import check_type, reply
+from api.protocols.kserve.v2 import reply
 from contract.events import Image
 from contract.request import GenerationRequest, OutputFormat
 from models.catalog import Task
@@ -70,32 +71,32 @@ class GenerationEndpoints:
 
     async def txt2img(self, request: Request) -> Response:
         """A text in, pictures out."""
-        check_type(request)
+        check_json(request)
+        return await self._answer(request, await self._from_text(request))
+
+    async def img2img(self, request: Request) -> Response:
+        """A text and a picture in, pictures out."""
+        check_json(request)
+        self._pictures.check_room(request)
+        return await self._answer(request, await self._from_picture(request))
+
+    async def _from_text(self, request: Request) -> _Asked:
         async with self._uploads.body(request) as data:
             body = await self._uploads.parse(WebUITxt2Img, data)
-        given = self._preferences.of(clients.current())
-        understood = understand(body, "txt2img", given, self._settings)
-        with fields_named(NAMES):
-            wanted = await self._pictures.request(understood.parameters, request)
-        notes, changes = [*understood.notes], dict[str, object]()
-        second = None
-        if body.enable_hr:
+            given = self._preferences.of(clients.current())
+            understood = understand(body, "txt2img", given, self._settings)
+            with fields_named(NAMES):
+                wanted = await self._pictures.request(understood.parameters, request)
+            if not body.enable_hr:
+                return self._asked(body, wanted, understood.notes)
             with fields_named(SECOND_NAMES):
                 multiple = self._multiple_of(wanted)
                 second = second_pass(body, understood.parameters, wanted, multiple, self._settings)
                 # What is wrong with it is told before the first pass is made.
                 await self._pictures.check(replace(second.parameters, init_image=b""))
-            notes += second.notes
-            changes |= second.changes
-        return await self._answer(request, self._asked(body, wanted, notes, changes, second))
+            return self._asked(body, wanted, (*understood.notes, *second.notes), second)
 
-    async def img2img(self, request: Request) -> Response:
-        """A text and a picture in, pictures out."""
-        check_type(request)
-        self._pictures.check_room(request)
-        return await self._answer(request, await self._asked_with_picture(request))
-
-    async def _asked_with_picture(self, request: Request) -> _Asked:
+    async def _from_picture(self, request: Request) -> _Asked:
         async with self._uploads.body(request) as data:
             body = await self._uploads.parse(WebUIImg2Img, data)
             given = self._preferences.of(clients.current())
@@ -111,7 +112,6 @@ class GenerationEndpoints:
         body: Generation,
         wanted: GenerationRequest,
         notes: Sequence[str],
-        changes: dict[str, object] | None = None,
         second: SecondPass | None = None,
     ) -> _Asked:
         told = info.Told(
@@ -121,7 +121,7 @@ class GenerationEndpoints:
             batch_size=body.batch,
             send_images=body.send_images is not False,
             notes=(*notes, *leftovers.ignored(body, wanted.scheduler)),
-            changes=changes or {},
+            changes={} if second is None else dict(second.changes),
         )
         return _Asked(wanted, body.batch, body.force_task_id or "", told, second)
 

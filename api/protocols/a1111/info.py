@@ -6,10 +6,11 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from api import request_id
 from api.protocols.a1111 import file_texts, samplers
+from api.protocols.a1111.leftovers import HONOURED
 from api.protocols.a1111.responses import GenerationResponse
 from api.protocols.a1111.schemas import Generation
 from api.protocols.a1111.work import Work
@@ -18,7 +19,9 @@ from contract.events import Image
 from contract.request import GenerationRequest, OutputFormat
 from engine.stages.infotext import to_text
 
-_UPLOADS = {"init_images", "mask"}
+# Fields that are repeated whatever their length, which is bounded; of the others what is short.
+_PROMPTS: Final = frozenset({"prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"})
+_SHORT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Told:
     """What the answer says of a request, beside its pictures.
 
     Attributes:
-        parameters: its fields, without the pictures in them.
+        parameters: its fields, as far as they are short.
         prompt: as the client wrote it; likewise ``negative_prompt``.
         batch_size: pictures in a batch.
         send_images: whether the client wants the pictures.
@@ -44,12 +47,17 @@ class Told:
 
 
 def parameters_of(body: Generation) -> dict[str, Any]:
-    """The fields of a request, those that it has left out as null; of its uploads nothing."""
-    fields = set(type(body).model_fields)
+    """The fields of a request, with null for those that it has left out, and for its pictures."""
+    override = body.override_settings or {}
+    fields = {name: getattr(body, name) for name in type(body).model_fields}
     return {
-        **body.model_dump(include=fields - _UPLOADS),
-        **dict.fromkeys(_UPLOADS & fields),
-    }
+        name: value if name in _PROMPTS or _is_short(value) else None
+        for name, value in fields.items()
+    } | {"override_settings": {name: override[name] for name in HONOURED if name in override}}
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _SHORT)
 
 
 def answer(
@@ -71,7 +79,9 @@ def answer(
         for image, text in zip(images, texts, strict=True)
     ]
     return GenerationResponse(
-        images=[base64.b64encode(file).decode("ascii") for file in files * told.send_images],
+        images=[base64.b64encode(file).decode("ascii") for file in files]
+        if told.send_images
+        else [],
         parameters=told.parameters,
         info=json.dumps(_info(told, wanted, images, texts, work)),
     )

@@ -11,7 +11,7 @@ from api.decoding.job import Fit
 from api.errors import shown
 from api.limits import RANDOM_SEED, Length
 from api.parameters import GenerationParameters, RefinerParameter
-from api.protocols.a1111 import base64_pictures, leftovers, prompts, samplers
+from api.protocols.a1111 import bodies, leftovers, prompts, samplers
 from api.protocols.a1111.preferences import Preferences, output_format
 from api.protocols.a1111.schemas import DENOISING_STRENGTH, Generation, WebUIImg2Img
 from contract.errors import ErrorCode, RequestError
@@ -116,8 +116,8 @@ def with_pictures(parameters: GenerationParameters, body: WebUIImg2Img) -> Gener
     return replace(
         parameters,
         strength=DENOISING_STRENGTH if strength is None else strength,
-        init_image=base64_pictures.decode("init_images", pictures[0]),
-        mask=base64_pictures.decode("mask", body.mask) if body.mask else None,
+        init_image=bodies.picture("init_images", pictures[0]),
+        mask=bodies.picture("mask", body.mask) if body.mask else None,
         fit=_FITS[mode],
         invert_mask=bool(body.inpainting_mask_invert),
     )

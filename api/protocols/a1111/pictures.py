@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
 from api.errors import shown
-from api.protocols.a1111 import base64_pictures, file_texts, infotext
+from api.protocols.a1111 import bodies, file_texts, infotext
 from api.protocols.a1111.responses import Caption, PNGInfo
 from api.protocols.a1111.schemas import InterrogateRequest, PNGInfoRequest
-from api.protocols.kserve.v2 import check_type, reply
+from api.protocols.kserve.v2 import reply
 from api.uploads import Uploads
 from contract.errors import ErrorCode, RequestError
 
@@ -35,16 +35,16 @@ class LookEndpoints:
 
     async def png_info(self, request: Request) -> Response:
         """The texts in a picture's file."""
-        check_type(request)
+        bodies.check_json(request)
         async with self._uploads.body(request) as data:
             body = await self._uploads.parse(PNGInfoRequest, data)
-            file = base64_pictures.decode("image", body.image)
+            file = bodies.picture("image", body.image)
             found = await asyncio.to_thread(_info, file)
         return reply(found)
 
     async def interrogate(self, request: Request) -> Response:
         """What the classifier takes a picture for."""
-        check_type(request)
+        bodies.check_json(request)
         if self._classifier is None:
             raise RequestError(
                 ErrorCode.NOT_FOUND, "there is no classifier to look at pictures", field="model"
@@ -58,7 +58,7 @@ class LookEndpoints:
                     f"model must be clip or deepdanbooru, got {shown(body.model)}",
                     field="model",
                 )
-            file = base64_pictures.decode("image", body.image)
+            file = bodies.picture("image", body.image)
             (label,) = await self._classifier.classify(memoryview(file), 1, request)
         return reply(Caption(caption=label.label))
 

@@ -122,7 +122,7 @@ def described(scheduler: str) -> tuple[str, str]:
     """The sampler and the schedule, as its clients show them, that a scheduler is known by."""
     for sampler in SAMPLERS:
         for schedule, name in sampler.schedules.items():
-            # That which says most: of several, ``automatic`` is the first.
+            # ``automatic`` comes first; where it stands for another one, that one says more.
             if name == scheduler and (schedule != AUTOMATIC or sampler.default is None):
                 return sampler.name, SCHEDULES[schedule]
     raise ValueError(f"no sampler stands for {scheduler}")

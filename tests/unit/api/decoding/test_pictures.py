@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from api.decoding import pictures
-from api.decoding.job import LANCZOS, Job, Sizing
+from api.decoding.job import LANCZOS, Fit, Job, Sizing
 from contract.errors import ErrorCode, RequestError
 from tests import uploads
 
@@ -113,3 +113,24 @@ def test_to_bytes_resizes_to_exactly_the_size() -> None:
     assert len(data) == 64 * 32 * 3
     assert data[:3] == bytes(uploads.RED)
     assert data[-3:] == bytes(uploads.BLUE)
+
+
+def test_to_bytes_keeps_the_aspect_ratio_where_that_is_wanted() -> None:
+    # Two to one: its ends are 200, and so is the band through its middle.
+    picture = PIL.Image.new("L", (40, 20), 9)
+    for box in ((0, 0, 8, 20), (32, 0, 40, 20), (0, 8, 40, 12)):
+        picture.paste(200, box)
+
+    def fitted(fit: Fit) -> PIL.Image.Image:
+        data = pictures.to_bytes(picture, 20, 20, PIL.Image.Resampling.NEAREST, fit)
+        return PIL.Image.frombytes("L", (20, 20), data)
+
+    cut, whole, distorted = fitted("crop"), fitted("extend"), fitted("stretch")
+    # The ends are cut off; of the whole, the edges go on above and below.
+    assert cut.getextrema() == (9, 200)
+    assert {cut.getpixel((0, y)) for y in (0, 19)} == {9}
+    assert cut.tobytes().count(200) == 20 * 4
+    assert whole.crop((0, 0, 20, 5)).tobytes() == whole.crop((0, 15, 20, 20)).tobytes()
+    assert {whole.getpixel((x, 0)) for x in (0, 3, 16, 19)} == {200}
+    assert whole.crop((4, 0, 16, 20)).tobytes().count(200) == 12 * 2
+    assert distorted.crop((4, 0, 16, 20)).tobytes().count(200) == 12 * 4

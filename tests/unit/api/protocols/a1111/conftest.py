@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from io import BytesIO
 from typing import Any
 
+import PIL.Image
 import pytest
 from starlette.testclient import TestClient
 
@@ -36,6 +39,12 @@ def make(client: TestClient, kind: str = "txt2img", **fields: Any) -> dict[str, 
     body = response.json()
     assert body.keys() == {"images", "parameters", "info"}
     return {**body, "info": json.loads(body["info"])}
+
+
+def opened(text: str) -> PIL.Image.Image:
+    picture = PIL.Image.open(BytesIO(base64.b64decode(text)))
+    picture.load()
+    return picture
 
 
 def refusal(client: TestClient, kind: str = "txt2img", **fields: Any) -> tuple[int, str, str]:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import pytest
 from starlette.testclient import TestClient
 
-from api.pictures import Pictures
 from api.protocols.a1111.preferences import DEFAULTS, Preferences, PreferencesOfClients
-from api.protocols.a1111.work import Work, WorkOfClients
-from contract.errors import RequestError
-from contract.events import Image
+from api.protocols.a1111.schemas import Generation
 from contract.request import OutputFormat
-from settings import Settings
 from tests import uploads
-from tests.conftest import make_request
-from tests.unit.api.conftest import PREVIEW, ColourBackend, make_lora
+from tests.unit.api.conftest import ColourBackend, make_lora
 from tests.unit.api.protocols.a1111.conftest import error_of, make
 
 OPTIONS, PROGRESS = "/sdapi/v1/options", "/sdapi/v1/progress"
@@ -118,87 +113,6 @@ def test_unfinished_pictures_are_made_for_those_who_look(
     assert all(one.wants_progress for one in backend.requests)
 
 
-class Held:
-    """Work of two batches of two pictures that waits until it is let go."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.backend = ColourBackend()
-        self.backend.hold = asyncio.Event()
-        self.pictures = Pictures(self.backend, settings)
-
-    async def begin(self, known: WorkOfClients, client: str) -> tuple[Work, asyncio.Task[Any]]:
-        work = Work("mine", 4)
-
-        async def run() -> list[Image]:
-            with known.begun(client, work):
-                batches = [
-                    make_request(num_images=2, seed=seed, wants_progress=True, wants_previews=True)
-                    for seed in (3, 5)
-                ]
-                return await work.run(self.pictures, batches)
-
-        before = len(self.backend.requests)
-        task = asyncio.create_task(run())
-        while len(self.backend.requests) < before + 2:
-            await asyncio.sleep(0)
-        return work, task
-
-    def let_go(self) -> None:
-        assert self.backend.hold is not None
-        self.backend.hold.set()
-
-
-async def interrupted(settings: Settings) -> None:
-    known, held = WorkOfClients(), Held(settings)
-    work, mine = await held.begin(known, "me")
-    other, theirs = await held.begin(known, "them")
-    for one in known.of("me"):
-        one.interrupt()
-    assert await mine == []
-    assert (work.interrupted, other.interrupted) == (True, False)
-    assert held.backend.cancelled == 2
-    assert known.of("me") == ()
-    held.let_go()
-    assert [image.seed for image in await theirs] == [3, 4, 5, 6]
-    assert (other.done, other.finished, other.preview) == (1, 4, PREVIEW)
-    assert (other.step, other.steps) == (2, 2)
-    # No client is left in memory.
-    assert vars(known) == {"_current": {}}
-
-
-async def skipped(settings: Settings) -> None:
-    known, held = WorkOfClients(), Held(settings)
-    work, mine = await held.begin(known, "me")
-    work.skip()
-    held.let_go()
-    assert [image.seed for image in await mine] == [5, 6]
-    assert (work.skipped, work.interrupted) == (True, False)
-
-
-async def left(settings: Settings) -> None:
-    """A client that leaves: whoever waits for the work is cancelled."""
-    known, held = WorkOfClients(), Held(settings)
-    _, mine = await held.begin(known, "me")
-    mine.cancel()
-    await asyncio.gather(mine, return_exceptions=True)
-    assert held.backend.cancelled == 2
-    assert known.of("me") == ()
-
-
-async def failed(settings: Settings) -> None:
-    known, held = WorkOfClients(), Held(settings)
-    _, mine = await held.begin(known, "me")
-    held.backend.failure = ValueError("a secret")
-    held.let_go()
-    with pytest.raises(RequestError, match="unexpected exception"):
-        await mine
-
-
-def test_work_that_is_given_up(settings: Settings) -> None:
-    for story in (interrupted, skipped, left, failed):
-        asyncio.run(story(settings))
-
-
 def test_what_a_client_sees_of_its_work(
     client: TestClient, backend: ColourBackend, protocols: Any
 ) -> None:
@@ -208,10 +122,19 @@ def test_what_a_client_sees_of_its_work(
         backend.hold = asyncio.Event()
         app = client.app
         me, them = (Caller(app, peer) for peer in ("10.0.0.1", "10.0.0.2"))
-        fields = {"prompt": "x", "n_iter": 2, "force_task_id": "mine"}
+        long = "x" * 10_000
+        fields = {
+            "prompt": "x",
+            "n_iter": 2,
+            "force_task_id": "mine",
+            "hr_upscaler": long,
+            "alwayson_scripts": {"y": {"args": [False, long]}},
+        }
         mine = asyncio.create_task(me.ask("POST", "/sdapi/v1/txt2img", fields))
         while len(backend.requests) < 2:
             await asyncio.sleep(0)
+        # While it waits, nothing of the body is kept.
+        assert not [one for one in gc.get_objects() if isinstance(one, Generation)]
         seen = await me.ask("GET", PROGRESS)
         assert seen["progress"] == 0.01
         assert (seen["state"]["job"], seen["state"]["job_count"]) == ("mine", 2)
@@ -222,6 +145,9 @@ def test_what_a_client_sees_of_its_work(
         await me.ask("POST", "/sdapi/v1/interrupt")
         answer = await mine
         assert answer["images"] == []
+        # Nor is much of it returned.
+        assert answer["parameters"]["alwayson_scripts"] is None
+        assert answer["parameters"]["hr_upscaler"] is None
         assert '"interrupted": true' in answer["info"]
 
     asyncio.run(story())

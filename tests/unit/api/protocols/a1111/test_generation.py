@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from dataclasses import replace
-from io import BytesIO
+from itertools import product
 from typing import Any
 
-import PIL.Image
 from starlette.testclient import TestClient
 
+from api.drain import Drain
 from api.protocols.a1111.infotext import parse
 from contract.errors import ErrorCode
 from contract.events import Failed
-from contract.request import LoraUse, OutputFormat
-from tests import uploads
+from contract.request import LoraUse
 from tests.unit.api.conftest import TINY, ColourBackend, make_lora
-from tests.unit.api.families import XL
-from tests.unit.api.protocols.a1111.conftest import error_of, make, refusal
+from tests.unit.api.protocols.a1111.conftest import error_of, make, opened, refusal
 
-PICTURE = base64.b64encode(uploads.encode(uploads.red_and_blue())).decode()
 # What webuiapi always sends, and what others send in vain.
 NEUTRAL: dict[str, Any] = {
     "enable_hr": False,
-    "hr_scale": 2,
     "hr_upscaler": "Latent",
-    "hr_second_pass_steps": 0,
     "denoising_strength": 0.7,
-    "firstphase_width": 0,
     "styles": [],
     "subseed": -1,
     "subseed_strength": 0.0,
@@ -37,7 +29,6 @@ NEUTRAL: dict[str, Any] = {
     "restore_faces": False,
     "tiling": False,
     "do_not_save_samples": True,
-    "do_not_save_grid": False,
     "eta": 1.0,
     "s_churn": 0,
     "s_tmax": 0,
@@ -53,12 +44,6 @@ NEUTRAL: dict[str, Any] = {
     "alwayson_scripts": {},
     "refiner_checkpoint": "None",
 }
-
-
-def opened(text: str) -> PIL.Image.Image:
-    picture = PIL.Image.open(BytesIO(base64.b64decode(text)))
-    picture.load()
-    return picture
 
 
 def test_the_fields_are_honoured(client: TestClient, backend: ColourBackend) -> None:
@@ -268,124 +253,25 @@ def test_failures_have_its_shape(client: TestClient, backend: ColourBackend) -> 
         refused = client.request(method, path)
         assert refused.status_code == status
         assert error_of(refused)[1].startswith(f"{method} {path}: ")
-    plain = client.post("/sdapi/v1/txt2img", content=b"x", headers={"Content-Type": "text/plain"})
-    assert (plain.status_code, error_of(plain)[0]) == (415, "Content-Type")
+    for path, given in product(("txt2img", "img2img", "options"), ("text/plain", "")):
+        headers = {"Content-Type": given} if given else {}
+        plain = client.post(f"/sdapi/v1/{path}", content=b"{}", headers=headers)
+        assert (plain.status_code, error_of(plain)[0]) == (415, "Content-Type")
     long = client.post("/sdapi/v1/img2img", content=bytes(1024 * 1024 + 1))
     assert (long.status_code, error_of(long)[0]) == (413, "")
     for content in (b"[]", b"{", b'"\xff"', b"{}x"):
-        assert client.post("/sdapi/v1/txt2img", content=content).status_code == 400
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        assert client.post("/sdapi/v1/txt2img", content=content, headers=headers).status_code == 400
 
 
-def test_a_picture_and_its_options(client: TestClient, backend: ColourBackend) -> None:
-    data = f"data:image/png;base64,{PICTURE}"
-    body = make(
-        client, "img2img", init_images=[data], denoising_strength=0.4, width=64, height=64, steps=5
-    )
-    make(client, "img2img", init_images=["\n".join((PICTURE[:76], PICTURE[76:]))], resize_mode=1)
-    make(client, "img2img", init_images=[PICTURE], width=64, height=64, resize_mode=2)
-
-    squeezed, cut, whole = backend.requests
-    assert body["parameters"]["init_images"] is None
-    assert (squeezed.strength, squeezed.mask) == (0.4, None)
-    assert cut.strength == 0.75
-    rows = [memoryview(one.init_image or b"")[: 3 * 64].tobytes() for one in (squeezed, whole)]
-    assert (rows[0][:3], rows[0][-3:]) == (bytes(uploads.RED), bytes(uploads.BLUE))
-    # Two to one, in a square: the sides are drawn out to the top.
-    assert rows[1] == (whole.init_image or b"")[-3 * 64 :]
-
-
-def test_a_mask_and_its_options(client: TestClient, backend: ColourBackend) -> None:
-    mask = PIL.Image.new("L", (40, 20), 0)
-    mask.paste(255, (0, 0, 20, 20))
-    written = base64.b64encode(uploads.encode(mask)).decode()
-    fields: dict[str, Any] = {"init_images": [PICTURE], "width": 64, "height": 64, "mask": written}
-    sharp = {"mask_blur": 0, "inpainting_fill": 1, "inpaint_full_res": False}
-    plain = make(client, "img2img", **fields, **sharp)
-    inverted = make(
-        client, "img2img", **fields, inpainting_mask_invert=True, mask_blur=4, inpainting_fill=0
-    )
-
-    first, second = (one.mask or b"" for one in backend.requests)
-    assert (first[0], first[63]) == (255, 0)
-    assert (second[0], second[63]) == (0, 255)
-    assert plain["info"]["ignored"] == []
-    assert [note.partition(":")[0] for note in inverted["info"]["ignored"]] == [
-        "mask_blur",
-        "inpainting_fill",
-    ]
-
-
-BAD_PICTURES: list[tuple[dict[str, Any], int, str, str]] = [
-    ({}, 400, "init_images", "init_images must have one picture, got 0"),
-    ({"init_images": [PICTURE] * 2}, 400, "init_images", "init_images must have one picture"),
-    ({"init_images": ["no!"]}, 400, "init_images", "init_images must be valid base64"),
-    ({"init_images": ["http://x/y"]}, 400, "init_images", "init_images must be the picture it"),
-    ({"init_images": ["data:image/png,x"]}, 400, "init_images", "init_images must be a data:"),
-    ({"init_images": ["AAAA"]}, 415, "init_images", "init_images must be a picture in one of"),
-    ({"init_images": [PICTURE], "resize_mode": 3}, 422, "resize_mode", "resize_mode must be o"),
-    (
-        {"init_images": [PICTURE], "denoising_strength": 0},
-        422,
-        "denoising_strength",
-        "denoising_strength must be above 0",
-    ),
-    ({"init_images": [PICTURE], "mask": "AAAA"}, 415, "mask", "mask must be a picture in one"),
-    (
-        {
-            "init_images": [PICTURE],
-            "mask": base64.b64encode(uploads.encode(uploads.noise())).decode(),
-        },
-        422,
-        "mask",
-        "mask must have the size of init_images, 40 x 20 pixels",
-    ),
-]
-
-
-def test_pictures_that_cannot_be_used(client: TestClient) -> None:
-    for fields, status, field, sentence in BAD_PICTURES:
-        found = refusal(client, "img2img", **fields)
-        assert found[:2] == (status, field)
-        assert found[2].startswith(sentence)
-
-
-def test_a_second_pass(client: TestClient, backend: ColourBackend) -> None:
-    body = make(
-        client,
-        enable_hr=True,
-        hr_scale=1.5,
-        hr_upscaler="Latent",
-        hr_second_pass_steps=4,
-        denoising_strength=0.5,
-        hr_prompt="a plum",
-        batch_size=2,
-        width=64,
-        height=72,
-        seed=9,
-        override_settings={"samples_format": "webp"},
-    )
-
-    first, *second = backend.requests
-    assert (first.output_format, first.num_images) == (OutputFormat.PNG, 2)
-    assert [(one.seed, one.width, one.height) for one in second] == [(9, 96, 104), (10, 96, 104)]
-    assert {one.prompt for one in second} == {"a plum"}
-    assert {(one.strength, one.num_inference_steps) for one in second} == {(0.5, 8)}
-    assert all(one.init_image for one in second)
-    assert [opened(file).format for file in body["images"]] == ["WEBP"] * 2
-    assert opened(body["images"][0]).size == (96, 104)
-    assert body["info"]["ignored"] == ["hr_upscaler: Lanczos is what there is"]
-    fields = parse(body["info"]["infotexts"][0])
-    assert (fields["Hires upscale"], fields["Hires upscaler"]) == ("1.5", "Lanczos")
-    assert (fields["Size-1"], fields["Denoising strength"]) == ("64", "0.5")
-
-
-def test_a_refiner(client: TestClient, backend: ColourBackend) -> None:
-    refiner = replace(XL, name="xl-refiner", tasks=("img2img",), is_refiner=True, refiner=None)
-    backend.models = (XL, refiner)
-    make(client, refiner_checkpoint="xl-refiner", refiner_switch_at=0.6, sampler_name="Euler")
-
-    (wanted,) = backend.requests
-    assert [(one.model, one.start) for one in wanted.segments] == [("xl", 0), ("xl-refiner", 0.6)]
+def test_what_others_refuse_has_its_shape_too(client: TestClient, drain: Drain) -> None:
+    foreign = {"Origin": "https://evil.example"}
+    cross_site = client.post("/sdapi/v1/txt2img", json={"prompt": "x"}, headers=foreign)
+    assert (cross_site.status_code, error_of(cross_site)[0]) == (403, "Origin")
+    drain.start()
+    closing = client.post("/sdapi/v1/interrupt")
+    assert (closing.status_code, error_of(closing)[1]) == (503, "the service is shutting down")
+    assert int(closing.headers["retry-after"]) >= 1
 
 
 def test_it_is_documented(client: TestClient) -> None:

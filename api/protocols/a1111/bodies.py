@@ -1,16 +1,30 @@
-"""Picture files in JSON, as the web UI's clients send them."""
+"""Bodies as the web UI's clients send them: JSON, with picture files in base64."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from starlette.requests import Request
+
 from api.protocols.kserve import base64_text
+from api.protocols.native.responses import JSON
+from api.uploads import media_type, unsupported
 from contract.errors import ErrorCode, RequestError
 
 _DATA: Final = "data:"
 
 
-def decode(field: str, value: str) -> bytes:
+def check_json(request: Request) -> None:
+    """Raise ``RequestError`` for a body of another type than JSON.
+
+    None is not JSON either: a browser asks first only where a page sends this very type.
+    """
+    given = media_type(request)
+    if given != JSON:
+        raise unsupported(JSON, given)
+
+
+def picture(field: str, value: str) -> bytes:
     """The file in base64, perhaps with line breaks, or in a ``data:`` URL.
 
     Raises:
