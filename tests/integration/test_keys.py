@@ -83,9 +83,12 @@ def test_a_key_has_its_places_and_the_queue_shows_them(
 
     wait_until(lambda: "modest" in queue(), "the key to count", SECONDS)
     with ExitStack() as stack:
+        # Kept, as a stream that nobody reads any more is closed.
+        streams = []
         for _ in range(2):
             opened = guarded.client.stream("POST", "/txt2img", json=ENDLESS, headers=headers)
-            assert next(read_events(stack.enter_context(opened)))[0] == "queued"
+            streams.append(read_events(stack.enter_context(opened)))
+            assert next(streams[-1])[0] == "queued"
         refused = make(guarded, key)
         assert refused.status_code == 429
         assert "the limit for its key is 2 (max_queued)" in refused.json()["error"]["message"]
