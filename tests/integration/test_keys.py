@@ -13,6 +13,15 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT
+from tests.e2e.browser import (
+    find,
+    needs_browser,
+    severe_lines,
+    shows_a_picture,
+    started,
+    try_it_out,
+)
+from tests.effort import only_in_full
 from tests.integration.clients import ENDLESS, SHORT, read_events
 from tests.integration.server import Server, serving, wait_until
 
@@ -34,7 +43,11 @@ def admin(file: Path) -> str:
 def guarded(tmp_path_factory: pytest.TempPathFactory, file: Path, admin: str) -> Iterator[Server]:
     """A server with one key."""
     folder = tmp_path_factory.mktemp("guarded")
-    settings = {"SD_API_KEYS_FILE": str(file), "SD_METRICS_FROM": "127.0.0.1"}
+    settings = {
+        "SD_API_KEYS_FILE": str(file),
+        "SD_METRICS_FROM": "127.0.0.1",
+        "SD_PUBLIC_DOCS": "true",
+    }
     with serving(folder, host="local", **settings) as server:
         yield server
 
@@ -99,3 +112,19 @@ def test_a_key_has_its_places_and_the_queue_shows_them(
         assert modest["today"]["pictures"] == 2
         assert make(guarded, admin).status_code == 200
     wait_until(lambda: queue()["modest"]["queued"] + queue()["modest"]["running"] == 0, "the end")
+
+
+@needs_browser[1]
+@pytest.mark.browser
+@only_in_full
+def test_the_page_takes_a_key(guarded: Server, admin: str) -> None:
+    with started() as browser:
+        browser.get(guarded.url)
+        find(browser, ".btn.authorize").click()
+        field = find(browser, "#auth-bearer-value")
+        field.send_keys(admin)
+        field.submit()
+        find(browser, ".auth-container .btn-done").click()
+
+        assert shows_a_picture(browser, try_it_out(browser, "txt2img"))
+        assert not severe_lines(browser)
