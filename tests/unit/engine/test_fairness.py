@@ -189,6 +189,22 @@ def test_a_tenant_with_three_times_the_weight_gets_three_times_the_time() -> Non
     assert seconds["favoured"] / seconds["other"] == pytest.approx(3.0, rel=0.15)
 
 
+def test_weight_keeps_the_passes_small_beside_a_full_queue_of_the_same_size() -> None:
+    def times(weight: float) -> float:
+        """How many times as long as alone a small picture takes."""
+        busy = device()
+        greedy = [waiting(tenant="other", num_inference_steps=50, seed=one) for one in range(48)]
+        busy.run([(0.0, greedy)], lambda: busy.now > 0.5)
+        small = waiting(**SMALL, tenant_weight=weight)
+        begun = busy.now
+        busy.run([(begun + 0.005, [small])], lambda: small in busy.done)
+        return (busy.now - begun) / alone()
+
+    # With the same weight each pass may have as many rows of the other one.
+    assert 1.5 < times(1.0) < 2.0
+    assert times(4.0) < 1.55
+
+
 def test_those_who_wait_come_in_turn_by_weight() -> None:
     scheduler = Scheduler(BatchLimits(seconds=BOUND), Weights())
     favoured = [waiting(tenant="favoured", tenant_weight=2.0) for _ in range(4)]
