@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import ROOT
+from api.keys.__main__ import main
 from tests.e2e.browser import (
     find,
     needs_browser,
@@ -54,14 +53,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, file: Path, admin: str) ->
 
 def command(file: Path, *arguments: str) -> str:
     """What ``python -m api.keys`` prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "api.keys", *arguments, "--file", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+    with redirect_stdout(StringIO()) as printed:
+        assert main([*arguments, "--file", str(file)]) == 0
+    return printed.getvalue().strip()
 
 
 def make(server: Server, key: str, body: dict[str, Any] = SHORT) -> httpx.Response:
