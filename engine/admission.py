@@ -91,7 +91,7 @@ class Admission:
         return ready
 
     def batch(
-        self, tenant: str, ready: Sequence[Job], tenants: int, seconds: float | None
+        self, tenant: str, ready: Sequence[Job], times: float, seconds: float | None
     ) -> dict[Job, float]:
         """Those of the jobs that are ready to prepare in one go, each with its share of the work.
 
@@ -100,7 +100,7 @@ class Admission:
 
         Args:
             tenant: whose turn it is; has one of the jobs.
-            tenants: how many have work now.
+            times: how many times that tenant's work all may take together.
             seconds: what it may take, unless it is a single job; None for no bound.
         """
         own = [job for job in ready if job.tenant == tenant]
@@ -120,7 +120,7 @@ class Admission:
                 break
             if job.tenant == tenant:
                 spent_on_own += cost
-            elif spent + cost > tenants * spent_on_own:
+            elif spent + cost > times * spent_on_own:
                 continue
             costs[job] = cost
             spent += cost

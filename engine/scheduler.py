@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from contract.errors import RequestError
 from engine.admission import Admission, Weights
@@ -13,6 +14,9 @@ from engine.limits import BatchLimits, RowBounds
 from engine.plan import Plan, Stage
 from engine.room import Room
 from engine.turns import Turns
+
+# The tenants that have work now, with their weights.
+Weighted: TypeAlias = Mapping[str, float]
 
 # Of time that a tenant or a shape may have before its turn: about what a picture takes.
 CREDIT_PASSES = 50
@@ -93,22 +97,22 @@ class Scheduler:
         """What to do now; None if every job waits for weights, or there is none."""
         ready = self.admissible()
         others = [*self.denoised, *ready]
-        tenants = list(dict.fromkeys(job.tenant for job in [*self.running, *others]))
-        if not tenants:
+        weights = {job.tenant: job.weight for job in [*self.running, *others]}
+        if not weights:
             return None
         after_pass = self._last is Stage.DENOISE
         plan: Plan | None
         if (after_pass or not self.running) and (first := self._most_urgent(ready)):
-            plan = self._encode(first.tenant, ready, len(tenants))
+            plan = self._encode(first.tenant, ready, weights)
         elif lead := self._most_urgent(self.running):
             if after_pass and others:
                 # So that neither admission nor what is done waits for the urgent ones.
                 tenant = self._turns.least(list(dict.fromkeys(job.tenant for job in others)))
-                plan = self._turn(tenant, ready, len(tenants), passes=False)
+                plan = self._turn(tenant, ready, weights, passes=False)
             else:
-                plan = self._denoise(lead, len(tenants))
+                plan = self._denoise(lead, weights)
         else:
-            plan = self._turn(self._turns.tenant(tenants), ready, len(tenants))
+            plan = self._turn(self._turns.tenant(list(weights)), ready, weights)
         if plan is not None:
             self._last = plan.stage
             self._turns.took_turn(plan)
@@ -169,7 +173,7 @@ class Scheduler:
         return min(urgent, key=self._estimates.slack, default=None)
 
     def _turn(
-        self, tenant: str, ready: Sequence[Job], tenants: int, *, passes: bool = True
+        self, tenant: str, ready: Sequence[Job], weights: Weighted, *, passes: bool = True
     ) -> Plan | None:
         """What a tenant's turn is used for: the stages in turn, as far as it has work for them."""
         running = [job for job in self.running if passes and job.tenant == tenant]
@@ -177,11 +181,11 @@ class Scheduler:
         waits = any(job.tenant == tenant for job in ready)
         for stage in self._turns.stages(tenant):
             if stage is Stage.DENOISE and running:
-                return self._denoise(self._lead(tenant, running), tenants)
+                return self._denoise(self._lead(tenant, running), weights)
             if stage is Stage.ENCODE and waits:
-                return self._encode(tenant, ready, tenants)
+                return self._encode(tenant, ready, weights)
             if stage is Stage.DECODE and denoised:
-                return self._decode(denoised[0], tenants)
+                return self._decode(denoised[0], weights)
         return None
 
     def _lead(self, tenant: str, running: Sequence[Job]) -> Job:
@@ -189,23 +193,24 @@ class Scheduler:
         shape = self._turns.shape(tenant, list(dict.fromkeys(job.shape for job in running)))
         return min((job for job in running if job.shape == shape), key=lambda job: job.served_at)
 
-    def _encode(self, tenant: str, ready: Sequence[Job], tenants: int) -> Plan:
-        costs = self._admission.batch(tenant, ready, tenants, self._piece())
+    def _encode(self, tenant: str, ready: Sequence[Job], weights: Weighted) -> Plan:
+        costs = self._admission.batch(tenant, ready, _times(tenant, weights), self._piece())
         chosen = tuple(costs)
         pixels = sum(job.pixels for job in chosen if job.has_picture)
         return Plan(Stage.ENCODE, chosen[0].model, chosen, tuple(costs.values()), pixels)
 
-    def _denoise(self, lead: Job, tenants: int) -> Plan:
+    def _denoise(self, lead: Job, weights: Weighted) -> Plan:
         """A pass for the job whose turn it is, with those of its shape that fit."""
         room = Room(lead, self._rows, lambda job: self._estimates.weight(job, lead))
         batch, shares = [lead], [room.work(lead)]
         own = total = shares[0]
+        times = _times(lead.tenant, weights)
         for job in self._looked(_interleaved(lead, self.running)):
             work = room.work(job)
             is_own = job.tenant == lead.tenant
             # A pass of n times the work takes at most n times as long, which is what the tenant
-            # would wait for if the n tenants took turns.
-            if room.fits(job) and (is_own or total + work <= tenants * own):
+            # would wait for if n tenants like it took turns.
+            if room.fits(job) and (is_own or total + work <= times * own):
                 room.take(job)
                 batch.append(job)
                 shares.append(work)
@@ -226,7 +231,7 @@ class Scheduler:
             sizes=sizes,
         )
 
-    def _decode(self, lead: Job, tenants: int) -> Plan:
+    def _decode(self, lead: Job, weights: Weighted) -> Plan:
         """The denoised jobs to decode now: of one shape, as many as take no longer than a pass."""
         self.suspect = lead
         shape = lead.picture_shape
@@ -237,7 +242,7 @@ class Scheduler:
         if (seconds := self._piece()) is not None:
             most = min(most, max(1, self._estimates.decode.affordable(seconds) // lead.pixels))
         own = own[:most]
-        batch = [*own, *others][: min(most, tenants * len(own))]
+        batch = [*own, *others][: min(most, int(_times(lead.tenant, weights) * len(own)))]
         shares = (1.0,) * len(batch)
         return Plan(Stage.DECODE, lead.model, tuple(batch), shares, len(batch) * lead.pixels)
 
@@ -277,3 +282,9 @@ def _interleaved(lead: Job, running: Iterable[Job]) -> list[Job]:
             places[job.tenant] += 1
             ordered.append((places[job.tenant], job.served_at, job))
     return [job for *_, job in sorted(ordered, key=lambda each: each[:2])]
+
+
+def _times(tenant: str, weights: Weighted) -> float:
+    """How many times its own work a tenant's turns and those of the others come to: of n tenants
+    with the same weight, n."""
+    return sum(weights.values()) / weights[tenant]

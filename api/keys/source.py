@@ -16,7 +16,9 @@ class KeySource(Protocol):
     def read(self) -> dict[str, Key] | None:
         """The keys by their ids; None where they are the same as at the last call.
 
-        Called every second or so in a thread, one call at a time; the first one at the start.
+        Called every second or so in a thread, one call at a time; the first one at the start, where
+        there may be no event loop yet. A source that is told of changes, or has to wait for its
+        answers, returns what it knows by now.
 
         Raises:
             UnusableKeys: says in a sentence what is wrong, and where.

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import ROOT
+from api.keys.__main__ import main
+from tests.e2e.browser import (
+    find,
+    needs_browser,
+    severe_lines,
+    shows_a_picture,
+    started,
+    try_it_out,
+)
+from tests.effort import only_in_full
 from tests.integration.clients import ENDLESS, SHORT, read_events
 from tests.integration.server import Server, serving, wait_until
 
@@ -34,21 +42,20 @@ def admin(file: Path) -> str:
 def guarded(tmp_path_factory: pytest.TempPathFactory, file: Path, admin: str) -> Iterator[Server]:
     """A server with one key."""
     folder = tmp_path_factory.mktemp("guarded")
-    settings = {"SD_API_KEYS_FILE": str(file), "SD_METRICS_FROM": "127.0.0.1"}
+    settings = {
+        "SD_API_KEYS_FILE": str(file),
+        "SD_METRICS_FROM": "127.0.0.1",
+        "SD_PUBLIC_DOCS": "true",
+    }
     with serving(folder, host="local", **settings) as server:
         yield server
 
 
 def command(file: Path, *arguments: str) -> str:
     """What ``python -m api.keys`` prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "api.keys", *arguments, "--file", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+    with redirect_stdout(StringIO()) as printed:
+        assert main([*arguments, "--file", str(file)]) == 0
+    return printed.getvalue().strip()
 
 
 def make(server: Server, key: str, body: dict[str, Any] = SHORT) -> httpx.Response:
@@ -83,9 +90,12 @@ def test_a_key_has_its_places_and_the_queue_shows_them(
 
     wait_until(lambda: "modest" in queue(), "the key to count", SECONDS)
     with ExitStack() as stack:
+        # Kept, as a stream that nobody reads any more is closed.
+        streams = []
         for _ in range(2):
             opened = guarded.client.stream("POST", "/txt2img", json=ENDLESS, headers=headers)
-            assert next(read_events(stack.enter_context(opened)))[0] == "queued"
+            streams.append(read_events(stack.enter_context(opened)))
+            assert next(streams[-1])[0] == "queued"
         refused = make(guarded, key)
         assert refused.status_code == 429
         assert "the limit for its key is 2 (max_queued)" in refused.json()["error"]["message"]
@@ -96,3 +106,19 @@ def test_a_key_has_its_places_and_the_queue_shows_them(
         assert modest["today"]["pictures"] == 2
         assert make(guarded, admin).status_code == 200
     wait_until(lambda: queue()["modest"]["queued"] + queue()["modest"]["running"] == 0, "the end")
+
+
+@needs_browser[1]
+@pytest.mark.browser
+@only_in_full
+def test_the_page_takes_a_key(guarded: Server, admin: str) -> None:
+    with started() as browser:
+        browser.get(guarded.url)
+        find(browser, ".btn.authorize").click()
+        field = find(browser, "#auth-bearer-value")
+        field.send_keys(admin)
+        field.submit()
+        find(browser, ".auth-container .btn-done").click()
+
+        assert shows_a_picture(browser, try_it_out(browser, "txt2img"))
+        assert not severe_lines(browser)

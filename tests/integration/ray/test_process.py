@@ -73,6 +73,7 @@ def test_it_serves_until_sigterm_and_finishes_what_it_has(tmp_path: Path) -> Non
         (["models=nothing"], "nothing"),
         (["model=embedded"], "model"),
         (["models=embedded", "num_gpus=2"], "num_gpus"),
+        (["--host", "0.0.0.0"], "0.0.0.0 can be reached from other machines"),
     ],
 )
 def test_a_mistake_is_named_before_anything_starts(given: list[str], said: str) -> None:

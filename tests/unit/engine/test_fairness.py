@@ -172,6 +172,49 @@ def test_the_other_one_gets_its_half_too() -> None:
     assert busy.now <= 2.2 * quiet.now
 
 
+def test_a_tenant_with_three_times_the_weight_gets_three_times_the_time() -> None:
+    busy = device()
+    # Of two sizes, which share no pass.
+    favoured = [
+        waiting(tenant="favoured", tenant_weight=3.0, num_inference_steps=100) for _ in range(20)
+    ]
+    other = [waiting(tenant="other", width=128, num_inference_steps=100) for _ in range(20)]
+    busy.run([(0.0, favoured), (0.0, other)], lambda: len(busy.plans) == 120)
+
+    seconds: dict[str, float] = {"favoured": 0.0, "other": 0.0}
+    for plan in busy.plans:
+        # They share the encoding of their texts.
+        for job, share in zip(plan.jobs, plan.shares, strict=True):
+            seconds[job.tenant] += seconds_of(plan) * share / sum(plan.shares)
+    assert seconds["favoured"] / seconds["other"] == pytest.approx(3.0, rel=0.15)
+
+
+def test_weight_keeps_the_passes_small_beside_a_full_queue_of_the_same_size() -> None:
+    def times(weight: float) -> float:
+        """How many times as long as alone a small picture takes."""
+        busy = device()
+        greedy = [waiting(tenant="other", num_inference_steps=50, seed=one) for one in range(48)]
+        busy.run([(0.0, greedy)], lambda: busy.now > 0.5)
+        small = waiting(**SMALL, tenant_weight=weight)
+        begun = busy.now
+        busy.run([(begun + 0.005, [small])], lambda: small in busy.done)
+        return (busy.now - begun) / alone()
+
+    # With the same weight each pass may have as many rows of the other one.
+    assert 1.5 < times(1.0) < 2.0
+    assert times(4.0) < 1.55
+
+
+def test_those_who_wait_come_in_turn_by_weight() -> None:
+    scheduler = Scheduler(BatchLimits(seconds=BOUND), Weights())
+    favoured = [waiting(tenant="favoured", tenant_weight=2.0) for _ in range(4)]
+    other = [waiting(tenant="other") for _ in range(4)]
+    scheduler.add([*other, *favoured])
+
+    names = [job.tenant for job in scheduler.waiting]
+    assert names[:6].count("favoured") == 4
+
+
 def test_decodes_of_one_tenant_do_not_come_between_the_passes_of_another() -> None:
     busy = device()
     many = [

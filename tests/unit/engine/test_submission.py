@@ -47,7 +47,7 @@ def test_a_full_queue_refuses_with_an_estimate(gate: Gate, gated: Engine) -> Non
 
 
 def test_one_client_does_not_fill_the_queue(model: StableDiffusion) -> None:
-    engine = Engine(WeightCache.preloaded({"embedded": model}), max_queue=4, max_per_tenant=3)
+    engine = Engine(WeightCache.preloaded({"embedded": model}), max_queue=5, max_per_tenant=3)
     ours = {"tenant": "192.0.2.7", "num_inference_steps": 1}
     clients = [Client(engine, make_request(**ours, num_images=3))]
     with pytest.raises(
@@ -58,7 +58,10 @@ def test_one_client_does_not_fill_the_queue(model: StableDiffusion) -> None:
         engine.submit(make_request(**ours), lambda event: None)
     assert refusal.value.code is ErrorCode.BUSY
     assert refusal.value.retry_after is not None
-    clients.append(Client(engine, make_request(tenant="192.0.2.8", num_inference_steps=1)))
+    modest = {**ours, "tenant": "sd_0123456789ab", "tenant_places": 1}
+    with pytest.raises(RequestError, match=r"the limit for its key is 1 \(max_queued\)"):
+        engine.submit(make_request(**modest, num_images=2), lambda event: None)
+    clients.append(Client(engine, make_request(**modest)))
     for client in clients:
         client.image()
     Client(engine, make_request(**ours, num_images=3)).image()
