@@ -23,6 +23,7 @@ _ORDER = (
     "test_hostile_json",
     "test_hostile_pictures",
     "test_kserve",
+    "test_openai",
     "test_schema",
     "test_slow_clients",
     "test_overload",
