@@ -24,6 +24,7 @@ _ORDER = (
     "test_hostile_pictures",
     "test_kserve",
     "test_a1111",
+    "test_openai",
     "test_schema",
     "test_slow_clients",
     "test_overload",
