@@ -47,6 +47,8 @@ class WebUIProtocol(Protocol):
     """
 
     name = "a1111"
+    # The only way that its clients know.
+    challenge = 'Basic realm="stable-diffusion"'
 
     def __init__(
         self, pictures: Pictures, settings: Settings, classifier: BoundedClassifier | None = None
