@@ -142,7 +142,7 @@ def test_each_protocol_says_it_in_its_own_shape(client: TestClient) -> None:
     assert isinstance(kserve.json()["error"], str)
     assert kserve.headers["www-authenticate"].startswith("Bearer")
     openai, web_ui = (client.get(path) for path in ("/v1/models", "/sdapi/v1/progress"))
-    assert openai.json()["error"]["code"] == "unauthorized"
+    assert openai.json()["error"]["code"] == "invalid_api_key"
     assert web_ui.headers["www-authenticate"].startswith("Basic")
 
 
