@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, get_args
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -92,9 +94,7 @@ class Documentation:
 
     def body_schema(self, body: type[Body]) -> dict[str, Any]:
         """The JSON Schema of one of the request bodies, or of an object in one."""
-        schema = body.model_json_schema(schema_generator=_Schema, ref_template=COMPONENT)
-        # Others that it refers to are components too.
-        schema.pop("$defs", None)
+        schema: dict[str, Any] = json.loads(_generated(body))
         defaults: dict[str, Any] = {"scale": 1.0}
         if issubclass(body, Txt2ImgBody):
             schema["example"] = body.example
@@ -176,6 +176,15 @@ class Documentation:
         else:
             defaults["strength"] = model.defaults.strength
         return defaults
+
+
+@cache
+def _generated(body: type[Body]) -> str:
+    """The schema of a body as pydantic knows it: it takes a while, and does not change."""
+    schema = body.model_json_schema(schema_generator=_Schema, ref_template=COMPONENT)
+    # Others that it refers to are components too.
+    schema.pop("$defs", None)
+    return json.dumps(schema)
 
 
 def _parameters(query: type[Query], keywords: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
