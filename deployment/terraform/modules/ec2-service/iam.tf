@@ -3,7 +3,9 @@
 locals {
   secret_names = {
     for kind in ["ssm", "secretsmanager"] :
-    kind => [for source in values(var.secrets) : split(":", source)[1] if split(":", source)[0] == kind]
+    kind => distinct([
+      for source in concat(values(var.secrets), compact([var.api_keys])) : split(":", source)[1] if split(":", source)[0] == kind
+    ])
   }
 
   # Bucket and prefix, or nothing.
@@ -31,12 +33,12 @@ locals {
     }
     ReadParameters = {
       actions   = ["ssm:GetParameter"]
-      resources = [for name in local.secret_names.ssm : "arn:${local.partition}:ssm:${var.region}:${local.account}:parameter/${trimprefix(name, "/")}"]
+      resources = [for name in local.secret_names.ssm : "arn:${local.partition}:ssm:${local.region}:${local.account}:parameter/${trimprefix(name, "/")}"]
     }
     ReadSecrets = {
       actions = ["secretsmanager:GetSecretValue"]
       # Secrets Manager adds six characters to the name.
-      resources = [for name in local.secret_names.secretsmanager : "arn:${local.partition}:secretsmanager:${var.region}:${local.account}:secret:${name}-??????"]
+      resources = [for name in local.secret_names.secretsmanager : "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:${name}-??????"]
     }
     DecryptSecrets = {
       actions   = ["kms:Decrypt"]
@@ -44,7 +46,7 @@ locals {
     }
     WriteLogs = {
       actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-      resources = ["arn:${local.partition}:logs:${var.region}:${local.account}:log-group:${local.log_group}:*"]
+      resources = ["arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${local.log_group}:*"]
     }
     WriteMetrics = {
       actions   = ["cloudwatch:PutMetricData"]
@@ -62,16 +64,34 @@ locals {
       ]
       resources = ["*"]
     }
-    ReportLifecycle = {
-      actions   = ["autoscaling:CompleteLifecycleAction"]
-      resources = ["arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.name}"]
+    # Itself: that it is ready, has ended its work, or does not get ready. The last two are the brake on
+    # boots that fail again and again.
+    ReportToGroup = {
+      actions = [
+        "autoscaling:CompleteLifecycleAction",
+        "autoscaling:SetInstanceHealth",
+        "autoscaling:RollbackInstanceRefresh",
+        "autoscaling:SuspendProcesses",
+      ]
+      resources = ["arn:${local.partition}:autoscaling:${local.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.name}"]
+    }
+    # Lists know no resources.
+    LookAround = {
+      actions   = ["autoscaling:DescribeScalingActivities", "elasticloadbalancing:DescribeTargetGroups"]
+      resources = ["*"]
+    }
+    LeaveLoadBalancer = {
+      actions   = ["elasticloadbalancing:DeregisterTargets"]
+      resources = ["arn:${local.partition}:elasticloadbalancing:${local.region}:${local.account}:targetgroup/${local.target_group}/*"]
     }
   }
 }
 
 resource "aws_iam_role" "instance" {
-  name        = "${local.name}-instance"
-  description = "Instances of ${local.name}"
+  name                 = "${local.global_name}-instance"
+  path                 = var.iam_path
+  description          = "Instances of ${local.name}"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -81,6 +101,8 @@ resource "aws_iam_role" "instance" {
       Principal = { Service = "ec2.amazonaws.com" }
     }]
   })
+
+  tags = local.tags
 }
 
 resource "aws_iam_role_policy" "instance" {
@@ -99,6 +121,9 @@ resource "aws_iam_role_policy" "instance" {
 }
 
 resource "aws_iam_instance_profile" "instance" {
-  name = "${local.name}-instance"
+  name = "${local.global_name}-instance"
+  path = var.iam_path
   role = aws_iam_role.instance.name
+
+  tags = local.tags
 }

@@ -1,19 +1,10 @@
-data "aws_ssm_parameter" "ami" {
-  count = var.ami_id == null ? 1 : 0
-
-  name = (
-    var.enable_gpus
-    ? "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
-    : "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
-  )
-}
-
 locals {
-  # The number of an AMI is no secret.
-  ami_id = var.ami_id == null ? nonsensitive(data.aws_ssm_parameter.ami[0].value) : var.ami_id
+  instance_types = concat([var.instance_type], var.alternative_instance_types)
 
   # Running jobs get drain_seconds from the service; a container that does not end is killed.
   stop_seconds = var.drain_seconds + 30
+  # Until an instance that is to go has ended its requests and its jobs, and said so.
+  leave_seconds = local.patience + local.stop_seconds + 60
 }
 
 resource "aws_security_group" "instance" {
@@ -21,7 +12,7 @@ resource "aws_security_group" "instance" {
   description = "Instances of ${local.name}"
   vpc_id      = local.vpc_id
 
-  tags = { Name = "${local.name}-instance" }
+  tags = merge(local.tags, { Name = "${local.name}-instance" })
 }
 
 resource "aws_vpc_security_group_ingress_rule" "from_load_balancer" {
@@ -42,6 +33,18 @@ resource "aws_vpc_security_group_egress_rule" "https" {
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443
+}
+
+# Amazon's own DNS needs no rule.
+resource "aws_vpc_security_group_egress_rule" "dns" {
+  for_each = { for pair in setproduct(var.dns_server_cidrs, ["tcp", "udp"]) : join(" ", pair) => pair }
+
+  security_group_id = aws_security_group.instance.id
+  description       = "DNS servers"
+  cidr_ipv4         = each.value[0]
+  ip_protocol       = each.value[1]
+  from_port         = 53
+  to_port           = 53
 }
 
 resource "aws_vpc_security_group_egress_rule" "endpoints" {
@@ -67,12 +70,13 @@ resource "aws_vpc_security_group_egress_rule" "s3" {
 }
 
 resource "aws_launch_template" "this" {
-  name                   = local.name
-  update_default_version = true
+  name = local.name
+  # What a version of it runs, for the one who rolls back.
+  description = substr(var.image_uri, -min(255, length(var.image_uri)), -1)
 
-  image_id      = local.ami_id
+  image_id      = local.ami.id
   instance_type = var.instance_type
-  user_data     = base64encode(local.user_data)
+  user_data     = local.user_data_gzip
 
   iam_instance_profile {
     arn = aws_iam_instance_profile.instance.arn
@@ -91,14 +95,16 @@ resource "aws_launch_template" "this" {
     http_put_response_hop_limit = 1
   }
 
+  # The AMI's root volume, not another one beside it.
   block_device_mappings {
-    device_name = "/dev/xvda"
+    device_name = local.ami.root_device_name
 
     ebs {
       volume_type           = "gp3"
-      volume_size           = var.root_volume_gb
+      volume_size           = max(var.root_volume_gb, local.ami_volume_gb)
       throughput            = 250
       encrypted             = true
+      kms_key_id            = var.kms_key_arn
       delete_on_termination = true
     }
   }
@@ -115,19 +121,57 @@ resource "aws_launch_template" "this" {
       tags          = merge(local.tags, { Name = local.name })
     }
   }
+
+  tags = local.tags
+
+  lifecycle {
+    precondition {
+      condition     = local.ami.architecture == "x86_64" && local.ami.root_device_type == "ebs" && local.ami.virtualization_type == "hvm"
+      error_message = "ami_id must be an x86_64 HVM image with an EBS root volume; ${local.ami.id} is ${local.ami.architecture}, ${local.ami.virtualization_type}, ${local.ami.root_device_type}."
+    }
+
+    precondition {
+      condition     = local.amazon_linux
+      error_message = "ami_id must be Amazon Linux 2023 (with al2023 in its name or description), whose programs an instance boots with; ${local.ami.id} is ${local.ami.name}. Amazon Linux 2, Ubuntu and their Deep Learning AMIs cannot be used."
+    }
+
+    precondition {
+      condition     = local.user_data_bytes <= 16384
+      error_message = "the user data would have ${local.user_data_bytes} bytes, and EC2 takes 16384: shorten environment and secrets."
+    }
+  }
+}
+
+# What the group has now, if it is there.
+data "aws_autoscaling_groups" "this" {
+  names = [local.name]
+}
+
+data "aws_autoscaling_group" "this" {
+  count = var.schedule == null ? 0 : length(data.aws_autoscaling_groups.this.names)
+
+  name = local.name
+}
+
+locals {
+  # Stopped by the schedule, and not to be woken by an apply: the next start brings the new sizes.
+  asleep = anytrue([for group in data.aws_autoscaling_group.this : group.max_size == 0])
 }
 
 resource "aws_autoscaling_group" "this" {
   name                      = local.name
-  min_size                  = var.min_size
-  max_size                  = var.max_size
+  min_size                  = local.asleep ? 0 : var.min_size
+  max_size                  = local.asleep ? 0 : var.max_size
   vpc_zone_identifier       = local.instance_subnet_ids
   target_group_arns         = [aws_lb_target_group.this.arn]
-  health_check_type         = "ELB"
   health_check_grace_period = 120
   default_instance_warmup   = 120
   capacity_rebalance        = var.spot
   enabled_metrics           = ["GroupDesiredCapacity", "GroupInServiceInstances"]
+  max_instance_lifetime     = var.max_instance_days == null ? null : var.max_instance_days * 86400
+  # The load balancer's check is for its requests, and a fast one: a container that restarts gets none,
+  # and its instance stays. One that is not ready for long says so (instance/watch.sh).
+  health_check_type = "EC2"
   # apply ends when the first instances serve, or says why they do not.
   wait_for_capacity_timeout = "${ceil(var.start_timeout_seconds / 60) + 10}m"
 
@@ -146,7 +190,7 @@ resource "aws_autoscaling_group" "this" {
       }
 
       dynamic "override" {
-        for_each = concat([var.instance_type], var.alternative_instance_types)
+        for_each = local.instance_types
 
         content {
           instance_type = override.value
@@ -155,36 +199,26 @@ resource "aws_autoscaling_group" "this" {
     }
   }
 
-  # An instance is in service when it has reported that /readyz is 200. One that reports a failure,
-  # or nothing in time, is terminated and replaced.
+  # Who replaces instances for other reasons than a roll-out keeps as many.
+  instance_maintenance_policy {
+    min_healthy_percentage = var.refresh_min_healthy_percentage
+    max_healthy_percentage = local.max_healthy_percentage
+  }
+
+  # Those of the first instances. They cannot be changed without another group, so their times are the
+  # longest there are; aws_autoscaling_lifecycle_hook has the real ones, under the same names.
   initial_lifecycle_hook {
     name                 = "ready"
     lifecycle_transition = "autoscaling:EC2_INSTANCE_LAUNCHING"
-    heartbeat_timeout    = min(var.start_timeout_seconds + 300, 7200)
+    heartbeat_timeout    = 7200
     default_result       = "ABANDON"
   }
 
-  # The load balancer has let its requests end; this lets running jobs end, too.
   initial_lifecycle_hook {
     name                 = "drained"
     lifecycle_transition = "autoscaling:EC2_INSTANCE_TERMINATING"
-    heartbeat_timeout    = local.stop_seconds + 60
+    heartbeat_timeout    = 7200
     default_result       = "CONTINUE"
-  }
-
-  instance_refresh {
-    strategy = "Rolling"
-
-    preferences {
-      min_healthy_percentage = var.refresh_min_healthy_percentage
-      max_healthy_percentage = var.refresh_min_healthy_percentage == 100 ? 200 : 100
-      skip_matching          = true
-      auto_rollback          = true
-
-      alarm_specification {
-        alarms = [aws_cloudwatch_metric_alarm.errors.alarm_name]
-      }
-    }
   }
 
   dynamic "tag" {
@@ -198,7 +232,23 @@ resource "aws_autoscaling_group" "this" {
   }
 
   timeouts {
-    delete = "${ceil((local.patience + local.stop_seconds) / 60) + 20}m"
+    delete = "${ceil(local.leave_seconds / 60) + 20}m"
+  }
+
+  lifecycle {
+    ignore_changes = [
+      initial_lifecycle_hook,
+      # Another version is rolled out by a command (rollout.py). A refresh rolls back to what the group
+      # says, so the group must not say anything of the new version before it.
+      mixed_instances_policy[0].launch_template[0].launch_template_specification[0].version,
+      # The brake on failing boots; a roll-out loosens it.
+      suspended_processes,
+    ]
+
+    precondition {
+      condition     = local.keyed != var.allow_anonymous
+      error_message = "api_keys must name the secret with the keys of your clients, such as ssm:/${local.name}/api-keys; or allow_anonymous = true lets everybody in allowed_cidrs use the service. Not both."
+    }
   }
 
   # An instance needs all of it while it boots.
@@ -211,6 +261,7 @@ resource "aws_autoscaling_group" "this" {
     aws_route_table_association.private,
     aws_vpc_endpoint.interface,
     aws_vpc_endpoint.s3,
+    aws_vpc_security_group_egress_rule.dns,
     aws_vpc_security_group_egress_rule.endpoints,
     aws_vpc_security_group_egress_rule.https,
     aws_vpc_security_group_egress_rule.s3,
@@ -218,75 +269,21 @@ resource "aws_autoscaling_group" "this" {
   ]
 }
 
-# Jobs in the engine, on average over the instances: waiting for a place in the batch, or in it.
-resource "aws_autoscaling_policy" "queue" {
-  name                   = "queue"
+# An instance is in service when it has reported that /readyz is 200. One that reports a failure,
+# or nothing in time, is terminated and replaced.
+resource "aws_autoscaling_lifecycle_hook" "ready" {
+  name                   = "ready"
   autoscaling_group_name = aws_autoscaling_group.this.name
-  policy_type            = "TargetTrackingScaling"
-
-  target_tracking_configuration {
-    target_value = var.jobs_per_instance
-
-    customized_metric_specification {
-      dynamic "metrics" {
-        for_each = toset(["running", "waiting"])
-
-        content {
-          id          = metrics.value
-          label       = "Jobs ${metrics.value}"
-          return_data = false
-
-          metric_stat {
-            stat = "Average"
-
-            metric {
-              namespace   = local.metrics_namespace
-              metric_name = "sd_queue_depth"
-
-              dimensions {
-                name  = "AutoScalingGroupName"
-                value = local.name
-              }
-
-              dimensions {
-                name  = "state"
-                value = metrics.value
-              }
-            }
-          }
-        }
-      }
-
-      metrics {
-        id          = "jobs"
-        label       = "Jobs per instance"
-        expression  = "running + waiting"
-        return_data = true
-      }
-    }
-  }
+  lifecycle_transition   = "autoscaling:EC2_INSTANCE_LAUNCHING"
+  heartbeat_timeout      = min(var.start_timeout_seconds + 300, 7200)
+  default_result         = "ABANDON"
 }
 
-resource "aws_autoscaling_schedule" "stop" {
-  count = var.schedule == null ? 0 : 1
-
-  scheduled_action_name  = "stop"
+# An instance that goes takes no more requests, and ends those that it has, and its jobs.
+resource "aws_autoscaling_lifecycle_hook" "drained" {
+  name                   = "drained"
   autoscaling_group_name = aws_autoscaling_group.this.name
-  recurrence             = var.schedule.stop
-  time_zone              = var.schedule.time_zone
-  min_size               = 0
-  max_size               = 0
-  desired_capacity       = 0
-}
-
-resource "aws_autoscaling_schedule" "start" {
-  count = var.schedule == null ? 0 : 1
-
-  scheduled_action_name  = "start"
-  autoscaling_group_name = aws_autoscaling_group.this.name
-  recurrence             = var.schedule.start
-  time_zone              = var.schedule.time_zone
-  min_size               = var.min_size
-  max_size               = var.max_size
-  desired_capacity       = var.min_size
+  lifecycle_transition   = "autoscaling:EC2_INSTANCE_TERMINATING"
+  heartbeat_timeout      = min(local.leave_seconds, 7200)
+  default_result         = "CONTINUE"
 }

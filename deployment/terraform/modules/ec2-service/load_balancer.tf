@@ -1,5 +1,7 @@
 locals {
   tls = var.certificate_arn != null
+  # Of the network, so that another one gets another group before the old one goes.
+  target_group = "${local.name}-${substr(sha1(coalesce(var.vpc_id, var.vpc_cidr)), 0, 6)}"
   # With TLS, port 80 only redirects.
   open_ports = toset(local.tls ? ["80", "443"] : ["80"])
 
@@ -14,7 +16,7 @@ resource "aws_security_group" "load_balancer" {
   description = "Load balancer of ${local.name}"
   vpc_id      = local.vpc_id
 
-  tags = { Name = "${local.name}-load-balancer" }
+  tags = merge(local.tags, { Name = "${local.name}-load-balancer" })
 }
 
 resource "aws_vpc_security_group_ingress_rule" "clients" {
@@ -57,11 +59,27 @@ resource "aws_lb" "this" {
     }
   }
 
+  tags = local.tags
+
   depends_on = [aws_internet_gateway.this]
+
+  lifecycle {
+    precondition {
+      condition     = !local.tls || can(regex(":acm:${local.region}:", var.certificate_arn))
+      error_message = "certificate_arn must be the ARN of an ACM certificate in ${local.region}."
+    }
+  }
+}
+
+resource "aws_wafv2_web_acl_association" "this" {
+  count = var.web_acl_arn == null ? 0 : 1
+
+  resource_arn = aws_lb.this.arn
+  web_acl_arn  = var.web_acl_arn
 }
 
 resource "aws_lb_target_group" "this" {
-  name                          = local.name
+  name                          = local.target_group
   vpc_id                        = local.vpc_id
   target_type                   = "instance"
   protocol                      = "HTTP"
@@ -69,14 +87,20 @@ resource "aws_lb_target_group" "this" {
   load_balancing_algorithm_type = "least_outstanding_requests"
   deregistration_delay          = local.patience
 
-  # A restart of the container within 90 seconds is left to the instance.
+  # Who responds with errors responds fast, and is preferred by the algorithm above: 15 seconds of that.
   health_check {
     path                = "/readyz"
     matcher             = "200"
-    interval            = 15
-    timeout             = 10
+    interval            = 5
+    timeout             = 4
     healthy_threshold   = 2
-    unhealthy_threshold = 6
+    unhealthy_threshold = 3
+  }
+
+  tags = local.tags
+
+  lifecycle {
+    create_before_destroy = true
   }
 }
 
@@ -93,6 +117,8 @@ resource "aws_lb_listener" "https" {
     type             = "forward"
     target_group_arn = aws_lb_target_group.this.arn
   }
+
+  tags = local.tags
 }
 
 resource "aws_lb_listener" "http" {
@@ -114,6 +140,8 @@ resource "aws_lb_listener" "http" {
       }
     }
   }
+
+  tags = local.tags
 }
 
 # Measurements are for CloudWatch, not for clients.
@@ -136,6 +164,8 @@ resource "aws_lb_listener_rule" "metrics" {
       status_code  = "404"
     }
   }
+
+  tags = local.tags
 }
 
 resource "aws_route53_record" "this" {

@@ -2,12 +2,18 @@ data "aws_caller_identity" "this" {}
 
 data "aws_partition" "this" {}
 
+data "aws_region" "this" {}
+
 locals {
   name = var.deployment_name
-  tags = merge({ ManagedBy = "terraform" }, var.tags, { Deployment = var.deployment_name })
+  # IAM and CloudWatch's dashboards know no regions: two of them may have a deployment of one name.
+  global_name = "${var.deployment_name}-${local.region}"
+  tags        = merge({ ManagedBy = "terraform" }, var.tags, { Deployment = var.deployment_name })
 
   account   = data.aws_caller_identity.this.account_id
   partition = data.aws_partition.this.partition
+  # Its name, in all versions of the provider.
+  region = data.aws_region.this.id
 
   port = 3000
 

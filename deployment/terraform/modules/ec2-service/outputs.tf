@@ -5,7 +5,7 @@ output "endpoint" {
 
 output "dashboard_url" {
   description = "CloudWatch dashboard."
-  value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.this.dashboard_name}"
+  value       = "https://${local.region}.console.aws.amazon.com/cloudwatch/home?region=${local.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.this.dashboard_name}"
 }
 
 output "log_group" {
@@ -23,7 +23,19 @@ output "load_balancer_dns_name" {
   value       = aws_lb.this.dns_name
 }
 
-output "repository_url" {
-  description = "ECR repository, if this module made it."
-  value       = one(aws_ecr_repository.this[*].repository_url)
+output "availability_zones" {
+  description = "Zones that are used, of a VPC of the module's."
+  value       = local.zones
+}
+
+output "rollout" {
+  description = "What rollout.py has to know to roll out another version."
+  value = {
+    region                 = local.region
+    group                  = aws_autoscaling_group.this.name
+    launch_template        = aws_launch_template.this.id
+    min_healthy_percentage = var.refresh_min_healthy_percentage
+    max_healthy_percentage = local.max_healthy_percentage
+    alarms                 = var.refresh_alarm_enabled ? [aws_cloudwatch_metric_alarm.error_share["refresh"].alarm_name] : []
+  }
 }

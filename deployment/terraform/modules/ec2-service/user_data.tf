@@ -1,28 +1,37 @@
 # Cloud-config: the files of an instance, and the one command that cloud-init runs at its first boot.
 
 locals {
+  # Whether clients need a key. The service does not start without either answer.
+  keyed = var.api_keys != null || contains(keys(var.secrets), "SD_API_KEYS")
+
   settings_folder = "/etc/stable-diffusion"
   program_folder  = "/opt/stable-diffusion"
 
   # Read by the programs below; every value is of characters that mean nothing to a shell.
   deployment = {
+    API_KEYS      = var.api_keys == null ? "" : var.api_keys
     ASG_NAME      = local.name
-    AWS_REGION    = var.region
+    AWS_REGION    = local.region
+    BOOT_FAILURES = var.max_failed_boots
     GPUS          = var.enable_gpus
     IMAGE         = var.image_uri
     LOG_GROUP     = local.log_group
     MODEL_SOURCE  = var.model_source == null ? "" : trimsuffix(var.model_source, "/")
+    PATIENCE      = local.patience
     PORT          = local.port
     REGISTRY      = local.ecr == null ? "" : split("/", var.image_uri)[0]
     REGISTRY_AREA = try(local.ecr.region, "")
     SECRETS       = join(" ", [for name, source in var.secrets : "${name}=${source}"])
     START_SECONDS = var.start_timeout_seconds
     STOP_SECONDS  = local.stop_seconds
+    TARGET_GROUP  = local.target_group
   }
 
   container_environment = merge(
     { SD_LOG_FORMAT = "json", SD_TRUSTED_PROXIES = join(",", local.vpc_cidrs) },
     var.model_source == null ? {} : { SD_MODEL_SOURCE = "/models" },
+    var.api_keys == null ? {} : { SD_API_KEYS_FILE = "/run/secrets/api-keys" },
+    var.allow_anonymous ? { SD_ALLOW_ANONYMOUS = "true" } : {},
     var.environment,
     {
       SD_DEADLINE = var.deadline_seconds
@@ -33,8 +42,15 @@ locals {
     },
   )
 
+  # Of the service's, by the label that they are told apart by.
+  service_metrics = {
+    sd_queue_depth                   = "state"
+    sd_out_of_memory_total           = ""
+    bentoml_api_server_request_total = "http_response_code"
+  }
+
   cloudwatch_agent = {
-    agent = { region = var.region }
+    agent = { region = local.region }
 
     logs = {
       force_flush_interval = 5
@@ -56,12 +72,14 @@ locals {
 
           emf_processor = {
             metric_namespace = local.metrics_namespace
-            metric_declaration = [{
-              source_labels    = ["job"]
-              label_matcher    = "^metrics$"
-              metric_selectors = ["^sd_queue_depth$"]
-              dimensions       = [["AutoScalingGroupName", "state"]]
-            }]
+            metric_declaration = [
+              for metric, label in local.service_metrics : {
+                source_labels    = ["job"]
+                label_matcher    = "^metrics$"
+                metric_selectors = ["^${metric}$"]
+                dimensions       = [compact(["AutoScalingGroupName", label])]
+              }
+            ]
           }
         }
       }
@@ -91,7 +109,11 @@ locals {
       job_name       = "metrics"
       static_configs = [{ targets = ["127.0.0.1:${local.port}"], labels = local.group }]
       # What is scraped is logged, and logs cost.
-      metric_relabel_configs = [{ source_labels = ["__name__"], regex = "sd_queue_depth", action = "keep" }]
+      metric_relabel_configs = [{
+        source_labels = ["__name__", "http_response_code"]
+        regex         = "(sd_queue_depth|sd_out_of_memory_total);|bentoml_api_server_request_total;429"
+        action        = "keep"
+      }]
     }]
   }
 
@@ -102,8 +124,8 @@ locals {
     "prometheus.yaml"       = yamlencode(local.prometheus)
   }
 
-  programs = ["boot", "drain", "run"]
-  units    = ["stable-diffusion.service", "stable-diffusion-drain.service"]
+  programs = ["boot", "drain", "run", "watch"]
+  units    = ["stable-diffusion.service", "stable-diffusion-drain.service", "stable-diffusion-watch.service"]
 
   files = concat(
     [for name, content in local.settings_files : { path = "${local.settings_folder}/${name}", permissions = "0600", content = content }],
@@ -115,4 +137,7 @@ locals {
     write_files = local.files
     runcmd      = [["${local.program_folder}/boot"]]
   })}"
+
+  user_data_gzip  = base64gzip(local.user_data)
+  user_data_bytes = length(local.user_data_gzip) / 4 * 3
 }

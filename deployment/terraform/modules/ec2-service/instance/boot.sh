@@ -39,12 +39,33 @@ report() {
     }
 }
 
+# The brake: an image that does not boot would cost a GPU for ever. What is being rolled out goes back;
+# without that the group launches nothing until the next roll-out.
+brake() {
+    local since failures
+    ((BOOT_FAILURES > 0)) || return 0
+    since=$(date --utc --date '-1 hour' +%Y-%m-%dT%H:%M:%S)
+    failures=$(aws autoscaling describe-scaling-activities --region "$AWS_REGION" \
+        --auto-scaling-group-name "$ASG_NAME" --no-paginate --max-records 100 --output text \
+        --query "length(Activities[?StartTime>='$since' && contains(not_null(StatusMessage, ''), 'abandoned')])") || return
+    ((failures + 1 >= BOOT_FAILURES)) || return 0
+    echo "stable-diffusion boot: $((failures + 1)) boots have failed within an hour"
+    if aws autoscaling rollback-instance-refresh --region "$AWS_REGION" --auto-scaling-group-name "$ASG_NAME"; then
+        echo "stable-diffusion boot: the roll-out goes back"
+    else
+        aws autoscaling suspend-processes --region "$AWS_REGION" \
+            --auto-scaling-group-name "$ASG_NAME" --scaling-processes Launch || return
+        echo "stable-diffusion boot: the group launches nothing until the next roll-out"
+    fi
+}
+
 finish() {
     local status=$?
     if ((status != 0)); then
         echo "stable-diffusion boot: FAILED to $current (status $status); asking for a replacement"
         # The agent sends the log every five seconds.
         sleep 15
+        brake || echo "stable-diffusion boot: the group goes on trying"
         report ABANDON || echo "stable-diffusion boot: not reported; the hook's time limit will do it"
     fi
     exit "$status"
@@ -56,9 +77,16 @@ login() {
     docker login --username AWS --password-stdin "$REGISTRY" <<<"$password"
 }
 
+# Now, as there is no time for it when a spot instance has to go.
+find_target_group() {
+    aws elbv2 describe-target-groups --region "$AWS_REGION" --names "$TARGET_GROUP" \
+        --query 'TargetGroups[0].TargetGroupArn' --output text >/etc/stable-diffusion/target-group
+}
+
 wait_until_ready() {
     local restarts
-    for ((second = 0; second < START_SECONDS; second += 5)); do
+    # What came before counts, too: the group's patience began with the instance.
+    for ((second = SECONDS; second < START_SECONDS; second += 5)); do
         if curl --silent --fail --max-time 5 --output /dev/null "http://127.0.0.1:$PORT/readyz"; then
             return
         fi
@@ -76,6 +104,9 @@ wait_until_ready() {
 instance=
 trap finish EXIT
 instance=$(cat /var/lib/cloud/data/instance-id)
+
+begin "see Amazon Linux 2023"
+grep --quiet '^PLATFORM_ID="platform:al2023"' /etc/os-release
 
 packages=()
 command -v docker >/dev/null || packages+=(docker)
@@ -119,6 +150,9 @@ if [[ -n $MODEL_SOURCE ]]; then
     [[ -n $(ls -A "$models/") ]]
 fi
 
+begin "find the target group"
+retry find_target_group
+
 begin "start the service"
 systemctl daemon-reload
 systemctl enable --now stable-diffusion stable-diffusion-drain
@@ -128,4 +162,5 @@ wait_until_ready
 
 begin "report to the Auto Scaling group"
 retry report CONTINUE
+systemctl enable --now stable-diffusion-watch
 echo "stable-diffusion boot: done"

@@ -1,32 +1,14 @@
 # What is planned.
 
 mock_provider "aws" {
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "123456789012" }
-  }
-
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
-
-  mock_data "aws_ec2_instance_type_offerings" {
-    defaults = { locations = ["us-east-1c", "us-east-1a", "us-east-1b"] }
-  }
-
-  mock_data "aws_ssm_parameter" {
-    defaults = { value = "ami-0123456789abcdef0" }
-  }
-
-  mock_data "aws_vpc" {
-    defaults = { cidr_block_associations = [{ cidr_block = "10.7.0.0/16" }, { cidr_block = "100.64.0.0/16" }] }
-  }
+  source = "./tests/mocks"
 }
 
 variables {
   deployment_name = "pictures"
-  region          = "us-east-1"
   image_uri       = "123456789012.dkr.ecr.us-east-1.amazonaws.com/stable-diffusion:0.1.0"
   allowed_cidrs   = ["203.0.113.0/24"]
+  api_keys        = "ssm:/pictures/api-keys"
 }
 
 run "by_default" {
@@ -62,6 +44,11 @@ run "by_default" {
   }
 
   assert {
+    condition     = aws_launch_template.this.block_device_mappings[0].device_name == "/dev/xvda"
+    error_message = "the disk is the AMI's own root, not a second one"
+  }
+
+  assert {
     condition     = aws_lb_target_group.this.health_check[0].path == "/readyz"
     error_message = "/readyz decides"
   }
@@ -77,13 +64,28 @@ run "by_default" {
   }
 
   assert {
-    condition     = alltrue([for hook in aws_autoscaling_group.this.initial_lifecycle_hook : hook.heartbeat_timeout > 150 if hook.name == "drained"])
-    error_message = "the group waits longer than the service drains"
+    condition     = aws_autoscaling_lifecycle_hook.ready.default_result == "ABANDON" && aws_autoscaling_lifecycle_hook.drained.default_result == "CONTINUE"
+    error_message = "and so it stays"
   }
 
   assert {
-    condition     = aws_autoscaling_group.this.instance_refresh[0].preferences[0].auto_rollback && aws_autoscaling_group.this.instance_refresh[0].preferences[0].min_healthy_percentage == 100
+    condition     = aws_autoscaling_lifecycle_hook.drained.heartbeat_timeout > 360 + 150
+    error_message = "the group waits longer than requests and jobs may take"
+  }
+
+  assert {
+    condition     = length(aws_autoscaling_group.this.instance_refresh) == 0
+    error_message = "apply rolls nothing out: the group would have the new version already, and could not go back"
+  }
+
+  assert {
+    condition     = output.rollout.min_healthy_percentage == 100 && output.rollout.max_healthy_percentage == 200 && output.rollout.alarms == tolist(["pictures-refresh"])
     error_message = "a new image comes before the old one goes, and rolls back if it fails"
+  }
+
+  assert {
+    condition     = aws_autoscaling_group.this.health_check_type == "EC2"
+    error_message = "the load balancer's fast check ends no instance"
   }
 
   assert {
@@ -97,18 +99,23 @@ run "by_default" {
   }
 
   assert {
-    condition     = [for subnet in aws_subnet.private : subnet.availability_zone] == ["us-east-1a", "us-east-1b"]
-    error_message = "two zones that have the instance type"
+    condition     = output.availability_zones == ["us-east-1a", "us-east-1b", "us-east-1c"]
+    error_message = "the zones that have the instance type"
   }
 
   assert {
-    condition     = length(aws_ecr_repository.this) == 0 && length(aws_autoscaling_schedule.stop) == 0 && length(aws_sns_topic.alarms) == 0
+    condition     = { for zone, subnet in aws_subnet.private : zone => subnet.cidr_block } == { us-east-1a = "10.60.128.0/20", us-east-1b = "10.60.144.0/20", us-east-1c = "10.60.160.0/20", us-east-1d = "10.60.176.0/20" }
+    error_message = "each zone has its subnet, whichever are used"
+  }
+
+  assert {
+    condition     = length(aws_autoscaling_schedule.stop) + length(aws_sns_topic.alarms) + length(aws_budgets_budget.this) + length(aws_flow_log.this) + length(aws_wafv2_web_acl_association.this) == 0
     error_message = "what was not asked for is not made"
   }
 
   assert {
-    condition     = startswith(base64decode(aws_launch_template.this.user_data), "#cloud-config\n") && length(base64decode(aws_launch_template.this.user_data)) < 16384
-    error_message = "EC2 takes 16 KB of user data"
+    condition     = startswith(local.user_data, "#cloud-config\n") && aws_launch_template.this.user_data == base64gzip(local.user_data) && local.user_data_bytes < 12000
+    error_message = "EC2 takes 16 KB of user data, and some are for environment and secrets"
   }
 
   assert {
@@ -152,7 +159,6 @@ run "with_everything" {
   command = plan
 
   variables {
-    create_repository              = true
     alternative_instance_types     = ["g5.xlarge", "g4dn.xlarge"]
     spot                           = true
     on_demand_base                 = 1
@@ -162,12 +168,30 @@ run "with_everything" {
     drain_seconds                  = 90
     refresh_min_healthy_percentage = 0
     egress                         = "endpoints"
-    secrets                        = { SD_API_KEYS = "secretsmanager:pictures/api-keys" }
+    secrets                        = { HF_TOKEN = "secretsmanager:pictures/hub" }
+    monthly_budget_usd             = 700
+    max_instance_days              = 14
+    refresh_alarm_enabled          = false
   }
 
   assert {
-    condition     = aws_ecr_repository.this[0].image_scanning_configuration[0].scan_on_push && aws_ecr_repository.this[0].image_tag_mutability == "IMMUTABLE" && aws_ecr_repository.this[0].name == "stable-diffusion"
-    error_message = "images are scanned and stay as they are"
+    condition     = aws_autoscaling_group.this.max_instance_lifetime == 1209600 && one(aws_autoscaling_group.this.instance_maintenance_policy).min_healthy_percentage == 0 && one(aws_autoscaling_group.this.instance_maintenance_policy).max_healthy_percentage == 100
+    error_message = "instances are replaced in time, with the room that there is"
+  }
+
+  assert {
+    condition     = length(output.rollout.alarms) == 0
+    error_message = "the gate can be left out"
+  }
+
+  assert {
+    condition     = aws_budgets_budget.this[0].limit_amount == "700" && one(aws_budgets_budget.this[0].cost_filter).values == tolist(["user:Deployment$pictures"])
+    error_message = "the costs of this deployment are told"
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_event_target.failures) == 1
+    error_message = "failed launches and roll-outs are told"
   }
 
   assert {
@@ -205,7 +229,7 @@ run "with_everything" {
   }
 
   assert {
-    condition     = keys(aws_vpc_endpoint.interface) == ["autoscaling", "ecr.api", "ecr.dkr", "logs", "monitoring", "secretsmanager", "ssm", "ssmmessages"]
+    condition     = keys(aws_vpc_endpoint.interface) == ["autoscaling", "ecr.api", "ecr.dkr", "elasticloadbalancing", "logs", "monitoring", "secretsmanager", "ssm", "ssmmessages"]
     error_message = "endpoints for all that an instance needs"
   }
 }
@@ -222,6 +246,13 @@ run "in_a_given_vpc_without_gpus" {
     instance_type            = "m7i.2xlarge"
     enable_gpus              = false
     alarm_topic_arns         = ["arn:aws:sns:us-east-1:123456789012:ops"]
+    api_keys                 = null
+    allow_anonymous          = true
+    dns_server_cidrs         = ["10.7.0.2/32"]
+    kms_key_arn              = "arn:aws:kms:us-east-1:123456789012:key/0123"
+    permissions_boundary_arn = "arn:aws:iam::123456789012:policy/boundary"
+    iam_path                 = "/services/"
+    web_acl_arn              = "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/pictures/0123"
   }
 
   assert {
@@ -245,8 +276,82 @@ run "in_a_given_vpc_without_gpus" {
   }
 
   assert {
-    condition     = strcontains(data.aws_ssm_parameter.ami[0].name, "al2023-ami-kernel-default-x86_64") && length(aws_cloudwatch_metric_alarm.gpu_memory) == 0
+    condition     = strcontains(data.aws_ssm_parameter.ami[0].name, "al2023-ami-kernel-default-x86_64")
     error_message = "nothing of NVIDIA's"
+  }
+
+  assert {
+    condition     = local.container_environment.SD_ALLOW_ANONYMOUS == "true" && !can(local.container_environment.SD_API_KEYS_FILE)
+    error_message = "that there are no keys is said"
+  }
+
+  assert {
+    condition     = { for rule in aws_vpc_security_group_egress_rule.dns : rule.ip_protocol => "${rule.from_port} ${rule.cidr_ipv4}" } == { tcp = "53 10.7.0.2/32", udp = "53 10.7.0.2/32" }
+    error_message = "DNS servers of that network are reached"
+  }
+
+  assert {
+    condition = (
+      aws_launch_template.this.block_device_mappings[0].ebs[0].kms_key_id == var.kms_key_arn
+      && aws_cloudwatch_log_group.this.kms_key_id == var.kms_key_arn
+      && aws_iam_role.instance.permissions_boundary == var.permissions_boundary_arn
+      && aws_iam_role.instance.path == "/services/"
+      && aws_wafv2_web_acl_association.this[0].web_acl_arn == var.web_acl_arn
+    )
+    error_message = "what an organisation asks for is there"
+  }
+}
+
+run "in_another_region" {
+  command = plan
+
+  override_data {
+    target = data.aws_region.this
+    values = { id = "eu-central-1" }
+  }
+
+  assert {
+    condition     = aws_iam_role.instance.name == "pictures-eu-central-1-instance" && aws_iam_instance_profile.instance.name == "pictures-eu-central-1-instance" && aws_cloudwatch_dashboard.this.dashboard_name == "pictures-eu-central-1"
+    error_message = "names that are of the account have the region in them"
+  }
+}
+
+run "with_zones_and_a_nat_gateway_in_each" {
+  command = plan
+
+  variables {
+    availability_zones = ["us-east-1b", "us-east-1d"]
+    nat_per_zone       = true
+  }
+
+  assert {
+    condition     = keys(aws_nat_gateway.this) == ["us-east-1b", "us-east-1d"] && length(aws_subnet.private) == 4
+    error_message = "what is used changes, and the subnets do not"
+  }
+}
+
+run "asleep" {
+  command = plan
+
+  variables {
+    schedule = { stop = "0 20 * * 1-5", start = "0 6 * * 1-5" }
+    min_size = 2
+    max_size = 3
+  }
+
+  override_data {
+    target = data.aws_autoscaling_groups.this
+    values = { names = ["pictures"] }
+  }
+
+  override_data {
+    target = data.aws_autoscaling_group.this
+    values = { max_size = 0 }
+  }
+
+  assert {
+    condition     = aws_autoscaling_group.this.min_size == 0 && aws_autoscaling_group.this.max_size == 0 && aws_autoscaling_schedule.start[0].min_size == 2
+    error_message = "an apply at night wakes nothing; the morning brings the new sizes"
   }
 }
 

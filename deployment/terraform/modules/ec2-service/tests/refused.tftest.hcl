@@ -2,28 +2,14 @@
 # where a rule looks at another variable, that one is good.
 
 mock_provider "aws" {
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "123456789012" }
-  }
-
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
-
-  mock_data "aws_ec2_instance_type_offerings" {
-    defaults = { locations = ["us-east-1c", "us-east-1a", "us-east-1b"] }
-  }
-
-  mock_data "aws_ssm_parameter" {
-    defaults = { value = "ami-0123456789abcdef0" }
-  }
+  source = "./tests/mocks"
 }
 
 variables {
   deployment_name = "pictures"
-  region          = "us-east-1"
   image_uri       = "123456789012.dkr.ecr.us-east-1.amazonaws.com/stable-diffusion:0.1.0"
   allowed_cidrs   = ["203.0.113.0/24"]
+  api_keys        = "ssm:/pictures/api-keys"
 }
 
 run "refuses_first" {
@@ -31,7 +17,6 @@ run "refuses_first" {
 
   variables {
     deployment_name                = "a-name-that-is-longer-than-24"
-    region                         = "us-east-1a"
     image_uri                      = "example.com/stable-diffusion:0.1.0"
     environment                    = { SD_MODELS = "a\nSD_DRAIN=0" }
     secrets_kms_key_arn            = "alias/mine"
@@ -55,32 +40,51 @@ run "refuses_first" {
     log_retention_days             = 31
     alarm_email                    = "ops"
     alarm_topic_arns               = ["ops"]
+    api_keys                       = "hunter2"
+    availability_zones             = ["us-east-1a"]
+    dns_server_cidrs               = ["10.7.0.2"]
+    flow_logs_bucket_arn           = "logs"
+    iam_path                       = "services"
+    kms_key_arn                    = "alias/mine"
+    max_failed_boots               = -1
+    max_instance_days              = 0
+    permissions_boundary_arn       = "boundary"
+    web_acl_arn                    = "pictures"
   }
 
   expect_failures = [
     var.alarm_email,
     var.alarm_topic_arns,
     var.ami_id,
+    var.api_keys,
+    var.availability_zones,
     var.deadline_seconds,
     var.deployment_name,
+    var.dns_server_cidrs,
     var.domain_name,
     var.drain_seconds,
     var.egress,
     var.environment,
+    var.flow_logs_bucket_arn,
+    var.iam_path,
     var.instance_type,
     var.jobs_per_instance,
+    var.kms_key_arn,
     var.load_balancer_subnet_ids,
     var.log_retention_days,
+    var.max_failed_boots,
+    var.max_instance_days,
     var.min_size,
     var.model_source,
     var.on_demand_base,
+    var.permissions_boundary_arn,
     var.refresh_min_healthy_percentage,
-    var.region,
     var.root_volume_gb,
     var.schedule,
     var.secrets_kms_key_arn,
     var.start_timeout_seconds,
     var.vpc_cidr,
+    var.web_acl_arn,
   ]
 }
 
@@ -96,6 +100,7 @@ run "refuses_second" {
     allowed_cidrs       = []
     zone_id             = "Z0"
     instance_subnet_ids = ["subnet-a"]
+    monthly_budget_usd  = 0
   }
 
   expect_failures = [
@@ -106,6 +111,7 @@ run "refuses_second" {
     var.instance_subnet_ids,
     var.instance_type,
     var.max_size,
+    var.monthly_budget_usd,
     var.zone_id,
   ]
 }
@@ -138,14 +144,14 @@ run "refuses_fourth" {
   variables {
     image_uri     = "example.com/stable-diffusion:$(reboot)"
     secrets       = { SD_API_KEYS = "ssm:/a;reboot" }
-    enable_gpus   = false
+    instance_type = "g7e.2xlarge"
     allowed_cidrs = ["0.0.0.0/1", "128.0.0.0/1"]
   }
 
   expect_failures = [
     var.allowed_cidrs,
-    var.enable_gpus,
     var.image_uri,
+    var.instance_type,
     var.secrets,
   ]
 }
@@ -154,18 +160,17 @@ run "refuses_fifth" {
   command = plan
 
   variables {
-    create_repository = true
-    image_uri         = "example.com/stable-diffusion:0.1.0"
-    environment       = { SD_API_KEYS = "x" }
-    secrets           = { SD_API_KEYS = "ssm:/a" }
-    instance_type     = "m7i.xlarge"
-    certificate_arn   = "arn:aws:acm:eu-west-1:123456789012:certificate/0123"
+    environment        = { HF_TOKEN = "x" }
+    secrets            = { HF_TOKEN = "ssm:/a" }
+    enable_gpus        = false
+    certificate_arn    = "arn:aws:iam::123456789012:server-certificate/mine"
+    monthly_budget_usd = 700
   }
 
   expect_failures = [
     var.certificate_arn,
-    var.create_repository,
     var.enable_gpus,
+    var.monthly_budget_usd,
     var.secrets,
   ]
 }
@@ -175,9 +180,76 @@ run "refuses_sixth" {
 
   variables {
     alternative_instance_types = ["m7i.xlarge"]
+    environment                = { SD_API_KEYS = "x" }
   }
 
   expect_failures = [
     var.enable_gpus,
+    var.environment,
   ]
+}
+
+# Where it is the AMI, the zones or the region that do not fit.
+
+run "refuses_ubuntu" {
+  command = plan
+
+  variables {
+    ami_id = "ami-0123456789abcdef0"
+  }
+
+  override_data {
+    target = data.aws_ami.this
+    values = {
+      id                  = "ami-0123456789abcdef0"
+      name                = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) 20261120"
+      architecture        = "x86_64"
+      root_device_name    = "/dev/sda1"
+      root_device_type    = "ebs"
+      virtualization_type = "hvm"
+    }
+  }
+
+  expect_failures = [aws_launch_template.this]
+}
+
+run "refuses_user_data_that_is_too_long" {
+  command = plan
+
+  variables {
+    # Little to be made shorter: hashes.
+    environment = { for index in range(400) : "SD_${index}" => sha256(index) }
+  }
+
+  expect_failures = [aws_launch_template.this]
+}
+
+run "refuses_to_be_without_keys_by_oversight" {
+  command = plan
+
+  variables {
+    api_keys = null
+  }
+
+  expect_failures = [aws_autoscaling_group.this]
+}
+
+run "refuses_zones_of_another_region" {
+  command = plan
+
+  variables {
+    availability_zones = ["us-east-1a", "us-east-1z"]
+  }
+
+  expect_failures = [aws_vpc.this]
+}
+
+run "refuses_a_certificate_of_another_region" {
+  command = plan
+
+  variables {
+    certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/0123"
+  }
+
+  expect_failures = [aws_lb.this]
 }
