@@ -23,7 +23,7 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve serve-ray test-ray bento bentoctl-test container vulnerabilities container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy ec2-roll ec2-rollback ec2-versions test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve serve-ray test-ray bento bentoctl-test container vulnerabilities container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy ec2-roll ec2-rollback ec2-versions ec2-updates test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -78,6 +78,9 @@ abuse: $(VENV)/.development  ## tests/abuse with far more examples: ten minutes 
 test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the test suite with all that takes minutes, and the abuse
 	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(MAKE) abuse
+
+ec2-updates: $(VENV)/.development $(DEPLOY_VENV)/.installed  ## plan a change of each variable of the EC2 module, against a mock (ten minutes)
+	UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py --timeout 1800
 
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 

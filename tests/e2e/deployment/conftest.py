@@ -48,12 +48,6 @@ def module(aws: MockAws, tmp_path_factory: pytest.TempPathFactory) -> Module:
 
 
 @pytest.fixture(scope="session")
-def minimal(module: Module) -> Path:
-    """A plan with what there is no default for."""
-    return module.plan("minimal", MINIMAL)
-
-
-@pytest.fixture(scope="session")
 def full(module: Module) -> Path:
     """A plan with most of what there is."""
     return module.plan("full", FULL)

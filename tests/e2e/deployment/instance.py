@@ -10,7 +10,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.e2e.deployment.tools import instance_files
+from tests.e2e.deployment.tools import cloud_config
 
 FOLDERS = (
     "/etc/os-release",
@@ -72,11 +72,11 @@ class Instance:
         self.agent = self.path(AGENT)
         self.agent.parent.mkdir(parents=True)
         self._stand_in(self.agent)
-        for name, content in instance_files(plan).items():
-            file = self.path(name)
+        for written in cloud_config(plan)["write_files"]:
+            file = self.path(written["path"])
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self._moved(content))
-            file.chmod(0o755)
+            file.write_text(self._moved(written["content"]))
+            file.chmod(int(written["permissions"], 8))
         instance = self.path("/var/lib/cloud/data/instance-id")
         instance.parent.mkdir(parents=True)
         instance.write_text(f"{INSTANCE}\n")

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.effort import only_in_full
 
 TOOLS = Path(os.environ.get("BENTOCTL_TOOLS", ROOT / ".venv-bentoctl")) / "bin"
 FOLDER = ROOT / "deployment" / "bentoctl"
@@ -218,6 +219,7 @@ def test_the_operator_of_the_tutorial_is_ours(tutorial: Deployment) -> None:
         assert line in tutorial.values
 
 
+@only_in_full
 def test_nothing_is_fetched_by_its_name(tutorial: Deployment, home: Path) -> None:
     """Also not by a file, and also where bentoctl is not started through the wrapper."""
     other = tutorial.run(str(WRAPPER), "operator", "install", "aws-lambda")
@@ -233,7 +235,9 @@ def test_nothing_is_fetched_by_its_name(tutorial: Deployment, home: Path) -> Non
     assert "allowed_cidrs" in generated.stderr, "ours has looked at it"
 
 
-@pytest.mark.parametrize(("device", "gpus"), [("cpu", True), ("cuda", False)])
+@pytest.mark.parametrize(
+    ("device", "gpus"), [("cpu", True), pytest.param("cuda", False, marks=only_in_full)]
+)
 def test_a_bento_for_another_device_is_refused(
     deployment: Deployment, tmp_path: Path, device: str, gpus: bool
 ) -> None:

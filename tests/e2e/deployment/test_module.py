@@ -16,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import ROOT
 from tests.e2e.deployment.conftest import FULL
 from tests.e2e.deployment.tools import (
-    EKS,
     SOURCE,
     TERRAFORM,
     Module,
@@ -27,6 +26,7 @@ from tests.e2e.deployment.tools import (
     tool,
     user_data,
 )
+from tests.effort import only_in_full
 from tests.integration.server import Server
 
 # Of the addresses of the VPC.
@@ -40,6 +40,8 @@ def test_format() -> None:
     assert done.returncode == 0, f"to be formatted: {done.stdout}"
 
 
+@only_in_full
+@pytest.mark.slow
 def test_its_own_tests(tmp_path: Path) -> None:
     """``tests/*.tftest.hcl``: what is planned, and what the variables refuse."""
     Module.copied(tmp_path, {}, SOURCE).run("test")
@@ -51,10 +53,13 @@ def test_shellcheck(script: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@only_in_full
+@pytest.mark.slow
 def test_checkov_of_the_source() -> None:
-    checkov("--directory", str(TERRAFORM), "--directory", str(EKS), "--framework", "terraform")
+    checkov("--directory", str(ROOT / "deployment"), "--framework", "terraform")
 
 
+@only_in_full
 def test_checkov_of_a_plan(full: Path) -> None:
     checkov("--file", str(full.with_suffix(".json")), "--framework", "terraform_plan")
 
@@ -133,15 +138,6 @@ def test_no_permission_has_a_wildcard_in_its_action(full: Path) -> None:
     assert not [action for action in actions if "*" in action]
 
 
-def test_nothing_is_permitted_for_what_is_not_used(minimal: Path) -> None:
-    assert not {
-        "ListModels",
-        "ReadModels",
-        "ReadSecrets",
-        "DecryptSecrets",
-    } & set(statements(minimal))
-
-
 def test_no_other_door(full: Path) -> None:
     """Every rule of every security group; SSH is in none."""
     openings = {
@@ -212,6 +208,9 @@ def test_the_metric_that_scales_is_the_one_that_is_published(full: Path) -> None
     assert watched == sent, "what is paid for is looked at"
 
 
+# A server of its own, as none of these tests needs another one.
+@only_in_full
+@pytest.mark.slow
 def test_the_metrics_are_the_services(full: Path, server: Server) -> None:
     """What the agent keeps of ``/metrics`` is what policy and alarms need, in all its states."""
     settings = yaml.safe_load(instance_files(full)["/etc/stable-diffusion/prometheus.yaml"])

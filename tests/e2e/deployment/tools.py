@@ -173,10 +173,15 @@ class Module:
             )
         return done
 
+    def values(self, name: str, variables: Mapping[str, Any]) -> Path:
+        """A file with the values of variables."""
+        file = self.folder / f"{name[:100]}.tfvars.json"
+        file.write_text(json.dumps(variables))
+        return file
+
     def plan(self, name: str, variables: Mapping[str, Any]) -> Path:
         """Plan with ``variables``, into a file; ``NAME.json`` is the same for reading."""
-        values = self.folder / f"{name}.tfvars.json"
-        values.write_text(json.dumps(variables))
+        values = self.values(name, variables)
         file = self.folder / f"{name}.plan"
         self.run("plan", "-input=false", "-lock=false", f"-var-file={values}", f"-out={file}")
         file.with_suffix(".json").write_text(self.run("show", "-json", str(file)).stdout)

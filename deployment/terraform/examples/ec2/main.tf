@@ -6,7 +6,7 @@ module "service" {
   deployment_name = var.deployment_name
   image_uri       = var.image_uri
   allowed_cidrs   = var.allowed_cidrs
-  # aws ssm put-parameter --type SecureString --name /pictures/api-keys --value ...
+  # aws ssm put-parameter --type SecureString --name /pictures/api-keys --value file://keys.json
   api_keys = var.api_keys
 
   certificate_arn = var.certificate_arn

@@ -31,6 +31,8 @@ locals {
     { SD_LOG_FORMAT = "json", SD_TRUSTED_PROXIES = join(",", local.vpc_cidrs) },
     var.model_source == null ? {} : { SD_MODEL_SOURCE = "/models" },
     var.api_keys == null ? {} : { SD_API_KEYS_FILE = "/run/secrets/api-keys" },
+    # From the instance itself, where the CloudWatch agent is: docker's bridge.
+    local.keyed ? { SD_METRICS_FROM = "127.0.0.1,172.17.0.1" } : {},
     var.allow_anonymous ? { SD_ALLOW_ANONYMOUS = "true" } : {},
     var.environment,
     {

@@ -93,7 +93,7 @@ variable "model_source" {
 }
 
 variable "api_keys" {
-  description = "Where the keys of the clients are, one a line: ssm:NAME, a SecureString of the Parameter Store, or secretsmanager:NAME. Read when the container starts, into a file in memory (SD_API_KEYS_FILE)."
+  description = "Where the keys of the clients are, as python -m api.keys writes them: ssm:NAME, a SecureString of the Parameter Store, or secretsmanager:NAME. Read when the container starts, into a file in memory (SD_API_KEYS_FILE)."
   type        = string
   default     = null
 
@@ -433,7 +433,7 @@ variable "instance_subnet_ids" {
 }
 
 variable "vpc_cidr" {
-  description = "Without vpc_id: the addresses of the VPC that is made."
+  description = "Without vpc_id: the addresses of the VPC that is made. Changing it replaces everything."
   type        = string
   default     = "10.60.0.0/16"
   nullable    = false

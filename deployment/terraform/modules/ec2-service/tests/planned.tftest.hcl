@@ -114,6 +114,11 @@ run "by_default" {
   }
 
   assert {
+    condition     = !can(regex("ListModels|ReadModels|ReadSecrets|DecryptSecrets", aws_iam_role_policy.instance.policy))
+    error_message = "nothing is permitted for what is not used"
+  }
+
+  assert {
     condition     = startswith(local.user_data, "#cloud-config\n") && aws_launch_template.this.user_data == base64gzip(local.user_data) && local.user_data_bytes < 12000
     error_message = "EC2 takes 16 KB of user data, and some are for environment and secrets"
   }
