@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import ROOT
 from tests.e2e.deployment.conftest import FULL
 from tests.e2e.deployment.tools import (
+    EKS,
     SOURCE,
     TERRAFORM,
     Module,
@@ -56,7 +57,9 @@ def test_shellcheck(script: Path) -> None:
 @only_in_full
 @pytest.mark.slow
 def test_checkov_of_the_source() -> None:
-    checkov("--directory", str(ROOT / "deployment"), "--framework", "terraform")
+    folders = [*sorted((TERRAFORM / "modules").iterdir()), EKS]
+    directories = [part for folder in folders for part in ("--directory", str(folder))]
+    checkov(*directories, "--framework", "terraform")
 
 
 @only_in_full

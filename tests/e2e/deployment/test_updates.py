@@ -62,7 +62,7 @@ def groups() -> Iterator[tuple[str, ...]]:
         together = [name for name in TABLE if name not in APART]
         for begin in range(0, len(together), AT_ONCE):
             yield tuple(together[begin : begin + AT_ONCE])
-        yield ("internal", "iam_path")
+        yield APART
 
 
 def planned(module: Module, names: tuple[str, ...]) -> dict[str, str]:

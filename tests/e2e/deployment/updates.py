@@ -153,5 +153,5 @@ ALONG: Final[dict[str, dict[str, Any]]] = {
     "enable_gpus": {"instance_type": "m7i.2xlarge", "alternative_instance_types": []},
     "zone_id": {"domain_name": "pictures.example.com"},
 }
-# Those that would hide what others change.
-APART: Final = {"enable_gpus", "internal", "egress", "tags", "iam_path"}
+# Those that would hide what others change, or change it.
+APART: Final = ("availability_zones", "egress", "enable_gpus", "iam_path", "internal", "tags")
