@@ -43,9 +43,20 @@ def test_format() -> None:
 
 @only_in_full
 @pytest.mark.slow
-def test_its_own_tests(tmp_path: Path) -> None:
+def test_their_own_tests(tmp_path: Path) -> None:
     """``tests/*.tftest.hcl``: what is planned, and what the variables refuse."""
-    Module.copied(tmp_path, {}, SOURCE).run("test")
+    for module in (SOURCE, SOURCE.with_name("image-repository")):
+        Module.copied(tmp_path / module.name, {}, module).run("test")
+
+
+@only_in_full
+@pytest.mark.slow
+def test_the_examples_are_valid_and_locked(tmp_path: Path) -> None:
+    """With the provider of their lock files, and no other."""
+    for name in ("ec2", "repository"):
+        example = TERRAFORM / "examples" / name
+        assert 'version     = "5.' in (example / ".terraform.lock.hcl").read_text()
+        Module.copied(tmp_path / name, {}, example).run("validate")
 
 
 @pytest.mark.parametrize("script", sorted(SOURCE.glob("instance/*.sh")), ids=lambda path: path.name)

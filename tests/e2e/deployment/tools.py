@@ -140,16 +140,20 @@ class Module:
         }
         providers = mirror()
         origin = [f"-plugin-dir={providers}"] if providers else []
+        if (folder / ".terraform.lock.hcl").exists():
+            origin.append("-lockfile=readonly")
         done = self.run("init", "-input=false", "-backend=false", *origin, check=False)
         if done.returncode != 0:
             pytest.skip(f"no AWS provider for terraform; set TF_PLUGIN_DIR. {done.stderr[-500:]}")
 
     @classmethod
     def copied(cls, folder: Path, environment: Mapping[str, str], source: Path) -> Module:
-        """A root that is a copy of another one, or of a module for itself."""
+        """A root that is a copy of another one, or of a module for itself, with what it uses."""
         state = shutil.ignore_patterns(".terraform", "*.tfstate*")
-        shutil.copytree(source, folder / source.name, ignore=state)
-        return cls(folder / source.name, environment)
+        for needed in {source, TERRAFORM / "modules"}:
+            target = folder / needed.relative_to(ROOT)
+            shutil.copytree(needed, target, ignore=state, dirs_exist_ok=True)
+        return cls(folder / source.relative_to(ROOT), environment)
 
     @classmethod
     def of_the_service(cls, folder: Path, environment: Mapping[str, str]) -> Module:
