@@ -233,7 +233,7 @@ def test_the_keys_of_clients_are_in_a_file_that_the_container_alone_reads(
     file = instance.path("/run/stable-diffusion/api-keys")
     assert file.read_text() == "key-from-parameter-store\n"
     assert file.stat().st_mode & 0o777 == 0o600
-    assert instance.calls("chown") == ["chown 1034 /run/stable-diffusion/api-keys"]
+    assert instance.calls("chown") == ["chown 1034 /run/stable-diffusion/api-keys.new"]
     assert " --volume /run/stable-diffusion:/run/secrets:ro " in options(instance)
 
 
@@ -296,9 +296,10 @@ def test_a_service_that_stays_away_is_replaced_and_one_that_restarts_is_not(
     instance: Instance,
 ) -> None:
     assert instance.run("watch", FAILS="curl", TIMES="19", STOP="22").returncode != 0
-    assert not instance.calls("aws"), "it was back before the limit"
+    assert not instance.calls("aws autoscaling"), "it was back before the limit"
     assert instance.run("watch", FAILS="curl").returncode == 0
-    (told,) = instance.calls("aws")
+    keys, told = instance.calls("aws")
+    assert "ssm get-parameter" in keys, "who is revoked is locked out within five minutes"
     assert "set-instance-health" in told
     assert "--health-status Unhealthy" in told
     assert len(instance.calls("sleep 15")) == 20

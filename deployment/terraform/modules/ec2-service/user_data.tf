@@ -126,7 +126,7 @@ locals {
     "prometheus.yaml"       = yamlencode(local.prometheus)
   }
 
-  programs = ["boot", "drain", "run", "watch"]
+  programs = ["boot", "drain", "keys", "run", "secret", "watch"]
   units    = ["stable-diffusion.service", "stable-diffusion-drain.service", "stable-diffusion-watch.service"]
 
   files = concat(

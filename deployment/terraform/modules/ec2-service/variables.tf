@@ -93,7 +93,7 @@ variable "model_source" {
 }
 
 variable "api_keys" {
-  description = "Where the keys of the clients are, as python -m api.keys writes them: ssm:NAME, a SecureString of the Parameter Store, or secretsmanager:NAME. Read when the container starts, into a file in memory (SD_API_KEYS_FILE)."
+  description = "Where the keys of the clients are, as python -m api.keys writes them: ssm:NAME, a SecureString of the Parameter Store, or secretsmanager:NAME. Read when the container starts, and every five minutes, into a file in memory (SD_API_KEYS_FILE)."
   type        = string
   default     = null
 

@@ -5,17 +5,6 @@ set -euo pipefail
 # shellcheck source=/dev/null
 . /etc/stable-diffusion/deployment.env
 instance=$(cat /var/lib/cloud/data/instance-id)
-keys=/run/stable-diffusion
-
-# secret ssm:NAME|secretsmanager:NAME: its value
-secret() {
-    case $1 in
-        ssm:*) aws ssm get-parameter --region "$AWS_REGION" --with-decryption \
-            --name "${1#*:}" --query Parameter.Value --output text ;;
-        secretsmanager:*) aws secretsmanager get-secret-value --region "$AWS_REGION" \
-            --secret-id "${1#*:}" --query SecretString --output text ;;
-    esac
-}
 
 options=(
     --rm --name stable-diffusion
@@ -31,18 +20,12 @@ options=(
 )
 [[ $GPUS != true ]] || options+=(--gpus all)
 
-if [[ -n $API_KEYS ]]; then
-    # In memory, for the container's user alone.
-    install --directory --mode 0711 "$keys"
-    (umask 077 && secret "$API_KEYS" >"$keys/api-keys")
-    [[ -s $keys/api-keys ]]
-    chown 1034 "$keys/api-keys"
-    options+=(--volume "$keys:/run/secrets:ro")
-fi
+/opt/stable-diffusion/keys
+[[ -z $API_KEYS ]] || options+=(--volume /run/stable-diffusion:/run/secrets:ro)
 
 for secret in $SECRETS; do
     variable=${secret%%=*}
-    value=$(secret "${secret#*=}")
+    value=$(/opt/stable-diffusion/secret "${secret#*=}")
     export "$variable=$value"
     # Without a value docker takes that of its own environment.
     options+=(--env "$variable")
