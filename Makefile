@@ -23,7 +23,7 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve serve-ray test-ray bento bentoctl-test container container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve serve-ray test-ray bento bentoctl-test container vulnerabilities container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy ec2-roll ec2-rollback ec2-versions ec2-updates test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
 	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
@@ -35,23 +35,29 @@ serve-ray: $(RAY_VENV)/.installed  ## start the service on Ray Serve, on http://
 		$(if $(ISOLATED),--isolated) $(OPTIONS)
 
 # MODEL=sd-1.5 (a name of the catalog, or several: sd-1.5,embedded), PRECISION=fp32|fp16|bf16,
-# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino ray", VERSION
+# DEVICE=cpu|cuda, MODEL_SOURCE=s3://bucket/prefix, EXTRAS="nsfw openvino ray", VERSION, BASE_IMAGE
 bento: $(VENV)/.serving  ## build a Bento: docs/bento.md
 	$(BIN)/python -m deployment.bento --models "$(or $(MODEL),embedded)" \
 		--precision "$(or $(PRECISION),fp32)" $(if $(DEVICE),--device "$(DEVICE)") \
 		$(if $(MODEL_SOURCE),--model-source "$(MODEL_SOURCE)") \
-		$(foreach extra,$(EXTRAS),--extra "$(extra)") $(if $(VERSION),--version "$(VERSION)")
+		$(foreach extra,$(EXTRAS),--extra "$(extra)") $(if $(VERSION),--version "$(VERSION)") \
+		$(if $(BASE_IMAGE),--base-image "$(BASE_IMAGE)")
 
 # BENTO (a tag; default: one is built, see bento), BACKEND=docker|podman, SBOM=file
 container: $(VENV)/.development  ## an image of a Bento: docs/container.md
 	bento="$(or $(BENTO),$$($(MAKE) --silent --no-print-directory bento))" \
 		&& deployment/container/build.sh "$$bento"
 
+# REPORT: of trivy, grype or pip-audit, in JSON; docs/container.md
+vulnerabilities: $(VENV)/.serving  ## fail where an image has a vulnerability that nobody has excepted
+	$(BIN)/python deployment/container/vulnerabilities.py "$(or $(REPORT),$(error REPORT is not set))"
+
 container-test: $(VENV)/.serving $(KSERVE_VENV)/.installed  ## build and run an image with podman, without a registry (root)
 	deployment/container/proof.sh
 
-release: $(VENV)/.development  ## dist/: Bentos, Terraform module, bills of materials, checksums
-	$(BIN)/python -m deployment.release
+# KEY: a private key (PEM, ECDSA P-256) that signs the checksums
+release: $(VENV)/.development  ## dist/: Bentos, Terraform modules, bills of materials, provenance, checksums
+	$(BIN)/python -m deployment.release $(if $(KEY),--key "$(KEY)")
 
 test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
@@ -73,6 +79,9 @@ test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed
 	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(MAKE) abuse
 
+ec2-updates: $(VENV)/.development $(DEPLOY_VENV)/.installed  ## plan a change of each variable of the EC2 module, against a mock (ten minutes)
+	UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py --timeout 1800
+
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 
 kserve-tools: $(KSERVE_VENV)/.installed  ## the clients that the tests of KServe's protocols run
@@ -88,6 +97,14 @@ ec2-generate ec2-build ec2-apply ec2-destroy: $(BENTOCTL)/.installed
 		"$(CURDIR)/deployment/bentoctl/operator/bentoctl_repairs.py" $(@:ec2-%=%) -f "$(abspath $(CONFIG))" \
 		$(if $(filter ec2-build,$@),--bento-tag "$(or $(BENTO),$(error BENTO is not set: BENTO=stable_diffusion_fp16:0.1.0))") \
 		$(if $(filter ec2-apply ec2-destroy,$@),$(if $(YES),--auto-approve))
+
+# Of a deployment whose Terraform is in FOLDER, after an apply: replace the instances, and say how it
+# went. VERSION=N (of the launch template), ALARM=0 (for a hotfix: while responses are errors), FORCE=1
+# (also instances that have the version, for secrets that have changed)
+ec2-roll ec2-rollback ec2-versions:
+	@python3 deployment/terraform/rollout.py --folder "$(FOLDER)" $(@:ec2-%=%) \
+		$(if $(filter-out ec2-versions,$@),$(if $(VERSION),--version $(VERSION))) \
+		$(if $(filter ec2-roll,$@),$(if $(filter 0,$(ALARM)),--no-alarm) $(if $(FORCE),--force))
 
 bentoctl-test: $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## all of bentoctl, without AWS (root)
 	deployment/bentoctl/proof.sh

@@ -50,6 +50,8 @@ class MeasuringObserver:
             "Jobs in the engine: waiting for admission, or being denoised",
             ["state"],
         )
+        # What has done nothing yet is idle, and who scales by it should know.
+        self.depth(0, 0)
         self._jobs = counter(
             "sd_jobs", "Finished jobs: ok, or the code of their error", ["outcome"]
         )
@@ -94,6 +96,7 @@ class MeasuringObserver:
         self._out_of_memory = counter(
             "sd_out_of_memory", "Denoiser passes that did not fit into memory, and were halved"
         )
+        self._out_of_memory(0)
         self._phases = histogram(
             "sd_job_phase_seconds", "Seconds a job spent in a phase", ["phase"], buckets=_SECONDS
         )

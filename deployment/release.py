@@ -27,23 +27,29 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from api.version import VERSION
+from deployment import provenance
 from deployment.bento.build import ROOT, build, flat, revision
 from deployment.bento.recipe import Recipe, choose
 from models.catalog import load_catalog
 
-TERRAFORM = ROOT / "deployment" / "terraform" / "aws-ec2"
+TERRAFORM = ROOT / "deployment" / "terraform"
 CHECKSUMS = "SHA256SUMS"
+PROVENANCE = "provenance.intoto.json"
 
 
-def release(folder: Path, epoch: int) -> list[Path]:
-    """Write the Bentos of the embedded model, the Terraform module, bills of materials, checksums.
+def release(folder: Path, epoch: int, key: Path | None = None) -> list[Path]:
+    """Write the Bentos of the embedded model, the Terraform modules, bills of materials, checksums.
 
     Args:
         folder: where to; made if it is not there.
         epoch: the time of all files, in seconds since 1970.
+        key: a private key (PEM, ECDSA P-256) to sign the checksums with.
 
     Returns:
-        The files; the checksums are the last.
+        The files; the checksums are the last, but for their signature.
+
+    Raises:
+        SigningFailed: the key is not there, or not of that kind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -51,10 +57,15 @@ def release(folder: Path, epoch: int) -> list[Path]:
         files.append(_bento(recipe, folder, epoch))
         files.append(_bill_of_materials(recipe, folder))
     files.append(_terraform(folder, epoch))
+    about = {"version": VERSION, "revision": revision(), "epoch": epoch}
+    files.append(provenance.write(files, folder / PROVENANCE, **about))
     sums = folder / CHECKSUMS
     digests = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
     sums.write_text("".join(digests))
-    return [*files, sums]
+    files.append(sums)
+    if key is not None:
+        files.append(provenance.sign(sums, key))
+    return files
 
 
 def pack(
@@ -86,14 +97,14 @@ def pack(
 
 
 def released(module: Path) -> set[Path]:
-    """The files of a Terraform module that the repository has, but for its tests, relative to it.
+    """The files of a Terraform folder that the repository has, but for tests, relative to it.
 
-    Who has applied the module has the state, values and plans there too, with names and secrets.
+    Who has applied it has the state, values and plans there too, with names and secrets.
     """
     command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=module, capture_output=True, text=True, check=True).stdout
     files = {Path(name) for name in listed.split("\0") if name}
-    return {file for file in files if file.parts[0] != "tests"}
+    return {file for file in files if "tests" not in file.parts}
 
 
 def _terraform(folder: Path, epoch: int) -> Path:
@@ -172,7 +183,9 @@ def commit_time() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deployment.release", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
-    for file in release(parser.parse_args().out.resolve(), commit_time()):
+    parser.add_argument("--key", type=Path, help="PEM, ECDSA P-256, to sign the checksums with")
+    options = parser.parse_args()
+    for file in release(options.out.resolve(), commit_time(), options.key):
         print(file)
 
 

@@ -29,7 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             catalog=options.catalog,
             extras=options.extra,
         )
-        tag = build(recipe, version=options.version, revision=revision())
+        tag = build(
+            recipe,
+            version=options.version,
+            revision=revision(),
+            base_image=options.base_image,
+        )
     except (ModelError, UnusableRecipe, BuildFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -61,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=get_args(Extra),
         default=[],
         help="optional packages to install with it, by requirements-EXTRA.txt (may be repeated)",
+    )
+    parser.add_argument(
+        "--base-image",
+        help="what its image starts from, for a registry of your own (default: Docker Hub's "
+        "python, by digest)",
     )
     parser.add_argument("--version", default=VERSION, help="of the Bento (default: %(default)s)")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -33,12 +34,19 @@ class BuildFailed(RuntimeError):
     """BentoML refused; its own words are on stderr."""
 
 
-def build(recipe: Recipe, *, version: str = VERSION, revision: str = "unknown") -> bentoml.Tag:
+def build(
+    recipe: Recipe,
+    *,
+    version: str = VERSION,
+    revision: str = "unknown",
+    base_image: str | None = None,
+) -> bentoml.Tag:
     """Build the Bento ``<recipe.name>:<version>``, in the place of an older one of that tag.
 
     Args:
         version: of the Bento; by default the project's.
         revision: the commit of the code, for the labels.
+        base_image: what its image starts from; None: what the Dockerfile's template says.
 
     Raises:
         ModelError: a model is not here.
@@ -46,6 +54,8 @@ def build(recipe: Recipe, *, version: str = VERSION, revision: str = "unknown") 
     """
     tag = bentoml.Tag(recipe.name, version)
     bentofile = described(recipe, version=version, revision=revision)
+    if base_image is not None:
+        bentofile["docker"]["base_image"] = base_image
     with tempfile.TemporaryDirectory(prefix="bento-") as folder:
         context = Path(folder)
         _copy_code(bentofile, context)
@@ -145,9 +155,16 @@ def _write_choices(recipe: Recipe, bentofile: dict[str, Any], context: Path) -> 
 
 
 def _level(bento: Path) -> None:
-    """Give all files one time: podman takes files of another time for changed ones, and would
-    install torch again, in a layer to be uploaded again, for each Bento."""
-    for path in bento.rglob("*"):
+    """Give all files one time, and let anyone read them.
+
+    podman takes files of another time for changed ones, and would install torch again, in a layer
+    to be uploaded again, for each Bento. The image's user is not the one who built it, and should
+    not depend on a umask of 077 or 027.
+    """
+    for path in (bento, *bento.rglob("*")):
+        mode = path.stat().st_mode
+        runs = path.is_dir() or mode & stat.S_IXUSR
+        path.chmod(stat.S_IMODE(mode) | (0o555 if runs else 0o444))
         os.utime(path, (TIME, TIME))
 
 

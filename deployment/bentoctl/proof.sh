@@ -62,7 +62,7 @@ export PATH=$root/deployment/bentoctl/podman:$root/.venv-bentoctl/bin:$PATH
 [[ -z ${TF_PLUGIN_DIR-} ]] || export TF_CLI_ARGS_init="-plugin-dir=$TF_PLUGIN_DIR"
 
 mkdir -p "$BENTOML_HOME"
-(cd "$root" && .venv/bin/python -m deployment.bento --version "${bento#*:}" 2>"$folder/bento.log")
+(cd "$root" && .venv/bin/python -m deployment.bento --base-image "$BASE_IMAGE" --version "${bento#*:}" 2>"$folder/bento.log")
 base_image
 before=$("$tools" "$mock" inventory "$aws")
 

@@ -2,7 +2,8 @@
 # Usage: deployment/container/build.sh BENTO:TAG    the image of the same name and tag
 #
 #   BACKEND   docker or podman (default: docker if it is there)
-#   SBOM      file for the bill of materials of the image's Python packages (CycloneDX, JSON)
+#   SBOM      file for the bill of materials of the image's packages, Python's and Debian's (CycloneDX,
+#             JSON)
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -16,6 +17,9 @@ cd "${TMPDIR:-/tmp}"
 "$root/.venv/bin/bentoml" containerize "$bento" --image-tag "$bento" --backend "$backend" \
     --opt network=host
 if [[ -n $sbom ]]; then
-    "$backend" run --rm --network none --entrypoint pip "$bento" freeze |
+    inside() { "$backend" run --rm --network none --entrypoint "$1" "$bento" "${@:2}"; }
+    inside pip freeze |
         "$root/.venv/bin/cyclonedx-py" requirements --output-reproducible --output-file "$sbom" -
+    inside dpkg-query --show --showformat '${Package} ${Version} ${Architecture}\n' |
+        "$root/.venv/bin/python" "$root/deployment/container/debian_packages.py" "$sbom"
 fi

@@ -34,15 +34,14 @@ END
 export CONTAINERS_CONF=$WORK/containers.conf CONTAINERS_STORAGE_CONF=$WORK/storage.conf
 export BUILDAH_ISOLATION=chroot BUILDAH_FORMAT=docker
 
-# The image that the Dockerfile starts from, made of Debian's packages where no registry is at hand.
+# An image to start from, made of Debian's packages where no registry is at hand: $BASE_IMAGE.
+BASE_IMAGE=localhost/python:3.11-bookworm
 base_image() {
-    local image
-    image=$(sed -n 's/^FROM .*"\(python:[^"]*\)".*/\1/p' "${BASH_SOURCE[0]%/*}/Dockerfile.j2")
-    podman image exists "localhost/$image" && return
+    podman image exists "$BASE_IMAGE" && return
     rm -rf "$WORK/rootfs"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
         bookworm "$WORK/rootfs" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$WORK/debootstrap.log"
     rm -rf "$WORK"/rootfs/var/cache/apt/archives/*.deb
-    tar --create --directory "$WORK/rootfs" --one-file-system . | podman import --quiet - "localhost/$image"
+    tar --create --directory "$WORK/rootfs" --one-file-system . | podman import --quiet - "$BASE_IMAGE"
     rm -rf "$WORK/rootfs"
 }

@@ -64,7 +64,7 @@ base_image
 seconds "base image"
 
 mkdir -p "$BENTOML_HOME"
-image=$(cd "$root" && "$python" -m deployment.bento 2>"$WORK/bento.log")
+image=$(cd "$root" && "$python" -m deployment.bento --base-image "$BASE_IMAGE" 2>"$WORK/bento.log")
 begun=$SECONDS
 BACKEND=podman "$root/deployment/container/build.sh" "$image" >"$WORK/build.log" 2>&1 ||
     { tail -n 30 "$WORK/build.log" && exit 1; }
@@ -74,7 +74,7 @@ say "image" "$(podman image inspect --format '{{.Size}}' "$image" | numfmt --to=
 # What changes with the code is uploaded again, and nothing else. (The version is in it, too.)
 begun=$SECONDS
 podman image inspect --format '{{json .RootFS.Layers}}' "$image" >"$WORK/layers-before"
-image=$(cd "$root" && "$python" -m deployment.bento --version changed 2>>"$WORK/bento.log")
+image=$(cd "$root" && "$python" -m deployment.bento --base-image "$BASE_IMAGE" --version changed 2>>"$WORK/bento.log")
 BACKEND=podman "$root/deployment/container/build.sh" "$image" >>"$WORK/build.log" 2>&1
 podman image inspect --format '{{json .RootFS.Layers}}' "$image" >"$WORK/layers-after"
 seconds "built again after a change of the code"

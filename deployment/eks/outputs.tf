@@ -27,7 +27,7 @@ output "engine_node_role" {
 
 output "repository_url" {
   description = "Where the image is pushed to."
-  value       = aws_ecr_repository.this.repository_url
+  value       = module.repository.url
 }
 
 output "model_source" {

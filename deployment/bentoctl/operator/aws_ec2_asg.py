@@ -10,20 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import terraform_root
 from bentoctl.exceptions import BentoctlException
 
-MODULE = Path(__file__).resolve().parents[2] / "terraform" / "aws-ec2"
+MODULE = Path(__file__).resolve().parents[2] / "terraform" / "modules" / "ec2-service"
 VALUES = "bentoctl.tfvars"
 DOCKERFILE = Path("env", "docker", "Dockerfile")
 # bentoctl's and the operator's own names for what the module calls otherwise.
 RENAMED = {"env": "environment", "image_tag": "image_uri"}
-KEPT_IMAGES = 10
-
-# Of a deployment that was made in the module's own folder: with its backend this one would take its
-# state for its own, and replace what it has made.
-_NOT_COPIED = shutil.ignore_patterns(
-    *("tests", ".terraform*", "*.tfstate*", "*.tfvars*", "override.tf*", "*_override.tf*")
+# What has no default, as nobody should be surprised by it: any of some fields, and what to write.
+ASKED_FOR = (
+    (
+        ("allowed_cidrs",),
+        "allowed_cidrs, who may reach it: [203.0.113.7/32], with your own address of "
+        "https://checkip.amazonaws.com",
+    ),
+    (
+        ("api_keys", "allow_anonymous"),
+        "api_keys, where your clients' keys are: ssm:/pictures/api-keys, a SecureString of the "
+        "Parameter Store; or allow_anonymous: true for none",
+    ),
 )
+
 _IMAGE = re.compile(r'^image_uri = "(.+)"$', re.MULTILINE)
 _HEADER = "# Written by bentoctl; changes get lost. They belong into deployment_config.yaml.\n"
 
@@ -31,7 +39,7 @@ _HEADER = "# Written by bentoctl; changes get lost. They belong into deployment_
 def generate(
     name: str, spec: dict[str, Any], template_type: str, destination_dir: str, values_only: bool
 ) -> list[str]:
-    """Copy the Terraform module to the destination, and write its values.
+    """Copy the Terraform module to the destination, with a root over it, and write its values.
 
     Args:
         name: of the deployment.
@@ -43,8 +51,11 @@ def generate(
     """
     if template_type != "terraform":
         raise BentoctlException(f"template must be terraform, got {template_type}")
+    missing = [sentence for wanted, sentence in ASKED_FOR if not any(map(spec.get, wanted))]
+    if missing:
+        raise BentoctlException("; ".join(["spec needs more than the tutorial's fields", *missing]))
     destination = Path(destination_dir)
-    written = [] if values_only else _copy_module(destination)
+    written = [] if values_only else terraform_root.write(MODULE, destination)
     file = destination / VALUES
     values = {"deployment_name": name}
     values |= {RENAMED.get(key, key): value for key, value in spec.items()}
@@ -55,12 +66,6 @@ def generate(
     lines = [f"{key} = {hcl(value)}\n" for key, value in values.items() if value is not None]
     file.write_text(_HEADER + "".join(lines), encoding="utf-8")
     return [*written, str(file)]
-
-
-def _copy_module(destination: Path) -> list[str]:
-    shutil.copytree(MODULE, destination, ignore=_NOT_COPIED, dirs_exist_ok=True)
-    names = [file.name for file in MODULE.glob("*.tf")]
-    return sorted(str(destination / name) for name in set(names) - _NOT_COPIED(str(MODULE), names))
 
 
 def hcl(value: Any) -> str:
@@ -115,13 +120,15 @@ def create_repository(repository_name: str, operator_spec: dict[str, Any]) -> tu
 
 
 def _lifecycle() -> dict[str, Any]:
+    """Only what no tag names: a count of all would in the end delete the image that runs."""
     rule = {
         "rulePriority": 1,
-        "description": f"keep {KEPT_IMAGES} images to roll back to",
+        "description": "Untagged images are of no use",
         "selection": {
-            "tagStatus": "any",
-            "countType": "imageCountMoreThan",
-            "countNumber": KEPT_IMAGES,
+            "tagStatus": "untagged",
+            "countType": "sinceImagePushed",
+            "countUnit": "days",
+            "countNumber": 1,
         },
         "action": {"type": "expire"},
     }

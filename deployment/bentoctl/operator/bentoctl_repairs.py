@@ -6,6 +6,10 @@
   one has built, for fields that it does not know.
 - It tags images in a way that docker understands and podman does not.
 - It applies without an image, and believes an apply that has made nothing.
+- It fetches operators that it knows by name from GitHub, and runs what comes. `aws-ec2`, which its
+  tutorials name, is ours; the others are refused.
+- It builds a Bento for a CPU into a deployment with GPUs, where it would serve from the CPU, and a
+  Bento for a GPU into one without.
 
 Run as a program, this file is ``bentoctl`` with all of that from the very first moment, so also for
 what goes wrong before an operator is imported: ``python bentoctl_repairs.py apply --auto-approve``.
@@ -16,6 +20,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,10 +31,15 @@ import bentoctl.docker_utils
 import bentoctl.utils.terraform as terraform
 import docker
 from bentoctl.exceptions import BentoctlException
+from bentoctl.operator.constants import OFFICIAL_OPERATORS
+from bentoctl.operator.registry import OperatorRegistry
 from bentoml._internal.bento.build_config import PythonOptions
 from bentoml._internal.utils.cattr import bentoml_cattr
 
 VALUES = Path("bentoctl.tfvars")
+OPERATOR = Path(__file__).resolve().parent
+# Its own, and the one that a tutorial's file has.
+NAMES = ("aws-ec2-asg", "aws-ec2")
 
 
 def apply() -> None:
@@ -40,6 +50,13 @@ def apply() -> None:
     bentoctl.docker_utils.container.health = _healthy
     bentoctl.cli.tag_docker_image = _tag_image
     bentoml_cattr.register_structure_hook(PythonOptions, _python_options)
+    # This file may be loaded twice: as the program, and by the operator.
+    if not hasattr(OperatorRegistry, "repaired"):
+        OperatorRegistry.repaired = True
+        OperatorRegistry.install_operator = _installing_ours(OperatorRegistry.install_operator)
+        OperatorRegistry._write_to_file = _by_both_names(OperatorRegistry._write_to_file)
+        config = bentoctl.deployment_config.DeploymentConfig
+        config.set_bento = _setting_what_fits(config.set_bento)
 
 
 def _fail(error: BentoctlException) -> NoReturn:
@@ -86,6 +103,52 @@ def _python_options(fields: dict[str, Any], _: type) -> Any:
 def _tag_image(image: str, tag: str) -> None:
     repository, _, version = tag.rpartition(":")
     docker.from_env().images.get(image).tag(repository, version)
+
+
+def _installing_ours(install: Callable[..., str]) -> Callable[..., str]:
+    def _install(registry: Any, name: str, version: str | None = None) -> str:
+        if name in NAMES or Path(name).resolve() == OPERATOR:
+            if NAMES[0] not in registry.operators_list:
+                install(registry, str(OPERATOR))
+            return NAMES[0]
+        if name in OFFICIAL_OPERATORS:
+            raise BentoctlException(
+                f"{name} would be fetched from GitHub and run here, and nobody maintains it; the "
+                f"operator of this repository is {NAMES[0]}, also by the name {NAMES[1]}"
+            )
+        return install(registry, name, version)
+
+    return _install
+
+
+def _by_both_names(write: Callable[..., None]) -> Callable[..., None]:
+    """Nothing is fetched by a name that is in the list."""
+
+    def _write(registry: Any) -> None:
+        ours = registry.operators_list.get(NAMES[0])
+        if ours is not None:
+            registry.operators_list[NAMES[1]] = ours
+        else:
+            registry.operators_list.pop(NAMES[1], None)
+        write(registry)
+
+    return _write
+
+
+def _setting_what_fits(set_bento: Callable[..., None]) -> Callable[..., None]:
+    def _set(config: Any, tag: str) -> None:
+        set_bento(config, tag)
+        device = config.bento.info.labels.get("device")
+        gpus = config.operator_spec["enable_gpus"]
+        if device is not None and (device == "cuda") != gpus:
+            wanted = "cuda" if gpus else "cpu"
+            raise BentoctlException(
+                f"{config.bento.tag} is built for {device} (its label device), and enable_gpus is "
+                f"{str(gpus).lower()}: build one with make bento DEVICE={wanted}, or change "
+                "enable_gpus and instance_type"
+            )
+
+    return _set
 
 
 def _healthy(backend: str) -> bool:

@@ -82,8 +82,8 @@ run "by_default" {
   }
 
   assert {
-    condition     = !aws_ecr_repository.this.force_delete && aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE" && length(aws_s3_bucket.models) == 0
-    error_message = "images are kept and do not move; the bucket is the user's"
+    condition     = length(aws_s3_bucket.models) == 0
+    error_message = "the bucket is the user's"
   }
 }
 

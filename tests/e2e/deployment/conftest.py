@@ -16,13 +16,13 @@ MINIMAL: dict[str, Any] = {
     "region": "us-east-1",
     "image_uri": f"{REGISTRY}/stable-diffusion:0.1.0",
     "allowed_cidrs": ["203.0.113.0/24"],
+    "api_keys": "ssm:/pictures/api-keys",
 }
 FULL: dict[str, Any] = {
     **MINIMAL,
-    "create_repository": True,
     "environment": {"SD_MODELS": "sd-1.5", "SD_PRECISION": "fp16"},
     "secrets": {
-        "SD_API_KEYS": "ssm:/pictures/api-keys",
+        "ANOTHER_TOKEN": "ssm:/pictures/another",
         "HF_TOKEN": "secretsmanager:pictures/hub",
     },
     "model_source": "s3://models/pictures/sd",
@@ -44,13 +44,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockAws]:
 
 @pytest.fixture(scope="session")
 def module(aws: MockAws, tmp_path_factory: pytest.TempPathFactory) -> Module:
-    return Module(tmp_path_factory.mktemp("terraform"), aws.environment)
-
-
-@pytest.fixture(scope="session")
-def minimal(module: Module) -> Path:
-    """A plan with what there is no default for."""
-    return module.plan("minimal", MINIMAL)
+    return Module.of_the_service(tmp_path_factory.mktemp("terraform"), aws.environment)
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,16 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.e2e.deployment.tools import instance_files
+from tests.e2e.deployment.tools import cloud_config
 
 FOLDERS = (
+    "/etc/os-release",
     "/etc/stable-diffusion",
     "/etc/systemd",
     "/opt/aws",
     "/opt/dlami",
     "/opt/stable-diffusion",
+    "/run/stable-diffusion",
     "/var/lib/cloud",
     "/var/lib/stable-diffusion",
 )
@@ -30,6 +32,8 @@ INSTANCE = "i-0123456789abcdef0"
 STAND_IN = r"""#!/bin/bash
 call="${0##*/} $*"
 echo "$call" >>"$CALLS"
+# A program without an end is ended.
+[[ -z $STOP ]] || (($(wc -l <"$CALLS") < STOP * 2)) || kill $PPID
 if [[ -n $FAILS && $call == $FAILS* ]] && (($(grep -cF -- "$FAILS" "$CALLS") <= TIMES)); then
     echo "${SAYS:-out of order}" >&2
     exit 1
@@ -41,6 +45,9 @@ case "$call" in
     "aws secretsmanager get-secret-value"*) echo key-from-secrets-manager ;;
     "docker login"*) cat >"$CALLS.password" ;;
     "docker run"*) env >"$CALLS.environment" ;;
+    "aws autoscaling describe-scaling-activities"*) echo "${FAILED_BOOTS:-0}" ;;
+    "aws elbv2 describe-target-groups"*) echo arn:of:the-target-group ;;
+    "curl"*"/metrics") cat "$METRICS" ;;
     "systemctl show"*) echo "${RESTARTS:-0}" ;;
     "curl"*"api/token"*) echo metadata-token ;;
     "curl"*"target-lifecycle-state") grep -q ^sleep "$CALLS" && echo "$STATE" || echo InService ;;
@@ -58,20 +65,25 @@ class Instance:
         self._calls = root / "calls"
         self._stand_ins = root / "bin"
         self._stand_ins.mkdir()
-        names = ["aws", "curl", "dnf", "docker", "mountpoint", "nvidia-smi", "sleep", "systemctl"]
+        names = ["aws", "chown", "curl", "dnf", "docker", "mountpoint", "nvidia-smi", "sleep"]
+        names.append("systemctl")
         for name in names:
             self._stand_in(self._stand_ins / name)
         self.agent = self.path(AGENT)
         self.agent.parent.mkdir(parents=True)
         self._stand_in(self.agent)
-        for name, content in instance_files(plan).items():
-            file = self.path(name)
+        for written in cloud_config(plan)["write_files"]:
+            file = self.path(written["path"])
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self._moved(content))
-            file.chmod(0o755)
+            file.write_text(self._moved(written["content"]))
+            file.chmod(int(written["permissions"], 8))
         instance = self.path("/var/lib/cloud/data/instance-id")
         instance.parent.mkdir(parents=True)
         instance.write_text(f"{INSTANCE}\n")
+
+        self.path("/etc/os-release").write_text('ID="amzn"\nPLATFORM_ID="platform:al2023"\n')
+        self.metrics = root / "metrics"
+        self.metrics.touch()
 
     def path(self, name: str) -> Path:
         return Path(self._moved(name))
@@ -87,13 +99,15 @@ class Instance:
     def run(self, program: str, **behaviour: str) -> subprocess.CompletedProcess[str]:
         """Run ``boot``, ``run`` or ``drain``; ``behaviour`` are variables of the stand-ins."""
         self._calls.write_text("")
-        defaults = {"FAILS": "", "TIMES": "1000", "SPOT": "", "INSTANCE_STORE": "", "NO_MODELS": ""}
+        defaults = {"FAILS": "", "TIMES": "1000", "SPOT": "", "INSTANCE_STORE": ""}
+        defaults |= {"NO_MODELS": "", "STOP": ""}
         return subprocess.run(
             [str(self.path(f"/opt/stable-diffusion/{program}"))],
             env={
                 **defaults,
                 **behaviour,
                 "CALLS": str(self._calls),
+                "METRICS": str(self.metrics),
                 "PATH": f"{self._stand_ins}:{os.defpath}",
             },
             capture_output=True,

@@ -32,7 +32,7 @@ UNKNOWN_TO_THE_MOCK = (
 
 @pytest.fixture(scope="module")
 def eks(tmp_path_factory: pytest.TempPathFactory) -> Module:
-    return Module(tmp_path_factory.mktemp("terraform"), {}, EKS)
+    return Module.copied(tmp_path_factory.mktemp("terraform"), {}, EKS)
 
 
 @only_in_full
@@ -52,7 +52,7 @@ def test_format_and_its_own_tests(eks: Module) -> None:
 def test_apply_and_destroy(tmp_path: Path) -> None:
     with mock_aws(tmp_path) as aws:
         before = aws.inventory()
-        module = Module(tmp_path, aws.environment, EKS)
+        module = Module.copied(tmp_path, aws.environment, EKS)
         without_what_is_unknown(module)
         module.run("apply", "-input=false", str(module.plan("first", VARIABLES)))
         there(module, aws, before)

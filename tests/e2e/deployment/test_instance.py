@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,10 +35,12 @@ def test_boot_starts_the_service(instance: Instance) -> None:
         f"docker pull --quiet {IMAGE}",
         f"docker logout {REGISTRY}",
         "aws s3 sync",
+        "aws elbv2 describe-target-groups",
         "systemctl daemon-reload",
         "systemctl enable --now stable-diffusion stable-diffusion-drain",
         "curl",
         "aws autoscaling complete-lifecycle-action",
+        "systemctl enable --now stable-diffusion-watch",
     ]
     calls = instance.calls()
     at = [next(n for n, call in enumerate(calls) if call.startswith(step)) for step in steps]
@@ -97,6 +101,7 @@ def test_what_fails_for_a_moment_is_tried_again(instance: Instance) -> None:
         ({"FAILS": "docker pull"}, "pull"),
         ({"FAILS": "aws s3 sync"}, "copy the models"),
         ({"NO_MODELS": "yes"}, "copy the models"),
+        ({"FAILS": "aws elbv2"}, "find the target group"),
         ({"FAILS": "systemctl daemon-reload"}, "start the service"),
         ({"FAILS": "systemctl enable --now stable-diffusion"}, "start the service"),
         ({"FAILS": "curl"}, "become ready"),
@@ -111,6 +116,50 @@ def test_a_step_that_fails_asks_for_another_instance(
     assert done.returncode != 0
     assert f"FAILED to {step}" in done.stdout
     assert instance.reported() == ["ABANDON"]
+
+
+def test_another_system_is_refused_before_anything_is_tried(instance: Instance) -> None:
+    instance.path("/etc/os-release").write_text('ID=ubuntu\nVERSION_ID="24.04"\n')
+    done = instance.run("boot")
+    assert "FAILED to see Amazon Linux 2023" in done.stdout
+    assert instance.reported() == ["ABANDON"]
+    assert not instance.calls("docker")
+
+
+def test_boots_that_fail_again_and_again_are_braked(instance: Instance) -> None:
+    """A roll-out goes back; where there is none, the group launches no more."""
+    broken = {"FAILS": "nvidia-smi"}
+    for failures, braked in (("2", []), ("3", ["rollback-instance-refresh"])):
+        assert instance.run("boot", **broken, FAILED_BOOTS=failures).returncode != 0
+        called = [call.split()[2] for call in instance.calls("aws autoscaling")]
+        assert called == ["describe-scaling-activities", *braked, "complete-lifecycle-action"]
+        assert instance.reported() == ["ABANDON"]
+    since = instance.calls("aws autoscaling describe-scaling-activities")[0]
+    assert "contains(not_null(StatusMessage, ''), 'abandoned')" in since
+
+    # The stand-in fails one kind of call: here the roll-out that is not there, so the boot is
+    # failed by a service that ends.
+    done = instance.run(
+        "boot",
+        FAILS="aws autoscaling rollback-instance-refresh",
+        FAILED_BOOTS="3",
+        NO_MODELS="yes",
+    )
+    assert done.returncode != 0
+    (suspended,) = instance.calls("aws autoscaling suspend-processes")
+    assert suspended.endswith(" --scaling-processes Launch")
+    assert instance.reported() == ["ABANDON"]
+
+
+def test_what_comes_before_the_service_is_of_the_same_time(instance: Instance) -> None:
+    """START_SECONDS are counted from the boot, as the group's patience is."""
+    boot = instance.path("/opt/stable-diffusion/boot")
+    boot.write_text(
+        boot.read_text().replace("set -Eeuo pipefail", "set -Eeuo pipefail\nSECONDS=290")
+    )
+    done = instance.run("boot", FAILS="curl")
+    assert "did not answer 200 within 300 s" in done.stdout
+    assert 1 <= len(instance.calls("curl")) <= 2
 
 
 def test_a_service_that_ends_again_and_again_is_not_waited_for(instance: Instance) -> None:
@@ -152,10 +201,12 @@ def test_the_container(instance: Instance) -> None:
 def test_settings_of_the_service(instance: Instance) -> None:
     settings = instance.path("/etc/stable-diffusion/container.env").read_text().splitlines()
     assert sorted(settings) == [
+        "SD_API_KEYS_FILE=/run/secrets/api-keys",
         "SD_DEADLINE=300",
         "SD_DRAIN=120",
         "SD_KEEP_ALIVE_SECONDS=375",
         "SD_LOG_FORMAT=json",
+        "SD_METRICS_FROM=127.0.0.1,172.17.0.1",
         "SD_MODELS=sd-1.5",
         "SD_MODEL_SOURCE=/models",
         "SD_PRECISION=fp16",
@@ -166,13 +217,24 @@ def test_settings_of_the_service(instance: Instance) -> None:
 def test_secrets_are_in_the_environment_and_nowhere_else(instance: Instance) -> None:
     assert instance.run("run").returncode == 0
     environment = instance.note("environment").splitlines()
-    assert "SD_API_KEYS=key-from-parameter-store" in environment
+    assert "ANOTHER_TOKEN=key-from-parameter-store" in environment
     assert "HF_TOKEN=key-from-secrets-manager" in environment
-    assert "--env SD_API_KEYS" in options(instance)
+    assert "--env ANOTHER_TOKEN" in options(instance)
     assert "--env HF_TOKEN" in options(instance)
     assert "key-from" not in "".join(instance.calls())
     for name in ("deployment.env", "container.env"):
         assert "key-from" not in instance.path(f"/etc/stable-diffusion/{name}").read_text()
+
+
+def test_the_keys_of_clients_are_in_a_file_that_the_container_alone_reads(
+    instance: Instance,
+) -> None:
+    assert instance.run("run").returncode == 0
+    file = instance.path("/run/stable-diffusion/api-keys")
+    assert file.read_text() == "key-from-parameter-store\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert instance.calls("chown") == ["chown 1034 /run/stable-diffusion/api-keys.new"]
+    assert " --volume /run/stable-diffusion:/run/secrets:ro " in options(instance)
 
 
 @pytest.mark.parametrize("store", ["aws ssm", "aws secretsmanager"])
@@ -181,17 +243,74 @@ def test_without_a_secret_there_is_no_container(instance: Instance, store: str) 
     assert not instance.calls("docker")
 
 
+IN_FLIGHT = """\
+bentoml_api_server_request_in_progress{endpoint="/metrics",service_name="sd"} 1.0
+bentoml_api_server_request_in_progress{endpoint="/txt2img",service_name="sd"} REQUESTS
+"""
+
+
 def test_drains_when_the_group_ends_the_instance(instance: Instance) -> None:
+    """No more requests come; those that are here end; then the service is stopped."""
+    assert instance.run("boot").returncode == 0
+    instance.metrics.write_text(IN_FLIGHT.replace("REQUESTS", "0.0"))
     done = instance.run("drain", STATE="Terminated")
     assert done.returncode == 0, done.stderr
-    assert instance.calls("sleep"), "it has waited for its end"
-    last = instance.calls()[-2:]
-    assert last[0] == "systemctl stop stable-diffusion"
-    assert "--lifecycle-hook-name drained" in last[1]
+    steps = [call for call in instance.calls() if not call.startswith(("curl", "sleep 5"))]
+    assert steps[:4] == [
+        "systemctl stop stable-diffusion-watch",
+        "aws elbv2 deregister-targets --region us-east-1 "
+        f"--targets Id={INSTANCE} --target-group-arn arn:of:the-target-group",
+        "sleep 10",
+        "systemctl stop stable-diffusion",
+    ]
+    assert "--lifecycle-hook-name drained" in steps[4]
     assert instance.reported() == ["CONTINUE"]
 
 
-def test_drains_when_a_spot_instance_is_interrupted(instance: Instance) -> None:
-    done = instance.run("drain", SPOT='{"action": "terminate"}', FAILS="aws autoscaling")
+def test_requests_that_are_here_are_waited_for(instance: Instance) -> None:
+    instance.metrics.write_text(IN_FLIGHT.replace("REQUESTS", "2.0"))
+    assert instance.run("drain", STATE="Terminated").returncode == 0
+    waited = instance.calls()[: instance.calls().index("systemctl stop stable-diffusion")]
+    assert waited.count("sleep 5") == 1 + 360 // 5, "once for its end, then as long as one may take"
+
+
+def test_the_group_is_told_until_it_listens(instance: Instance) -> None:
+    """It waits for the instance only once its load balancer has let go."""
+    done = instance.run("drain", STATE="Terminated", FAILS="aws autoscaling complete", TIMES="3")
+    assert done.returncode == 0
+    assert instance.reported() == ["CONTINUE"] * 4
+
+
+def test_drains_at_once_when_a_spot_instance_is_interrupted(instance: Instance) -> None:
+    instance.metrics.write_text(IN_FLIGHT.replace("REQUESTS", "2.0"))
+    done = instance.run("drain", SPOT='{"action": "terminate"}', FAILS="aws elbv2")
     assert done.returncode == 0, done.stderr
-    assert instance.calls("systemctl") == ["systemctl stop stable-diffusion"]
+    assert instance.calls("systemctl") == [
+        "systemctl stop stable-diffusion-watch",
+        "systemctl stop stable-diffusion",
+    ]
+    assert not [call for call in instance.calls("curl") if call.endswith("/metrics")]
+
+
+def test_a_service_that_stays_away_is_replaced_and_one_that_restarts_is_not(
+    instance: Instance,
+) -> None:
+    assert instance.run("watch", FAILS="curl", TIMES="19", STOP="22").returncode != 0
+    assert not instance.calls("aws autoscaling"), "it was back before the limit"
+    assert instance.run("watch", FAILS="curl").returncode == 0
+    keys, told = instance.calls("aws")
+    assert "ssm get-parameter" in keys, "who is revoked is locked out within five minutes"
+    assert "set-instance-health" in told
+    assert "--health-status Unhealthy" in told
+    assert len(instance.calls("sleep 15")) == 20
+
+
+def test_the_units_are_well_formed(instance: Instance) -> None:
+    units = sorted(instance.path("/etc/systemd").glob("system/*.service"))
+    assert len(units) == 3
+    if (verify := shutil.which("systemd-analyze")) is None:
+        pytest.skip("systemd is not installed")
+    done = subprocess.run([verify, "verify", *map(str, units)], capture_output=True, text=True)
+    # docker is not here.
+    complaints = [line for line in done.stderr.splitlines() if "docker" not in line]
+    assert not [line for line in complaints if "stable-diffusion" in line], done.stderr

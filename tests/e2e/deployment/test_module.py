@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -14,25 +14,49 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import ROOT
-from tests.e2e.deployment.conftest import FULL, REGISTRY
-from tests.e2e.deployment.tools import EKS, SOURCE, Module, instance_files, planned, terraform, tool
+from tests.e2e.deployment.conftest import FULL
+from tests.e2e.deployment.tools import (
+    EKS,
+    SOURCE,
+    TERRAFORM,
+    Module,
+    instance_files,
+    planned,
+    resources,
+    terraform,
+    tool,
+    user_data,
+)
+from tests.effort import only_in_full
 from tests.integration.server import Server
+
+# Of the addresses of the VPC.
+NETWORK = hashlib.sha1(b"10.60.0.0/16").hexdigest()[:6]
 
 
 def test_format() -> None:
     done = subprocess.run(
-        [terraform(), "fmt", "-check", "-recursive", str(SOURCE)], capture_output=True, text=True
+        [terraform(), "fmt", "-check", "-recursive", str(TERRAFORM)], capture_output=True, text=True
     )
     assert done.returncode == 0, f"to be formatted: {done.stdout}"
 
 
-def test_valid(module: Module) -> None:
-    module.run("validate")
-
-
-def test_its_own_tests(module: Module) -> None:
+@only_in_full
+@pytest.mark.slow
+def test_their_own_tests(tmp_path: Path) -> None:
     """``tests/*.tftest.hcl``: what is planned, and what the variables refuse."""
-    module.run("test")
+    for module in (SOURCE, SOURCE.with_name("image-repository")):
+        Module.copied(tmp_path / module.name, {}, module).run("test")
+
+
+@only_in_full
+@pytest.mark.slow
+def test_the_examples_are_valid_and_locked(tmp_path: Path) -> None:
+    """With the provider of their lock files, and no other."""
+    for name in ("ec2", "repository"):
+        example = TERRAFORM / "examples" / name
+        assert 'version     = "5.' in (example / ".terraform.lock.hcl").read_text()
+        Module.copied(tmp_path / name, {}, example).run("validate")
 
 
 @pytest.mark.parametrize("script", sorted(SOURCE.glob("instance/*.sh")), ids=lambda path: path.name)
@@ -41,10 +65,15 @@ def test_shellcheck(script: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@only_in_full
+@pytest.mark.slow
 def test_checkov_of_the_source() -> None:
-    checkov("--directory", str(SOURCE), "--directory", str(EKS), "--framework", "terraform")
+    folders = [*sorted((TERRAFORM / "modules").iterdir()), EKS]
+    directories = [part for folder in folders for part in ("--directory", str(folder))]
+    checkov(*directories, "--framework", "terraform")
 
 
+@only_in_full
 def test_checkov_of_a_plan(full: Path) -> None:
     checkov("--file", str(full.with_suffix(".json")), "--framework", "terraform_plan")
 
@@ -75,13 +104,20 @@ def test_permissions_are_no_more_than_what_is_used(full: Path) -> None:
         "PullImage": [f"arn:aws:ecr:{aws}:repository/stable-diffusion"],
         "ListModels": ["arn:aws:s3:::models"],
         "ReadModels": ["arn:aws:s3:::models/pictures/sd/*"],
-        "ReadParameters": [f"arn:aws:ssm:{aws}:parameter/pictures/api-keys"],
+        "ReadParameters": [
+            f"arn:aws:ssm:{aws}:parameter/pictures/another",
+            f"arn:aws:ssm:{aws}:parameter/pictures/api-keys",
+        ],
         "ReadSecrets": [f"arn:aws:secretsmanager:{aws}:secret:pictures/hub-??????"],
         "WriteLogs": [f"arn:aws:logs:{aws}:log-group:/stable-diffusion/pictures:*"],
         "WriteMetrics": ["*"],
         "OpenSession": ["*"],
-        "ReportLifecycle": [
+        "ReportToGroup": [
             f"arn:aws:autoscaling:{aws}:autoScalingGroup:*:autoScalingGroupName/pictures"
+        ],
+        "LookAround": ["*"],
+        "LeaveLoadBalancer": [
+            f"arn:aws:elasticloadbalancing:{aws}:targetgroup/pictures-{NETWORK}/*"
         ],
     }
 
@@ -94,7 +130,9 @@ def test_every_permission_for_everything_is_one_that_cannot_be_narrowed(full: Pa
         for action in statement["Action"]
     }
     assert everywhere == {
+        "autoscaling:DescribeScalingActivities",
         "ecr:GetAuthorizationToken",
+        "elasticloadbalancing:DescribeTargetGroups",
         "ssm:UpdateInstanceInformation",
         "ssmmessages:CreateControlChannel",
         "ssmmessages:CreateDataChannel",
@@ -114,22 +152,11 @@ def test_no_permission_has_a_wildcard_in_its_action(full: Path) -> None:
     assert not [action for action in actions if "*" in action]
 
 
-def test_nothing_is_permitted_for_what_is_not_used(minimal: Path) -> None:
-    assert not {
-        "ListModels",
-        "ReadModels",
-        "ReadParameters",
-        "ReadSecrets",
-        "DecryptSecrets",
-    } & set(statements(minimal))
-
-
 def test_no_other_door(full: Path) -> None:
     """Every rule of every security group; SSH is in none."""
-    resources = json.loads(full.with_suffix(".json").read_text())["planned_values"]["root_module"]
     openings = {
         (values["from_port"], values["to_port"], values["cidr_ipv4"])
-        for resource in resources["resources"]
+        for resource in resources(full)
         if resource["type"] == "aws_vpc_security_group_ingress_rule"
         for values in [resource["values"]]
     }
@@ -138,13 +165,15 @@ def test_no_other_door(full: Path) -> None:
 
 def test_secrets_are_named_and_not_told(full: Path) -> None:
     """User data can be read by whoever may describe the instance."""
-    user_data = base64.b64decode(planned(full, "aws_launch_template.this")["user_data"]).decode()
-    assert "SD_API_KEYS=ssm:/pictures/api-keys" in user_data
-    assert not re.search("SD_API_KEYS=(?!ssm:)", user_data)
+    told = instance_files(full)["/etc/stable-diffusion/deployment.env"]
+    assert 'API_KEYS="ssm:/pictures/api-keys"' in told
+    assert re.findall('"(.*TOKEN.*)"', told) == [
+        "ANOTHER_TOKEN=ssm:/pictures/another HF_TOKEN=secretsmanager:pictures/hub"
+    ]
 
 
 def test_user_data_fits(full: Path) -> None:
-    assert len(base64.b64decode(planned(full, "aws_launch_template.this")["user_data"])) < 16_384
+    assert len(user_data(full)) < 12_288, "environment and secrets want some of the 16,384"
 
 
 def test_tags_that_cost_is_found_by(full: Path) -> None:
@@ -153,11 +182,6 @@ def test_tags_that_cost_is_found_by(full: Path) -> None:
     for specification in tags:
         assert specification["tags"]["CostCenter"] == FULL["tags"]["CostCenter"]
         assert specification["tags"]["Deployment"] == "pictures"
-
-
-def test_the_repository_is_that_of_the_image(full: Path) -> None:
-    assert FULL["image_uri"].startswith(f"{REGISTRY}/stable-diffusion:")
-    assert planned(full, "aws_ecr_repository.this[0]")["name"] == "stable-diffusion"
 
 
 def test_the_metric_that_scales_is_the_one_that_is_published(full: Path) -> None:
@@ -174,25 +198,58 @@ def test_the_metric_that_scales_is_the_one_that_is_published(full: Path) -> None
     }
     agent = json.loads(instance_files(full)["/etc/stable-diffusion/cloudwatch-agent.json"])
     published = agent["logs"]["metrics_collected"]["prometheus"]["emf_processor"]
-    (declaration,) = published["metric_declaration"]
-    (selector,) = declaration["metric_selectors"]
-    (dimensions,) = declaration["dimensions"]
-    assert asked == {
-        (published["metric_namespace"], selector.strip("^$"), tuple(sorted(dimensions)))
+    sent = {
+        (
+            published["metric_namespace"],
+            selector.strip("^$"),
+            tuple(sorted(dimensions)),
+        )
+        for declaration in published["metric_declaration"]
+        for selector in declaration["metric_selectors"]
+        for dimensions in declaration["dimensions"]
     }
+    assert asked < sent
+    watched = {
+        (one["namespace"], one["metric_name"], tuple(sorted(one["dimensions"])))
+        for alarm in resources(full)
+        if alarm["type"] == "aws_cloudwatch_metric_alarm"
+        for one in [
+            alarm["values"],
+            *(metric for query in alarm["values"]["metric_query"] for metric in query["metric"]),
+        ]
+        if one["namespace"] == published["metric_namespace"]
+    }
+    assert watched == sent, "what is paid for is looked at"
 
 
-def test_the_metric_that_scales_is_one_of_the_services(full: Path, server: Server) -> None:
-    """What the agent keeps of ``/metrics`` is what the policy needs, in both of its states."""
-    picture = {"prompt": "a red apple", "num_inference_steps": 2}
-    assert server.client.post("/txt2img", json=picture).status_code == 200
+# A server of its own, as none of these tests needs another one.
+@only_in_full
+@pytest.mark.slow
+def test_the_metrics_are_the_services(full: Path, server: Server) -> None:
+    """What the agent keeps of ``/metrics`` is what policy and alarms need, in all its states."""
     settings = yaml.safe_load(instance_files(full)["/etc/stable-diffusion/prometheus.yaml"])
     (scrape,) = settings["scrape_configs"]
     (relabelling,) = scrape["metric_relabel_configs"]
     kept = {
-        sample.labels["state"]
+        (sample.name, sample.labels.get("state"))
         for family in text_string_to_metric_families(server.client.get("/metrics").text)
         for sample in family.samples
-        if re.fullmatch(relabelling["regex"], sample.name)
+        if re.fullmatch(
+            relabelling["regex"],
+            ";".join(
+                {"__name__": sample.name, **sample.labels}.get(name, "")
+                for name in relabelling["source_labels"]
+            ),
+        )
     }
-    assert kept == {"running", "waiting"}
+    assert kept == {
+        ("sd_queue_depth", "running"),
+        ("sd_queue_depth", "waiting"),
+        ("sd_out_of_memory_total", None),
+    }
+    (counted,) = (
+        family
+        for family in text_string_to_metric_families(server.client.get("/metrics").text)
+        if family.name == "bentoml_api_server_request"
+    )
+    assert "http_response_code" in counted.samples[0].labels, "429 among them"

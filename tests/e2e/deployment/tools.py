@@ -9,6 +9,7 @@ Terraform's registry. The others are in ``.venv-deploy`` (``make deploy-tools``)
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import shutil
@@ -22,10 +23,12 @@ from typing import Any
 import pytest
 import yaml
 
+from deployment.bentoctl.operator import terraform_root
 from tests.conftest import ROOT
 from tests.integration.server import wait_until
 
-SOURCE = ROOT / "deployment" / "terraform" / "aws-ec2"
+TERRAFORM = ROOT / "deployment" / "terraform"
+SOURCE = TERRAFORM / "modules" / "ec2-service"
 EKS = ROOT / "deployment" / "eks"
 TOOLS = ROOT / ".venv-deploy" / "bin"
 _MIRRORS = (Path("/opt"), Path("/usr/local/share/terraform"), Path.home() / ".terraform.d")
@@ -90,8 +93,8 @@ class MockAws:
             raise AssertionError("the mock of AWS has exited")
         return self._said.read_text().startswith("ready")
 
-    def refreshes(self) -> list[dict[str, Any]]:
-        """The instance refreshes that were asked for."""
+    def calls(self) -> list[dict[str, Any]]:
+        """What Auto Scaling was asked for, in order: ``call``, and its parameters."""
         return [json.loads(line) for line in self._said.read_text().splitlines()[1:]]
 
     def inventory(self) -> dict[str, int]:
@@ -124,15 +127,12 @@ def mock_aws(folder: Path) -> Iterator[MockAws]:
 
 
 class Module:
-    """A copy of a Terraform module, initialised, with a state of its own."""
+    """A Terraform root in a folder, initialised, with a state of its own."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], source: Path = SOURCE) -> None:
-        self.folder = folder / source.name
-        shutil.copytree(
-            source, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
-        )
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
         kept = {name: value for name, value in os.environ.items() if name[:3] not in ("AWS", "TF_")}
-        self._environment = {
+        self.environment = {
             **kept,
             **environment,
             "TF_IN_AUTOMATION": "1",
@@ -140,16 +140,34 @@ class Module:
         }
         providers = mirror()
         origin = [f"-plugin-dir={providers}"] if providers else []
+        if (folder / ".terraform.lock.hcl").exists():
+            origin.append("-lockfile=readonly")
         done = self.run("init", "-input=false", "-backend=false", *origin, check=False)
         if done.returncode != 0:
             pytest.skip(f"no AWS provider for terraform; set TF_PLUGIN_DIR. {done.stderr[-500:]}")
+
+    @classmethod
+    def copied(cls, folder: Path, environment: Mapping[str, str], source: Path) -> Module:
+        """A root that is a copy of another one, or of a module for itself, with what it uses."""
+        state = shutil.ignore_patterns(".terraform", "*.tfstate*")
+        for needed in {source, TERRAFORM / "modules"}:
+            target = folder / needed.relative_to(ROOT)
+            shutil.copytree(needed, target, ignore=state, dirs_exist_ok=True)
+        return cls(folder / source.relative_to(ROOT), environment)
+
+    @classmethod
+    def of_the_service(cls, folder: Path, environment: Mapping[str, str]) -> Module:
+        """A root over the module of the service, that takes all of its variables."""
+        folder.mkdir(exist_ok=True)
+        terraform_root.write(SOURCE, folder)
+        return cls(folder, environment)
 
     def run(self, command: str, *arguments: str, check: bool = True) -> Any:
         """Run ``terraform COMMAND``; with ``check``, a failure fails the test with what it said."""
         done = subprocess.run(
             [terraform(), command, *arguments, "-no-color"],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
         )
@@ -159,10 +177,15 @@ class Module:
             )
         return done
 
+    def values(self, name: str, variables: Mapping[str, Any]) -> Path:
+        """A file with the values of variables."""
+        file = self.folder / f"{name[:100]}.tfvars.json"
+        file.write_text(json.dumps(variables))
+        return file
+
     def plan(self, name: str, variables: Mapping[str, Any]) -> Path:
         """Plan with ``variables``, into a file; ``NAME.json`` is the same for reading."""
-        values = self.folder / f"{name}.tfvars.json"
-        values.write_text(json.dumps(variables))
+        values = self.values(name, variables)
         file = self.folder / f"{name}.plan"
         self.run("plan", "-input=false", "-lock=false", f"-var-file={values}", f"-out={file}")
         file.with_suffix(".json").write_text(self.run("show", "-json", str(file)).stdout)
@@ -170,19 +193,31 @@ class Module:
 
 
 def planned(plan: Path, address: str) -> dict[str, Any]:
-    """What ``plan`` will make of the resource at ``address``, as far as it is known."""
-    root = json.loads(plan.with_suffix(".json").read_text())["planned_values"]["root_module"]
+    """What ``plan`` will make of the service's resource at ``address``, as far as it is known."""
     values: dict[str, Any] = next(
-        resource["values"] for resource in root["resources"] if resource["address"] == address
+        one["values"] for one in resources(plan) if one["address"] == f"module.service.{address}"
     )
     return values
 
 
+def resources(plan: Path) -> list[dict[str, Any]]:
+    """What ``plan`` has of the service."""
+    root = json.loads(plan.with_suffix(".json").read_text())["planned_values"]["root_module"]
+    (service,) = root["child_modules"]
+    found: list[dict[str, Any]] = service["resources"]
+    return found
+
+
+def user_data(plan: Path) -> bytes:
+    """An instance's, as EC2 is given it."""
+    return base64.b64decode(planned(plan, "aws_launch_template.this")["user_data"])
+
+
 def cloud_config(plan: Path) -> dict[str, Any]:
     """The user data of an instance: ``write_files`` and ``runcmd``."""
-    user_data = base64.b64decode(planned(plan, "aws_launch_template.this")["user_data"]).decode()
-    assert user_data.startswith("#cloud-config\n")
-    parsed: dict[str, Any] = yaml.safe_load(user_data)
+    config = gzip.decompress(user_data(plan)).decode()
+    assert config.startswith("#cloud-config\n")
+    parsed: dict[str, Any] = yaml.safe_load(config)
     return parsed
 
 

@@ -68,3 +68,14 @@ def test_a_killed_worker_leaves_its_counts_and_takes_its_queue_along(tmp_path: P
     assert 'sd_job_phase_seconds_sum{phase="denoise"} 0.8' in report
     assert 'sd_screened_images_total{action="reject",check="blank"} 2.0' in report
     assert 'sd_screened_images_total{action="flag",check="nsfw"} 0.0' in report
+
+
+def test_one_that_has_done_nothing_is_idle(tmp_path: Path) -> None:
+    """A fleet is scaled by this: without a value it would never shrink."""
+    report = run(
+        tmp_path,
+        "from assembly.metrics import PrometheusObserver\nPrometheusObserver()\n" + REPORT,
+    )
+    for state in ("waiting", "running"):
+        assert f'sd_queue_depth{{state="{state}"}} 0.0' in report
+    assert "sd_out_of_memory_total 0.0" in report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -81,6 +82,18 @@ def test_its_root_file_system_may_be_read_only(text: str) -> None:
     assert not [step for step in steps if step[0] in ("COPY", "ADD") and "--chown" in step[1]]
     assert "chown" not in text
     assert "chmod" not in text
+
+
+def test_it_runs_as_any_user_of_group_0(text: str) -> None:
+    """OpenShift's users have no name and no home, and are in that group."""
+    assert "install --directory --owner 1034 --group 0 --mode 2770 /var/lib/bentoml" in text
+    assert "HOME=/var/lib/bentoml" in text
+    assert "TORCHINDUCTOR_CACHE_DIR=/tmp/" in text
+
+
+def test_its_base_is_one_image(text: str) -> None:
+    base = next(arguments for name, arguments in instructions(text) if name == "FROM")
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
 
 
 def test_its_labels_are_those_of_the_build(text: str) -> None:

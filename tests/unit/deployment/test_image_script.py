@@ -26,7 +26,10 @@ def build(checkout: Path, backend: str, sbom: str) -> subprocess.CompletedProces
     script.parent.mkdir(parents=True)
     script.write_bytes((ROOT / "deployment" / "container" / "build.sh").read_bytes())
     program(tools / "bentoml", 'echo "$PWD: $*"')
+    packages = script.with_name("debian_packages.py")
+    packages.write_bytes((ROOT / "deployment" / "container" / packages.name).read_bytes())
     program(tools / "cyclonedx-py", f'exec {sys.executable} -m cyclonedx_py "$@"')
+    program(tools / "python", f'exec {sys.executable} "$@"')
     program(checkout / "bin" / "podman", backend)
     return subprocess.run(
         ["bash", str(script), "pictures:1"],
@@ -44,15 +47,23 @@ def build(checkout: Path, backend: str, sbom: str) -> subprocess.CompletedProces
 
 
 def test_the_bill_is_of_the_image_and_where_it_was_wanted(tmp_path: Path) -> None:
-    image = '[[ "$*" == "run "*"--entrypoint pip pictures:1 freeze" ]] && echo torch==2.13.0+cpu'
+    image = """
+case "$*" in
+    "run "*"--entrypoint pip pictures:1 freeze") echo torch==2.13.0+cpu ;;
+    "run "*"--entrypoint dpkg-query pictures:1 --show"*) echo bash 5.2.15-2+b10 amd64 ;;
+    *) exit 125 ;;
+esac"""
     ended = build(tmp_path, image, sbom="bill.json")
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(
         f"{tmp_path / 'bin'}: containerize pictures:1 --image-tag pictures:1 --backend podman"
     )
-    (package,) = json.loads((tmp_path / "bill.json").read_text())["components"]
-    assert (package["name"], package["version"]) == ("torch", "2.13.0+cpu")
+    packages = json.loads((tmp_path / "bill.json").read_text())["components"]
+    assert [(package["name"], package["version"]) for package in packages] == [
+        ("torch", "2.13.0+cpu"),
+        ("bash", "5.2.15-2+b10"),
+    ]
 
 
 def test_an_image_that_cannot_be_asked_is_a_failure(tmp_path: Path) -> None:

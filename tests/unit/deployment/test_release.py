@@ -46,8 +46,9 @@ def test_what_an_apply_has_left_is_not_released(tmp_path: Path) -> None:
         (module / name).write_text("secret")
 
     assert release.released(module) == before
-    assert {Path("main.tf"), Path("instance/boot.sh")} < before
-    assert not [file for file in before if file.parts[0] == "tests"]
+    service = Path("modules", "ec2-service")
+    assert {service / "main.tf", service / "instance" / "boot.sh", Path("rollout.py")} < before
+    assert not [file for file in before if "tests" in file.parts]
 
 
 def test_the_bill_has_what_the_requirements_bring_along() -> None:

@@ -1,0 +1,25 @@
+#!/bin/bash
+# stable-diffusion-watch.service: asks for another instance where the service is not ready for minutes.
+# A restart of the container takes less, and only keeps the load balancer away. Every five minutes it
+# also looks whether the clients' keys have changed.
+set -euo pipefail
+
+# shellcheck source=/dev/null
+. /etc/stable-diffusion/deployment.env
+instance=$(cat /var/lib/cloud/data/instance-id)
+limit=300
+
+absent=0
+for ((turn = 1; absent < limit; turn++)); do
+    sleep 15
+    ((turn % 20 != 0)) || /opt/stable-diffusion/keys || echo "the keys stay as they are"
+    if curl --silent --fail --max-time 10 --output /dev/null "http://127.0.0.1:$PORT/readyz"; then
+        absent=0
+    else
+        absent=$((absent + 15))
+    fi
+done
+echo "the service has not been ready for $limit s; asking for another instance"
+# A failure of this ends the program, and systemd starts it again.
+aws autoscaling set-instance-health --region "$AWS_REGION" --instance-id "$instance" \
+    --health-status Unhealthy --no-should-respect-grace-period
