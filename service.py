@@ -31,7 +31,8 @@ if composition.vit is not None:
     classifier = RunnerClassifier(classifier_runner, composition.vit, settings.deadline)
 
 backend = RunnerBackend(runner, composition.models, composition.loras)
-site = build_site(composition, backend, classifier)
+with startup.explained():
+    site = build_site(composition, backend, classifier)
 
 svc = bentoml.legacy.Service("stable_diffusion", runners=runners)
 for layer in site.middleware:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,10 +20,15 @@ from api.classifier import BoundedClassifier, Classifier
 from api.decoding.decoders import Decoders
 from api.drain import Drain
 from api.pictures import Pictures
-from api.protocols.base import Protocols
+from api.predictions.opening import Opening
+from api.protocols.base import Protocol, Protocols
 from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
+from api.protocols.predictions.acceptance import Acceptance
+from api.protocols.predictions.protocol import PredictionsProtocol
+from assembly import predictions
 from assembly.composition import Composition
+from assembly.measuring import Instruments
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Site:
         middleware: goes around everything that the host serves, outermost first.
         drain: the requests in flight.
         decoders: decode the pictures of requests.
+        predictions: those that are kept; None where there are to be none.
     """
 
     app: FastAPI
@@ -43,6 +50,7 @@ class Site:
     middleware: list[Middleware]
     drain: Drain
     decoders: Decoders
+    predictions: Opening | None = None
 
     def routes(
         self,
@@ -64,27 +72,56 @@ class Site:
     async def open(self) -> None:
         """Start what the first requests would else wait for. Call it in the server's event loop."""
         await self.decoders.start()
+        if self.predictions is not None:
+            await self.predictions.start()
 
     async def close(self, seconds: float) -> None:
         """Refuse new requests, and wait for those in flight; what is left then is cancelled."""
         self.drain.start()
-        await self.drain.finish(seconds)
+        if self.predictions is not None:
+            self.predictions.stop_waiting()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.drain.finish(seconds))
+                group.create_task(self.predictions.close(seconds))
+        else:
+            await self.drain.finish(seconds)
         await self.decoders.close()
 
 
-def build_site(composition: Composition, backend: Backend, classifier: Classifier | None) -> Site:
-    """The site over a backend and, where there is one, a classifier."""
+def _prometheus() -> Instruments:
+    # It decides at its import whether it works across processes, which a host sets up.
+    from assembly.metrics import PrometheusInstruments
+
+    return PrometheusInstruments()
+
+
+def build_site(
+    composition: Composition,
+    backend: Backend,
+    classifier: Classifier | None,
+    instruments: Callable[[], Instruments] = _prometheus,
+) -> Site:
+    """The site over a backend and, where there is one, a classifier.
+
+    Args:
+        instruments: makes those that measure what happens in this process, once it serves.
+
+    Raises:
+        StoreUnusable: ``SD_STORE`` names a folder that cannot be written to; see
+            ``assembly.startup.explained``.
+    """
     settings = composition.settings
     pictures = Pictures(backend, settings, composition.wildcards)
     bounded = (
         None if classifier is None else BoundedClassifier(classifier, settings, pictures.decoders)
     )
-    protocols = Protocols(
-        [
-            NativeProtocol(pictures, settings, bounded),
-            KServeProtocol(pictures, settings, bounded, backend.ready),
-        ]
-    )
+    kept = predictions.opening(settings, backend, instruments)
+    acceptance = None if kept is None else Acceptance(kept, settings)
+    served: list[Protocol] = [NativeProtocol(pictures, settings, bounded, acceptance)]
+    if acceptance is not None:
+        served.append(PredictionsProtocol(pictures, acceptance, settings))
+    served.append(KServeProtocol(pictures, settings, bounded, backend.ready))
+    protocols = Protocols(served)
     drain = Drain()
     return Site(
         app=create_app(protocols, swagger_assets="./static_content"),
@@ -92,6 +129,7 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
         middleware=middleware(settings, drain, protocols),
         drain=drain,
         decoders=pictures.decoders,
+        predictions=kept,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from api.predictions.opening import StoreUnusable
 from assembly.checks import (
     UnusableCompiler,
     UnusableQuantization,
@@ -54,6 +55,7 @@ def explained(raised: type[BaseException] = SystemExit) -> Iterator[None]:
         UnusableQuantization,
         UnusableScreening,
         UnusableWildcards,
+        StoreUnusable,
     ) as error:
         raise raised(f"cannot start: {error}") from None
 
