@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BucketFiles:
-    """Implements ``api.predictions.files.Files`` below a prefix; an object is there when it is whole.
+    """Implements ``api.predictions.files.Files`` below a prefix: S3 shows whole objects only.
 
     Args:
         where: ``s3://bucket/prefix``.

@@ -1,4 +1,4 @@
-"""The worker: each prediction ends once, with its pictures, whatever happens to those who run it."""
+"""The worker: each prediction ends once, with its pictures, whatever happens to its holder."""
 
 from __future__ import annotations
 
