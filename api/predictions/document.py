@@ -56,6 +56,7 @@ def document(
         "data_removed": prediction.removed_at is not None,
         "queue_position": position,
         "priority": "low" if prediction.priority < 0 else "normal",
+        "attempts": prediction.attempts,
         "progress": {"step": prediction.step, "total": prediction.total},
         "urls": {"get": itself, "cancel": f"{itself}/cancel", "events": f"{itself}/events"},
     }

@@ -69,6 +69,7 @@ class PredictionState(_Response):
     data_removed: bool = Field(description="Whether its pictures were deleted, as time was over")
     queue_position: int | None = Field(description="How many wait in front, where it is asked for")
     priority: Literal["normal", "low"]
+    attempts: int = Field(description="How often it was begun")
     progress: PredictionProgress
     urls: PredictionUrls
 

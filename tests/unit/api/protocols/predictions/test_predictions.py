@@ -146,8 +146,8 @@ def test_a_cancelled_one_is_over_and_can_be_deleted(
 def test_events_come_once_more_after_a_break(client: TestClient) -> None:
     done = predict(client)
     events = _events(client.get(done["urls"]["events"]).text)
-    assert [name for name, _, _ in events][0] == "prediction"
-    assert [name for name, _, _ in events][-1] == "completed"
+    assert events[0][0] == "prediction"
+    assert events[-1][0] == "completed"
     names = [name for name, identifier, _ in events if identifier]
     assert names == ["start", "progress", "progress", "output", "completed"]
     identifier = events[2][1]
