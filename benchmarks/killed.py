@@ -30,10 +30,11 @@ class Service:
     Args:
         host: a key of ``TARGETS``.
         store: ``SD_STORE``; None for SQLite in the folder.
+        settings: others of the service.
         folder: for its log, its store and BentoML's home.
     """
 
-    def __init__(self, host: str, store: str | None, folder: Path) -> None:
+    def __init__(self, host: str, store: str | None, folder: Path, **settings: str) -> None:
         self._host = host
         self._folder = folder
         with socket.socket() as free:
@@ -47,6 +48,7 @@ class Service:
             "SD_STORE_PICTURES": str(folder / "pictures"),
             "SD_PREDICTION_LEASE": "5",
             "SD_PREDICTION_ATTEMPTS": "1000",
+            **settings,
             "BENTOML_HOME": str(folder / "home"),
             "BENTOML_CONFIG": str(ROOT / "configuration.yaml"),
             "BENTOML_DO_NOT_TRACK": "True",

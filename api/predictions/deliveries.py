@@ -72,6 +72,9 @@ class Deliveries:
             await self._webhooks.send(
                 delivery.url, prediction.tenant, delivery.id, self._render(prediction)
             )
+        except asyncio.CancelledError:
+            await asyncio.shield(self._outbox.put_back(delivery))
+            raise
         except DeliveryError as error:
             state = await self._outbox.failed(delivery, str(error))
             dead = state is DeliveryState.DEAD

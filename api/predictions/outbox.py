@@ -17,7 +17,7 @@ from api.predictions.tables import DELIVERIES, PREDICTIONS
 
 ATTEMPTS: Final = 12
 # One who takes a delivery has so long to make it, until another one may.
-_TAKEN_SECONDS: Final = 60.0
+_TAKEN_SECONDS: Final = 20.0
 
 
 class DeliveryState(StrEnum):
@@ -89,7 +89,7 @@ class Outbox:
         self._retry_seconds = retry_seconds
 
     async def take(self, limit: int) -> list[Delivery]:
-        """Take deliveries that are due; nobody else has them for a minute."""
+        """Take deliveries that are due; nobody else has them for 20 seconds."""
         table = DELIVERIES.c
         now = self._database.now()
         due = (
@@ -128,6 +128,11 @@ class Outbox:
         wait = self._retry_seconds * 2.0 ** (delivery.attempts - 1)
         await self._change(delivery.id, next_at=self._database.now() + wait, last_error=reason)
         return DeliveryState.PENDING
+
+    async def put_back(self, delivery: Delivery) -> None:
+        """It was not made after all: another one may."""
+        attempts, now = delivery.attempts - 1, self._database.now()
+        await self._change(delivery.id, attempts=attempts, next_at=now)
 
     async def page(
         self, tenant: str, state: DeliveryState | None, limit: int

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"])
-context.run_migrations()
+# Nothing is there to be run for others that import it.
+if hasattr(context, "config"):
+    context.configure(connection=context.config.attributes["connection"])
+    context.run_migrations()
