@@ -1,4 +1,4 @@
-"""What it costs that a prediction is written down: seconds over a plain request, accepts a second."""
+"""What it costs that a prediction is written down: time over a plain request, accepts a second."""
 
 from __future__ import annotations
 

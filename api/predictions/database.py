@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from api.predictions import migrations
 from api.predictions.group_commit import GroupCommit
+from api.predictions.refusals import storage_full
 from contract.errors import ErrorCode, RequestError
 
 logger = logging.getLogger(__name__)
@@ -172,11 +173,6 @@ async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
                     retry_after=_RETRY_AFTER,
                 ) from error
         await asyncio.sleep(_PAUSE)
-
-
-def storage_full(message: str) -> RequestError:
-    """The error of a prediction that there is no room for."""
-    return RequestError(ErrorCode.STORAGE_FULL, message)
 
 
 def _state(error: Exception) -> str:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Final
 
+from api import request_id
 from api.backend import Backend
 from api.error_boundary import request_error
 from api.predictions.files import Files, FilesFull
@@ -84,6 +85,7 @@ class Execution:
         """Generate the pictures. Ends the prediction, or gives it back; cancelling it gives it
         back as well, unless it is no longer ours."""
         prediction = self.leased.prediction
+        request_id.current.set(prediction.id)
         self._feed.add("start", {})
         self._notices.started(prediction)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from typing import Final
 
 from alembic.util import CommandError
@@ -33,8 +34,8 @@ class Opening:
     def __init__(self, make: Callable[[], Predictions], at_start: bool) -> None:
         self._make = make
         self._at_start = at_start
-        self._lock = asyncio.Lock()
         self._opened: Predictions | None = None
+        self._opening: asyncio.Task[Predictions] | None = None
         self._trying: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -47,10 +48,10 @@ class Opening:
         """The predictions, opened. Raises ``RequestError``: NOT_READY."""
         if self._opened is not None:
             return self._opened
-        async with self._lock:
-            if self._opened is None:
-                self._opened = await self._open()
-            return self._opened
+        if self._opening is None or self._opening.done():
+            # What begins here outlives the request that asks for it, and has nothing of it.
+            self._opening = asyncio.create_task(self._open(), context=Context())
+        return await asyncio.shield(self._opening)
 
     def stop_waiting(self) -> None:
         """See ``Predictions.stop_waiting``."""
@@ -63,6 +64,8 @@ class Opening:
         if self._trying is not None:
             self._trying.cancel()
             await asyncio.gather(self._trying, return_exceptions=True)
+        if self._opening is not None:
+            await asyncio.wait((self._opening,))
         if self._opened is not None:
             await self._opened.close(seconds)
 
@@ -89,6 +92,7 @@ class Opening:
                 "the store of predictions cannot be reached",
                 retry_after=_PAUSE,
             ) from error
+        self._opened = predictions
         return predictions
 
     async def _try(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from api.backend import Backend
 from api.errors import shown
 from api.predictions.announcements import Announcements
-from api.predictions.database import Database, storage_full
+from api.predictions.database import Database
 from api.predictions.deliveries import Deliveries
 from api.predictions.document import document
 from api.predictions.execution import Execution, input_key
@@ -25,6 +25,7 @@ from api.predictions.measures import Measures
 from api.predictions.notices import Notices
 from api.predictions.outbox import Delivery, Outbox
 from api.predictions.prediction import Order, Output, Prediction, Status, pictures_of
+from api.predictions.refusals import gone, not_found, storage_full, unreachable
 from api.predictions.retention import Retention
 from api.predictions.room import Room
 from api.predictions.store import Filter, Store
@@ -224,14 +225,14 @@ class Predictions:
         try:
             await self._retention.remove([prediction])
         except OSError as error:
-            raise _unreachable() from error
+            raise unreachable() from error
         await self._store.delete(prediction)
         self.hub.forget(prediction.id)
 
     async def picture(self, prediction: Prediction, index: int) -> Output:
         """A picture of a prediction. Raises ``RequestError``: NOT_FOUND, GONE."""
         if prediction.removed_at is not None:
-            raise _gone()
+            raise gone()
         for output in prediction.outputs:
             if output.index == index:
                 return output
@@ -244,9 +245,9 @@ class Predictions:
         try:
             return await self._files.get(output.key, start, end)
         except FileNotFoundError:
-            raise _gone() from None
+            raise gone() from None
         except OSError as error:
-            raise _unreachable() from error
+            raise unreachable() from error
 
     def _rendered(self, prediction: Prediction) -> dict[str, Any]:
         return document(prediction, self.links, prediction.base_url)
@@ -269,7 +270,7 @@ class Predictions:
         except FilesFull as error:
             raise storage_full("the disk of the store is full") from error
         except OSError as error:
-            raise _unreachable() from error
+            raise unreachable() from error
 
     def _same(self, prediction: Prediction, order: Order) -> Prediction:
         """The prediction, if it is the one that is ordered again."""
@@ -295,19 +296,3 @@ class Predictions:
     def _over(self, prediction: Prediction) -> None:
         self.hub.ended(prediction)
         self._worker.stop(prediction.id)
-
-
-def not_found(identifier: str) -> RequestError:
-    """The error where a tenant has no such prediction."""
-    message = f"there is no prediction {shown(identifier)}"
-    return RequestError(ErrorCode.NOT_FOUND, message, field="id")
-
-
-def _gone() -> RequestError:
-    return RequestError(ErrorCode.GONE, "the picture has been deleted, as its time was over")
-
-
-def _unreachable() -> RequestError:
-    return RequestError(
-        ErrorCode.NOT_READY, "the store of pictures cannot be reached", retry_after=5.0
-    )

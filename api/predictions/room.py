@@ -6,9 +6,9 @@ import time
 from collections import Counter
 from typing import Final
 
-from api.predictions.database import storage_full
 from api.predictions.files import Files
 from api.predictions.measures import Measures
+from api.predictions.refusals import storage_full
 from api.predictions.store import Store
 from contract.errors import ErrorCode, RequestError
 from settings.store import StoreSettings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Until it looks by itself for what others have accepted, or released.
 _POLL_SECONDS: Final = 1.0
+_QUICK_SECONDS: Final = 0.02
 
 
 class Worker:
@@ -102,8 +104,13 @@ class Worker:
         free = self._slots - sum(one.pictures for one in self._running.values())
         if free > 0 and await self._backend.ready():
             models = [model.name for model in self._backend.models]
+            began = time.monotonic()
             for leased in await self._leases.take(models, free):
                 self._begin(leased)
+            spent = time.monotonic() - began
+            if spent > _QUICK_SECONDS:
+                # With very many that wait: the places that become free are filled together.
+                await asyncio.sleep(4 * spent)
         try:
             async with asyncio.timeout(_POLL_SECONDS):
                 await self._wake.wait()

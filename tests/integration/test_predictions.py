@@ -34,10 +34,10 @@ def first(folder: Path) -> Iterator[Server]:
 def test_replicates_client(first: Server) -> None:
     """Nothing of it but the address is changed."""
     client = replicate.Client(api_token="none", base_url=first.url)
-    (output,) = client.run("anyone/embedded", input=SHORT)
-    assert Image.open(io.BytesIO(output.read())).size == (64, 64)
+    # Links: it makes files of them where they begin with https.
+    (link,) = client.run("anyone/embedded", input=SHORT)
     (again,) = client.run("anyone/embedded:embedded", input=SHORT)
-    assert _pixels(again.read()) == _pixels(output.read())
+    assert _pixels(httpx.get(again).content) == _pixels(httpx.get(link).content)
 
     prediction = client.predictions.create(version="embedded", input=LONG)
     assert prediction.status == "starting"

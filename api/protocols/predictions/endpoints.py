@@ -13,7 +13,8 @@ from api import clients
 from api.predictions.document import document, timestamp
 from api.predictions.outbox import Delivery
 from api.predictions.prediction import Prediction
-from api.predictions.predictions import Predictions, not_found
+from api.predictions.predictions import Predictions
+from api.predictions.refusals import not_found
 from api.predictions.store import Filter
 from api.preferences import preferences
 from api.protocols.predictions.acceptance import Acceptance

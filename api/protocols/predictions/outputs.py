@@ -11,7 +11,8 @@ from starlette.responses import Response, StreamingResponse
 
 from api import clients
 from api.predictions.prediction import Output
-from api.predictions.predictions import Predictions, not_found
+from api.predictions.predictions import Predictions
+from api.predictions.refusals import not_found
 from api.protocols.predictions.acceptance import Acceptance
 from api.protocols.predictions.bodies import ID, OutputQuery
 from contract.errors import ErrorCode, RequestError

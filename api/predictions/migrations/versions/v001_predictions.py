@@ -52,6 +52,11 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("predictions_status", "predictions", ["status", "priority", "number"])
+    # What is counted again and again is in the indices alone.
+    op.create_index("predictions_unfinished", "predictions", ["status", "tenant"])
+    op.create_index(
+        "predictions_bytes", "predictions", ["removed_at", "status", "input_bytes", "output_bytes"]
+    )
     op.create_index("predictions_tenant", "predictions", ["tenant", "number"])
     op.create_index("predictions_completed", "predictions", ["completed_at"])
     op.create_table(
