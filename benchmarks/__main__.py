@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from assembly import environment
-from benchmarks import chaos, overhead
+from benchmarks import chaos, killed, overhead
 from benchmarks.contestant import CONTESTANTS, ROOT
 from benchmarks.report import add, write_report
 from benchmarks.rounds import FULL, QUICK
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     kill = commands.add_parser("chaos", help="predictions, while what runs them is killed")
-    kill.add_argument("--host", choices=sorted(chaos.TARGETS), default="bentoml")
+    kill.add_argument("--host", choices=sorted(killed.TARGETS), default="bentoml")
     kill.add_argument("--predictions", type=int, default=200)
     kill.add_argument("--kills", type=int, default=10)
     kill.add_argument("--store", help="SD_STORE; default: SQLite in a temporary folder")

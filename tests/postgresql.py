@@ -50,7 +50,7 @@ class PostgreSQL:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    self._programs / "postgres",
+                    str(self._programs / "postgres"),
                     *("-D", "data", "-p", str(self.port), "-k", str(self.folder)),
                     *("-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=16MB"),
                     # Its processes may be killed, but not the machine.
@@ -63,7 +63,7 @@ class PostgreSQL:
                 **self._user,
             )
         give_up = time.monotonic() + 60
-        ready = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode:
             assert self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < give_up, "PostgreSQL does not start"
@@ -86,5 +86,5 @@ class PostgreSQL:
         shutil.rmtree(self.folder)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [self._programs / program, *arguments]
+        command = [str(self._programs / program), *arguments]
         subprocess.run(command, cwd=self.folder, check=True, capture_output=True, **self._user)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-import replicate
 from PIL import Image
+from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
 from tests.integration.server import Server, serving, wait_until
@@ -33,18 +33,18 @@ def first(folder: Path) -> Iterator[Server]:
 @pytest.mark.slow
 def test_replicates_client(first: Server) -> None:
     """Nothing of it but the address is changed."""
-    client = replicate.Client(api_token="none", base_url=first.url)
+    client = Client(api_token="none", base_url=first.url)
     # Links: it makes files of them where they begin with https.
     (link,) = client.run("anyone/embedded", input=SHORT)
     (again,) = client.run("anyone/embedded:embedded", input=SHORT)
     assert _pixels(httpx.get(again).content) == _pixels(httpx.get(link).content)
 
     prediction = client.predictions.create(version="embedded", input=LONG)
-    assert prediction.status == "starting"
+    states = [prediction.status]
     prediction.reload()
     prediction.cancel()
     prediction.wait()
-    assert prediction.status == "canceled"
+    assert [*states, prediction.status] == ["starting", "canceled"]
     done = client.predictions.create(version="embedded", input=SHORT, wait=True)
     assert done.status == "succeeded"
     assert done.progress is not None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from api.predictions.prediction import Status
 from contract.errors import ErrorCode
 from tests.unit.api.predictions.conftest import Opened, make_order, opened
 
 
-async def _accept(here: Opened, count: int, tenant: str = "anna", **options: object) -> list[str]:
+async def _accept(here: Opened, count: int, tenant: str = "anna", **options: Any) -> list[str]:
     accepts = [here.store.accept(make_order(tenant, **options), f"{n}") for n in range(count)]
     return [(await one)[0].id for one in accepts]
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -43,7 +44,7 @@ class Losing(ColourBackend):
             yield event
 
 
-async def _accepted(here: Predictions, **options: object) -> Prediction:
+async def _accepted(here: Predictions, **options: Any) -> Prediction:
     prediction, is_new = await here.accept(make_order(**options))
     assert is_new
     return prediction
