@@ -58,10 +58,9 @@ class Worker:
 
     def start(self) -> None:
         """Begin, in the running event loop."""
-        loops = [self._keep_alive, self._take_back]
+        self._loops = [asyncio.create_task(self._repeat(self._watch))]
         if self._slots:
-            loops.append(self._take)
-        self._loops = [asyncio.create_task(self._repeat(loop)) for loop in loops]
+            self._loops.append(asyncio.create_task(self._repeat(self._take)))
 
     def wake(self) -> None:
         """There may be a prediction to take."""
@@ -134,9 +133,20 @@ class Worker:
             logger.error("a prediction was left to its lease", exc_info=task.exception())
         self._wake.set()
 
-    async def _keep_alive(self) -> None:
-        """Renew the leases of what runs; stop what is no longer ours."""
+    async def _watch(self) -> None:
+        """Renew what runs here, then end or take back what others have left.
+
+        In this order: a process that was slow itself is not to take its own work for abandoned.
+        """
+        await self._renew()
+        for prediction in await self._leases.reclaim():
+            self._hub.ended(prediction)
+            self._measures.ended(prediction)
+        self._wake.set()
         await asyncio.sleep(self._beat)
+
+    async def _renew(self) -> None:
+        """Renew the leases of what runs; stop what is no longer ours."""
         executions = dict(self._running)
         progress = {
             (one.leased.prediction.number, one.leased.lease): (one.step, one.total)
@@ -148,10 +158,3 @@ class Worker:
         for task, one in executions.items():
             if one.leased.prediction.number not in kept and not one.ending:
                 task.cancel()
-
-    async def _take_back(self) -> None:
-        """End or take back what others have left; more often than leases end."""
-        for prediction in await self._leases.reclaim():
-            self._hub.ended(prediction)
-            self._measures.ended(prediction)
-        await asyncio.sleep(self._beat)
