@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 # Until it looks by itself for what others have accepted, or released.
 _POLL_SECONDS: Final = 1.0
 _QUICK_SECONDS: Final = 0.02
+_MOST_PAUSE: Final = 0.25
 
 
 class Worker:
@@ -109,7 +110,7 @@ class Worker:
             spent = time.monotonic() - began
             if spent > _QUICK_SECONDS:
                 # With very many that wait: the places that become free are filled together.
-                await asyncio.sleep(4 * spent)
+                await asyncio.sleep(min(4 * spent, _MOST_PAUSE))
         try:
             async with asyncio.timeout(_POLL_SECONDS):
                 await self._wake.wait()

@@ -14,7 +14,7 @@ from replicate.exceptions import ModelError, ReplicateError
 
 from tests.integration.server import Server, serving, wait_until
 
-LONG = {"prompt": "a red apple", "num_inference_steps": 150, "num_images": 4, "seed": 5}
+LONG = {"prompt": "a red apple", "num_inference_steps": 100, "num_images": 2, "seed": 5}
 SHORT = {"prompt": "a red apple", "num_inference_steps": 4, "seed": 5}
 
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(folder: Path) -> Iterator[Server]:
     """A server that one of the tests kills."""
-    with serving(folder, host="local", SD_PREDICTION_LEASE="2") as server:
+    with serving(folder, host="local", SD_PREDICTION_LEASE="5") as server:
         yield server
 
 
@@ -70,16 +70,15 @@ def test_what_was_accepted_is_run_after_a_kill(first: Server, folder: Path) -> N
     assert (running.status_code, waiting.status_code) == (201, 201)
     wait_until(lambda: first.metric("sd_predictions_running") >= 1, "it to run")
     assert first.metric("sd_predictions_accepted_total") >= 2
-    assert first.metric("sd_store_bytes") > 0
     first.process.kill()
     first.process.wait()
 
     store = str(folder.resolve() / "store")
     (folder / "second").mkdir()
     with serving(
-        folder / "second", host="local", SD_STORE=store, SD_PREDICTION_LEASE="2"
+        folder / "second", host="local", SD_STORE=store, SD_PREDICTION_LEASE="5"
     ) as second:
-        for name, count in (("waiting", 1), ("running", 4)):
+        for name, count in (("waiting", 1), ("running", 2)):
 
             def ended(name: str = name) -> bool:
                 state = second.client.get(f"/predictions/{name}").json()["status"]
