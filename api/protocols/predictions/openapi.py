@@ -13,6 +13,7 @@ from api import event_stream
 from api.bodies import Query
 from api.errors import DESCRIPTIONS
 from api.protocols.native.openapi_responses import COMPONENT, REQUEST_ID, reference
+from api.protocols.native.responses import BINARY
 from api.protocols.predictions import responses
 from api.protocols.predictions.bodies import DeliveryQuery, ListQuery, OutputQuery, PredictionBody
 from api.protocols.predictions.errors import MEDIA_TYPE, Problem
@@ -161,7 +162,8 @@ def events_responses(*errors: int) -> dict[int | str, dict[str, Any]]:
 def output_responses(*errors: int) -> dict[int | str, dict[str, Any]]:
     """The responses of a picture."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    content = {one.media_type: binary for one in OutputFormat}
+    # With `Accept: application/octet-stream`; generated clients know no other of these.
+    content = {**{one.media_type: binary for one in OutputFormat}, BINARY: binary}
     return {
         200: {"description": "The picture", "content": content},
         206: {"description": "The part of it that `Range` asks for", "content": content},

@@ -9,10 +9,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from api import clients
+from api import clients, negotiation
 from api.predictions.prediction import Output
 from api.predictions.predictions import Predictions
 from api.predictions.refusals import not_found
+from api.protocols.native.responses import BINARY
 from api.protocols.predictions.acceptance import Acceptance
 from api.protocols.predictions.bodies import ID, OutputQuery
 from contract.errors import ErrorCode, RequestError
@@ -80,7 +81,9 @@ async def _response(request: Request, predictions: Predictions, output: Output) 
         _chunks(predictions, output, first, start, end),
         status,
         headers,
-        media_type=output.media_type,
+        media_type=negotiation.best(
+            ", ".join(request.headers.getlist("accept")), [output.media_type, BINARY]
+        ),
     )
 
 
