@@ -16,6 +16,8 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.REQUEST_TIMEOUT: 408,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.GONE: 410,
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     ErrorCode.OUT_OF_RANGE: 422,
@@ -25,6 +27,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.INTERNAL: 500,
     ErrorCode.NOT_READY: 503,
     ErrorCode.DEADLINE_EXCEEDED: 504,
+    ErrorCode.STORAGE_FULL: 507,
 }
 
 # The code of each status; of two codes with one status, the first.
@@ -35,9 +38,11 @@ DESCRIPTIONS: dict[int, str] = {
     "a picture that screening rejects",
     401: "No API key, or none of this service",
     403: "A page of another site, a foreign host name, or a key of another scope",
-    404: "No such model or path",
+    404: "No such model, prediction or path",
     405: "No such method on this path",
     408: "The body came too slowly, or not at all",
+    409: "The id or the idempotency key was used for something else, or the prediction is not over",
+    410: "The link has expired, or the picture has been deleted",
     413: "The body or the picture is too large",
     415: "Neither the content type nor the image format is one of the supported ones",
     422: "A value outside its documented range",
@@ -46,9 +51,10 @@ DESCRIPTIONS: dict[int, str] = {
     500: "A fault of the service: quote the request id",
     503: "Loading, restarting or shutting down: try again after `Retry-After` seconds",
     504: "The request's deadline passed",
+    507: "There is no room for another prediction: try again after `Retry-After` seconds",
 }
 
-_RETRY_AFTER = {ErrorCode.BUSY: 5.0, ErrorCode.NOT_READY: 10.0}
+_RETRY_AFTER = {ErrorCode.BUSY: 5.0, ErrorCode.NOT_READY: 10.0, ErrorCode.STORAGE_FULL: 60.0}
 # A quota comes back within a day; the engine's estimates end at two minutes.
 MAX_RETRY_AFTER: Final = 24 * 60 * 60
 _SHOWN_CHARS = 80

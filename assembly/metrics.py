@@ -22,10 +22,10 @@ class PrometheusObserver(MeasuringObserver):
 
     def __init__(self) -> None:
         _forget_dead_workers()
-        super().__init__(_Instruments())
+        super().__init__(PrometheusInstruments())
 
 
-class _Instruments:
+class PrometheusInstruments:
     """Implements ``assembly.measuring.Instruments``."""
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Instrument:

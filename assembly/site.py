@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,13 +22,18 @@ from api.drain import Drain
 from api.keys.metering import Metering
 from api.keys.ring import keyring
 from api.pictures import Pictures
+from api.predictions.opening import Opening
 from api.protocols.a1111.protocol import WebUIProtocol
 from api.protocols.admin.protocol import AdminProtocol
 from api.protocols.base import Protocol, Protocols
 from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
 from api.protocols.openai.protocol import OpenAIProtocol
+from api.protocols.predictions.acceptance import Acceptance
+from api.protocols.predictions.protocol import PredictionsProtocol
+from assembly import predictions
 from assembly.composition import Composition
+from assembly.measuring import Instruments
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Site:
         middleware: goes around everything that the host serves, outermost first.
         drain: the requests in flight.
         decoders: decode the pictures of requests.
+        predictions: those that are kept; None where there are to be none.
     """
 
     app: FastAPI
@@ -48,6 +55,7 @@ class Site:
     middleware: list[Middleware]
     drain: Drain
     decoders: Decoders
+    predictions: Opening | None = None
 
     def routes(
         self,
@@ -69,19 +77,43 @@ class Site:
     async def open(self) -> None:
         """Start what the first requests would else wait for. Call it in the server's event loop."""
         await self.decoders.start()
+        if self.predictions is not None:
+            await self.predictions.start()
 
     async def close(self, seconds: float) -> None:
         """Refuse new requests, and wait for those in flight; what is left then is cancelled."""
         self.drain.start()
-        await self.drain.finish(seconds)
+        if self.predictions is not None:
+            self.predictions.stop_waiting()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.drain.finish(seconds))
+                group.create_task(self.predictions.close(seconds))
+        else:
+            await self.drain.finish(seconds)
         await self.decoders.close()
 
 
-def build_site(composition: Composition, backend: Backend, classifier: Classifier | None) -> Site:
+def _prometheus() -> Instruments:
+    # It decides at its import whether it works across processes, which a host sets up.
+    from assembly.metrics import PrometheusInstruments
+
+    return PrometheusInstruments()
+
+
+def build_site(
+    composition: Composition,
+    backend: Backend,
+    classifier: Classifier | None,
+    instruments: Callable[[], Instruments] = _prometheus,
+) -> Site:
     """The site over a backend and, where there is one, a classifier.
+
+    Args:
+        instruments: makes those that measure what happens in this process, once it serves.
 
     Raises:
         UnusableKeys: the API keys cannot be read; see ``assembly.startup.explained``.
+        StoreUnusable: ``SD_STORE`` names a folder that cannot be written to; likewise.
     """
     settings = composition.settings
     keys, metering = keyring(settings), Metering()
@@ -89,8 +121,12 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
     bounded = (
         None if classifier is None else BoundedClassifier(classifier, settings, pictures.decoders)
     )
-    served: list[Protocol] = [
-        NativeProtocol(pictures, settings, bounded),
+    kept = predictions.opening(settings, backend, instruments)
+    acceptance = None if kept is None else Acceptance(kept, settings)
+    served: list[Protocol] = [NativeProtocol(pictures, settings, bounded, acceptance)]
+    if acceptance is not None:
+        served.append(PredictionsProtocol(pictures, acceptance, settings))
+    served += [
         KServeProtocol(pictures, settings, bounded, backend.ready),
         OpenAIProtocol(pictures, settings, bounded, backend.ready),
         WebUIProtocol(pictures, settings, bounded),
@@ -105,6 +141,7 @@ def build_site(composition: Composition, backend: Backend, classifier: Classifie
         middleware=middleware(settings, drain, protocols, keys, metering),
         drain=drain,
         decoders=pictures.decoders,
+        predictions=kept,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from api.keys.document import UnusableKeys
+from api.predictions.opening import StoreUnusable
 from assembly.checks import (
     UnguardedAddress,
     UnusableCompiler,
@@ -58,6 +59,7 @@ def explained(raised: type[BaseException] = SystemExit) -> Iterator[None]:
         UnusableQuantization,
         UnusableScreening,
         UnusableWildcards,
+        StoreUnusable,
     ) as error:
         raise raised(f"cannot start: {error}") from None
 

@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from assembly import environment
+from benchmarks import chaos, killed, overhead
 from benchmarks.contestant import CONTESTANTS, ROOT
 from benchmarks.report import add, write_report
 from benchmarks.rounds import FULL, QUICK
@@ -67,6 +68,18 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, default=DOCS, help="where benchmark.json is")
     report.add_argument("--add", type=Path, help="a folder with that of a later run to put into it")
     report.set_defaults(run=_report)
+
+    kill = commands.add_parser("chaos", help="predictions, while what runs them is killed")
+    kill.add_argument("--host", choices=sorted(killed.TARGETS), default="bentoml")
+    kill.add_argument("--predictions", type=int, default=200)
+    kill.add_argument("--kills", type=int, default=10)
+    kill.add_argument("--store", help="SD_STORE; default: SQLite in a temporary folder")
+    kill.set_defaults(run=chaos.command)
+
+    cost = commands.add_parser("overhead", help="what a prediction costs over a plain request")
+    cost.add_argument("--pairs", type=int, default=60)
+    cost.add_argument("--store", help="SD_STORE; default: SQLite in a temporary folder")
+    cost.set_defaults(run=overhead.command)
 
     tune = commands.add_parser("tune", help="find the settings that suit each contestant here")
     tune.add_argument("--contestants", type=_names(CONTESTANTS), default=list(CONTESTANTS))

@@ -13,6 +13,8 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    CONFLICT = "conflict"
+    GONE = "gone"
     REQUEST_TIMEOUT = "request_timeout"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
@@ -21,6 +23,7 @@ class ErrorCode(StrEnum):
     BUSY = "busy"
     NOT_READY = "not_ready"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    STORAGE_FULL = "storage_full"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 

@@ -17,10 +17,17 @@ from settings.http import HttpSettings
 from settings.models import ModelSettings
 from settings.passes import PassSettings
 from settings.requests import RequestSettings
+from settings.store import POSTGRESQL, StoreSettings
 
 
 class Settings(
-    AccessSettings, HttpSettings, RequestSettings, PassSettings, ModelSettings, BaseSettings
+    AccessSettings,
+    HttpSettings,
+    RequestSettings,
+    PassSettings,
+    ModelSettings,
+    StoreSettings,
+    BaseSettings,
 ):
     """What is served, on what, and within which limits. Immutable after the start."""
 
@@ -62,6 +69,13 @@ class Settings(
             raise ValueError(
                 f"max_bodies_bytes ({self.max_bodies_bytes}) must not be below max_body_bytes "
                 f"({self.max_body_bytes})"
+            )
+        if self.store.startswith(POSTGRESQL) and self.store_pictures is None:
+            raise ValueError("store_pictures must say where the pictures are, as store is a server")
+        if self.prediction_seconds < self.picture_seconds:
+            raise ValueError(
+                f"prediction_seconds ({self.prediction_seconds:g}) must not be below "
+                f"picture_seconds ({self.picture_seconds:g})"
             )
         own = self.max_queue_per_client
         if own is not None and not self.max_images <= own <= self.max_queue:

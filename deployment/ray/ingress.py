@@ -19,6 +19,7 @@ from assembly.composition import compose
 from assembly.site import build_site
 from deployment.ray.backend import Engines, RayBackend
 from deployment.ray.classifier import RayClassifier
+from deployment.ray.metrics import RayInstruments
 from deployment.ray.status import Status
 from models.placement import Placement
 from settings import Settings
@@ -82,6 +83,7 @@ class Ingress:
                 composition,
                 self._backend,
                 None if vit is None else RayClassifier(classifier, vit, settings.deadline, status),
+                RayInstruments,
             )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

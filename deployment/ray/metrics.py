@@ -19,7 +19,7 @@ class RayObserver(MeasuringObserver):
     """Measures with Ray's instruments, and knows what is in memory."""
 
     def __init__(self) -> None:
-        super().__init__(_Instruments())
+        super().__init__(RayInstruments())
         self._lock = threading.Lock()
         self._in_memory: dict[WeightKind, set[str]] = {kind: set() for kind in WeightKind}
 
@@ -39,7 +39,7 @@ class RayObserver(MeasuringObserver):
             return sorted(self._in_memory[kind])
 
 
-class _Instruments:
+class RayInstruments:
     """Implements ``assembly.measuring.Instruments``. Ray adds up the values of all processes."""
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Instrument:

@@ -75,7 +75,11 @@ class Server:
         inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
         # By default not what it measures, which is something else on a busy machine. With one
         # number of threads a picture made again is the same to the last bit.
-        settings = {"SD_MAX_PIXELS": "2400000", "SD_THREADS": "1"} | environment
+        settings = {
+            "SD_MAX_PIXELS": "2400000",
+            "SD_THREADS": "1",
+            "SD_STORE": str(folder.resolve() / "store"),
+        } | environment
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [

@@ -70,8 +70,9 @@ def response_schemas() -> dict[str, Any]:
     return dict(schemas["$defs"])
 
 
-def picture_responses() -> dict[int | str, dict[str, Any]]:
-    """The responses of an endpoint that makes pictures."""
+def picture_responses(as_predictions: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The responses of an endpoint that makes pictures; ``as_predictions`` says whether a client
+    may prefer one of those."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     text = {"schema": {"type": "string"}}
     headers = {
@@ -114,10 +115,15 @@ def picture_responses() -> dict[int | str, dict[str, Any]]:
         },
         "headers": headers,
     }
-    return {
-        200: picture,
-        **error_responses(ErrorBody, *WORK_STATUSES),
+    responses = {200: picture, **error_responses(ErrorBody, *WORK_STATUSES)}
+    if not as_predictions:
+        return responses
+    accepted = {
+        "description": "The prediction that the request has become, with `Prefer: respond-async`",
+        "content": {JSON: {"schema": {"$ref": COMPONENT.format(model="PredictionState")}}},
+        "headers": {"X-Request-Id": REQUEST_ID},
     }
+    return {**responses, 202: accepted, **error_responses(ErrorBody, 409, 507)}
 
 
 def prediction_responses() -> dict[int | str, dict[str, Any]]:
@@ -148,7 +154,7 @@ def error_responses(body: type[BaseModel], *statuses: int) -> dict[int | str, di
     responses: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         headers: dict[str, Any] = {"X-Request-Id": REQUEST_ID}
-        if status in (429, 503):
+        if status in (429, 503, 507):
             headers["Retry-After"] = _RETRY_AFTER
         responses[status] = {
             "description": DESCRIPTIONS[status],

@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import event_stream, negotiation
+from api.bodies import Body
 from api.event_stream import EventStream
 from api.parameters import fields_named
 from api.pictures import Pictures
 from api.protocols.native import responses
 from api.protocols.native.event_stream import write
 from api.protocols.native.schemas import DreamboothQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
+from api.protocols.predictions.acceptance import Acceptance, Sent
 from api.uploads import check_json
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
@@ -30,18 +32,21 @@ class PictureEndpoints:
 
     Args:
         pictures: validates and runs the requests.
+        acceptance: accepts them as predictions, where a client prefers that; None for nowhere.
     """
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, acceptance: Acceptance | None = None) -> None:
         self._pictures = pictures
+        self._acceptance = acceptance
         self._uploads = pictures.uploads
 
     async def txt2img(self, request: Request) -> Response:
         """JSON in, pictures out."""
         check_json(request)
-        body = Txt2ImgBody.parse(await self._uploads.read(request))
+        data = await self._uploads.read(request)
+        body = Txt2ImgBody.parse(data)
         wanted = await self._pictures.request(body.parameters(), request)
-        return await self._generate(request, wanted)
+        return await self._respond(request, wanted, self._sent(request, body, data))
 
     async def img2img(self, request: Request) -> Response:
         """Multipart (``img``, ``data``) in, pictures out."""
@@ -51,8 +56,9 @@ class PictureEndpoints:
             given = replace(body.parameters(), init_image=parts["img"])
             with fields_named(_FORM_NAMES):
                 wanted = await self._pictures.request(given, request)
+            sent = self._sent(request, body, **parts)
         with fields_named(_FORM_NAMES):
-            return await self._generate(request, wanted)
+            return await self._respond(request, wanted, sent)
 
     async def inpaint(self, request: Request) -> Response:
         """Multipart (``img``, ``mask``, ``data``) in, pictures out."""
@@ -62,8 +68,9 @@ class PictureEndpoints:
             given = replace(body.parameters(), init_image=parts["img"], mask=parts["mask"])
             with fields_named(_FORM_NAMES):
                 wanted = await self._pictures.request(given, request)
+            sent = self._sent(request, body, **parts)
         with fields_named(_FORM_NAMES):
-            return await self._generate(request, wanted)
+            return await self._respond(request, wanted, sent)
 
     async def dreambooth(self, request: Request) -> Response:
         """A prompt in the URL in, a picture of the model that it belongs to out."""
@@ -75,9 +82,25 @@ class PictureEndpoints:
         query = DreamboothQuery.of(request.query_params.multi_items())
         with fields_named(_DREAMBOOTH_NAMES):
             wanted = await self._pictures.request(query.parameters(), request)
-            response = await self._generate(request, wanted)
+            sent = self._sent(request, query, request.url.query.encode())
+            response = await self._respond(request, wanted, sent)
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    def _sent(
+        self, request: Request, body: Body, data: bytes | memoryview, **pictures: memoryview
+    ) -> Sent | None:
+        """What was sent, of a request that is to become a prediction; else None."""
+        if self._acceptance is None or not self._acceptance.wanted(request):
+            return None
+        return Sent.of(request.url.path, body, data, pictures)
+
+    async def _respond(
+        self, request: Request, wanted: GenerationRequest, sent: Sent | None
+    ) -> Response:
+        if self._acceptance is not None and sent is not None:
+            return await self._acceptance.respond(request, wanted, sent)
+        return await self._generate(request, wanted)
 
     async def _generate(self, request: Request, wanted: GenerationRequest) -> Response:
         accepted = _response_type(request, wanted)

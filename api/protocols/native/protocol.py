@@ -24,6 +24,7 @@ from api.protocols.native.openapi_responses import (
 )
 from api.protocols.native.pictures import PictureEndpoints
 from api.protocols.native.responses import JSON
+from api.protocols.predictions.acceptance import Acceptance
 from contract.errors import RequestError
 from settings import Settings
 
@@ -38,14 +39,21 @@ class NativeProtocol(Protocol):
         pictures: validates and runs the requests.
         settings: the limits.
         classifier: classifies pictures; without it there is no ``/classify``.
+        acceptance: accepts requests as predictions, of clients that prefer that; without it,
+            nobody can.
     """
 
     name = "native"
 
     def __init__(
-        self, pictures: Pictures, settings: Settings, classifier: BoundedClassifier | None = None
+        self,
+        pictures: Pictures,
+        settings: Settings,
+        classifier: BoundedClassifier | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         self._pictures = pictures
+        self._acceptance = acceptance
         self._settings = settings
         self._vit = None if classifier is None else classifier.vit
         documentation = Documentation(settings, pictures.served.models, self._vit)
@@ -60,8 +68,12 @@ class NativeProtocol(Protocol):
         return errors.response(error)
 
     def _picture_endpoints(self, documentation: Documentation) -> list[Endpoint]:
-        handlers = PictureEndpoints(self._pictures)
-        common: dict[str, Any] = {"tags": _PICTURES, "responses": picture_responses()}
+        handlers = PictureEndpoints(self._pictures, self._acceptance)
+        as_predictions = self._acceptance is not None
+        common: dict[str, Any] = {
+            "tags": _PICTURES,
+            "responses": picture_responses(as_predictions),
+        }
         form = {**common, "max_body": self._settings.max_body_bytes}
         return [
             Endpoint(

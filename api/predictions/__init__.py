@@ -1,0 +1,1 @@
+"""Predictions: requests for pictures that are written down before they are accepted."""

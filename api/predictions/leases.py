@@ -1,0 +1,237 @@
+"""Leases: who runs which prediction. A lease ends by itself where its holder shows no life."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, case, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.predictions.database import Database
+from api.predictions.outbox import add_delivery
+from api.predictions.prediction import FIELDS, Prediction, Status, request_of
+from api.predictions.tables import PREDICTIONS
+from contract.errors import ErrorCode
+from contract.request import GenerationRequest
+
+_COLUMNS: Final = [PREDICTIONS.c[name] for name in FIELDS]
+# Others may take some of them at the same time.
+_CANDIDATES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A prediction that is ours to run.
+
+    Attributes:
+        lease: names the holding; what is done in its name is without effect once it is lost.
+        written: the request, without its pictures.
+        left: seconds that it may take; None for as long as any.
+    """
+
+    prediction: Prediction
+    lease: str
+    written: str
+    left: float | None
+
+    def request(self, pictures: bytes) -> GenerationRequest:
+        """The request to run."""
+        return request_of(self.written, pictures)
+
+
+class Leases:
+    """Runs its queries on a database.
+
+    Args:
+        database: with the tables.
+        seconds: how long a lease holds without a renewal.
+        attempts: how often a prediction is begun.
+    """
+
+    def __init__(self, database: Database, seconds: float, attempts: int) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._attempts = attempts
+
+    async def take(self, models: Collection[str], limit: int) -> list[Leased]:
+        """Take predictions with these models that wait: by priority, the tenants in turns, then in
+        the order of acceptance."""
+        table = PREDICTIONS.c
+        now = self._database.now()
+        waits = and_(
+            table.status == Status.STARTING,
+            table.not_before <= now,
+            table.model.in_(models),
+            or_(table.start_by.is_(None), table.start_by > now),
+        )
+        running = (
+            select(table.tenant, func.count().label("running"))
+            .where(table.status == Status.PROCESSING)
+            .group_by(table.tenant)
+            .subquery()
+        )
+        place = func.row_number().over(
+            partition_by=(table.tenant, table.priority), order_by=table.number
+        )
+        turn = func.coalesce(running.c.running, 0) + place
+        candidates = (
+            select(table.number)
+            .select_from(PREDICTIONS.outerjoin(running, running.c.tenant == table.tenant))
+            .where(waits)
+            .order_by(table.priority.desc(), turn, table.number)
+            .limit(limit * _CANDIDATES)
+        )
+
+        async def look(connection: AsyncConnection) -> Sequence[int]:
+            return (await connection.scalars(candidates)).all()
+
+        numbers = list(await self._database.read(look))
+        if not numbers:
+            return []
+        # The order of the candidates, of which others may have taken some meanwhile.
+        rank = case({number: place for place, number in enumerate(numbers)}, value=table.number)
+        free = (
+            select(table.number)
+            .where(table.number.in_(numbers), table.status == Status.STARTING)
+            .order_by(rank)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        taken = (
+            update(PREDICTIONS)
+            .where(table.number.in_(free))
+            .values(
+                status=Status.PROCESSING,
+                started_at=now,
+                attempts=table.attempts + 1,
+                lease=bindparam("new_lease"),
+                lease_until=now + self._seconds,
+                step=0,
+                total=0,
+            )
+            .returning(*_COLUMNS, table.request, (table.end_by - now).label("left"))
+        )
+
+        lease = uuid.uuid4().hex
+
+        async def take(connection: AsyncConnection) -> list[Leased]:
+            rows = (await connection.execute(taken, {"new_lease": lease})).mappings().all()
+            return [Leased(Prediction.of(row), lease, row["request"], row["left"]) for row in rows]
+
+        leased = await self._database.write(take)
+        return sorted(leased, key=lambda one: numbers.index(one.prediction.number))
+
+    async def renew(self, progress: Mapping[tuple[int, str], tuple[int, int]]) -> set[int]:
+        """Show life, and how far each has come; returns the numbers of those that are still ours.
+
+        Args:
+            progress: step and total, by number and lease.
+        """
+        table = PREDICTIONS.c
+
+        async def renewed(connection: AsyncConnection) -> set[int]:
+            kept: set[int] = set()
+            for (number, lease), (step, total) in progress.items():
+                change = (
+                    update(PREDICTIONS)
+                    .where(
+                        table.number == number,
+                        table.lease == lease,
+                        table.status == Status.PROCESSING,
+                    )
+                    .values(
+                        lease_until=self._database.now() + self._seconds, step=step, total=total
+                    )
+                )
+                if (await connection.execute(change)).rowcount == 1:
+                    kept.add(number)
+            return kept
+
+        return await self._database.write(renewed)
+
+    async def release(self, leased: Leased, seconds: float, counts: bool) -> None:
+        """Give one back, to be taken again after ``seconds``.
+
+        Args:
+            counts: whether the attempt was one; not where it was never begun.
+        """
+        table = PREDICTIONS.c
+        change = (
+            update(PREDICTIONS)
+            .where(
+                table.number == leased.prediction.number,
+                table.lease == leased.lease,
+                table.status == Status.PROCESSING,
+            )
+            .values(
+                status=Status.STARTING,
+                lease=None,
+                lease_until=None,
+                started_at=None,
+                not_before=self._database.now() + seconds,
+                attempts=table.attempts if counts else table.attempts - 1,
+            )
+        )
+
+        async def released(connection: AsyncConnection) -> None:
+            await connection.execute(change)
+            await self._database.announce(connection, "new")
+
+        await self._database.write(released)
+
+    async def reclaim(self) -> list[Prediction]:
+        """Take back what is leased to those that show no life, and end what is too late or was
+        begun too often; returns those that have ended."""
+        table = PREDICTIONS.c
+        now = self._database.now()
+        silent = and_(table.status == Status.PROCESSING, table.lease_until < now)
+        back = (
+            update(PREDICTIONS)
+            .where(silent, table.attempts < self._attempts)
+            .values(status=Status.STARTING, lease=None, lease_until=None, started_at=None)
+        )
+        given_up = self._ended(
+            silent,
+            ErrorCode.INTERNAL,
+            f"the process that ran it has died {self._attempts} times",
+        )
+        late = self._ended(
+            and_(table.status == Status.STARTING, table.start_by < now),
+            ErrorCode.DEADLINE_EXCEEDED,
+            "it could not be begun in time",
+        )
+
+        async def reclaimed(connection: AsyncConnection) -> list[Prediction]:
+            await connection.execute(back)
+            ended = [
+                Prediction.of(row)
+                for change in (given_up, late)
+                for row in (await connection.execute(change)).mappings().all()
+            ]
+            for prediction in ended:
+                await add_delivery(self._database, connection, prediction)
+                await self._database.announce(connection, f"over {prediction.id}")
+            return ended
+
+        return await self._database.write(reclaimed)
+
+    def exhausted(self, leased: Leased) -> bool:
+        """Whether this was the last attempt."""
+        return leased.prediction.attempts >= self._attempts
+
+    def _ended(self, condition: Any, code: ErrorCode, message: str) -> Any:
+        return (
+            update(PREDICTIONS)
+            .where(condition)
+            .values(
+                status=Status.FAILED,
+                completed_at=self._database.now(),
+                lease_until=None,
+                error_code=code,
+                error=message,
+            )
+            .returning(*_COLUMNS)
+        )

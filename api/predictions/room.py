@@ -1,0 +1,81 @@
+"""The room: how many predictions there may be, and how much their files may take."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Final
+
+from api.predictions.files import Files
+from api.predictions.measures import Measures
+from api.predictions.refusals import storage_full
+from api.predictions.store import Store
+from contract.errors import ErrorCode, RequestError
+from settings.store import StoreSettings
+
+# What other hosts accept in this time is not counted yet.
+_FRESH_SECONDS: Final = 2.0
+
+
+class Room:
+    """Counts what is there, anew every few seconds.
+
+    Args:
+        store: has the predictions.
+        files: has their files.
+        settings: the limits.
+        measures: are told.
+    """
+
+    def __init__(
+        self, store: Store, files: Files, settings: StoreSettings, measures: Measures
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._settings = settings
+        self._measures = measures
+        self._counted = float("-inf")
+        self._unfinished: Counter[str] = Counter()
+        self._needed = 0
+        self._free: int | None = None
+
+    async def check(self, tenant: str, size: int) -> None:
+        """Look whether there is room for a prediction with ``size`` bytes of pictures.
+
+        Raises:
+            RequestError: BUSY where too many wait, STORAGE_FULL.
+        """
+        if time.monotonic() - self._counted > _FRESH_SECONDS:
+            await self.count()
+        settings = self._settings
+        if self._unfinished.total() >= settings.max_predictions:
+            raise _busy(f"at most {settings.max_predictions} predictions may wait")
+        most = settings.predictions_per_client
+        if self._unfinished[tenant] >= most:
+            raise _busy(f"at most {most} predictions of one client may wait")
+        # The retention makes room, but of what is not finished it deletes nothing.
+        if self._needed + size > settings.store_bytes:
+            raise storage_full(
+                f"the pictures of unfinished predictions take all of the "
+                f"{int(settings.store_bytes)} bytes that there are"
+            )
+        if self._free is not None and self._free - size < settings.store_free_bytes:
+            raise storage_full("the disk of the store is full")
+
+    def taken(self, tenant: str, size: int) -> None:
+        """Another one was accepted."""
+        self._unfinished[tenant] += 1
+        self._needed += size
+
+    async def count(self) -> None:
+        """Count what is there."""
+        usage = await self._store.usage()
+        self._unfinished = Counter(usage.unfinished)
+        self._needed = usage.needed
+        self._free = await self._files.free()
+        self._counted = time.monotonic()
+        self._measures.stored(self._unfinished.total(), usage.bytes)
+
+
+def _busy(message: str) -> RequestError:
+    return RequestError(ErrorCode.BUSY, message)

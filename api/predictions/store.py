@@ -1,0 +1,279 @@
+"""The store: predictions as their clients see them, accepted, listed, cancelled and deleted."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, and_, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.predictions.database import Database
+from api.predictions.outbox import add_delivery
+from api.predictions.prediction import (
+    FIELDS,
+    UNFINISHED,
+    Order,
+    Prediction,
+    Status,
+    pictures_of,
+    request_text,
+)
+from api.predictions.tables import PREDICTIONS, SECRETS
+
+_COLUMNS = [PREDICTIONS.c[name] for name in FIELDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which predictions to list. Times are seconds since 1970."""
+
+    status: Status | None = None
+    model: str | None = None
+    created_after: float | None = None
+    created_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Predictions that are not over by tenant, the bytes of all files, and of theirs."""
+
+    unfinished: Mapping[str, int]
+    bytes: int
+    needed: int
+
+
+class Store:
+    """Runs its queries on a database.
+
+    Args:
+        database: with the tables.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def secret(self, name: str) -> bytes:
+        """A secret of 256 bits that all hosts share, made when it is first asked for."""
+        dialect = sqlite if self._database.on_one_host else postgresql
+        new = dialect.insert(SECRETS).values(name=name, value=secrets.token_hex(32))
+
+        async def found(connection: AsyncConnection) -> str:
+            await connection.execute(new.on_conflict_do_nothing())
+            return str(
+                await connection.scalar(select(SECRETS.c.value).where(SECRETS.c.name == name))
+            )
+
+        return bytes.fromhex(await self._database.write(found))
+
+    async def accept(self, order: Order, folder: str) -> tuple[Prediction, bool]:
+        """Write a prediction down, unless its id or its idempotency key is there already.
+
+        Args:
+            order: what is asked for.
+            folder: of its files.
+
+        Returns:
+            The prediction, and whether it is new. One that is there may be another tenant's, or
+            for something else: compare it.
+        """
+        options = order.options
+        identifier = options.id or uuid.uuid4().hex
+        now = self._database.now()
+        deadline = None if options.deadline is None else now + options.deadline
+        timeouts = [one for one in (options.start_timeout, options.deadline) if one is not None]
+        dialect = sqlite if self._database.on_one_host else postgresql
+        row = dialect.insert(PREDICTIONS).values(
+            id=identifier,
+            tenant=order.tenant,
+            idempotency_key=options.idempotency_key,
+            digest=order.digest,
+            model=order.request.model,
+            served_as=order.request.served_as,
+            input=order.input,
+            request=request_text(order.request),
+            folder=folder,
+            input_bytes=len(pictures_of(order.request)),
+            status=Status.STARTING,
+            priority=options.priority,
+            created_at=now,
+            start_by=now + min(timeouts) if timeouts else None,
+            end_by=deadline,
+            not_before=0,
+            attempts=0,
+            step=0,
+            total=0,
+            output_bytes=0,
+            webhook=options.webhook,
+            webhook_events=list(options.webhook_events) if options.webhook else None,
+            base_url=order.base_url,
+        )
+        new = row.on_conflict_do_nothing().returning(*_COLUMNS)
+        same = _same(order, identifier)
+
+        async def accepted(connection: AsyncConnection) -> tuple[Prediction, bool]:
+            made = (await connection.execute(new)).mappings().one_or_none()
+            if made is not None:
+                await self._database.announce(connection, "new")
+                return Prediction.of(made), True
+            old = (await connection.execute(same)).mappings().first()
+            if old is None:
+                raise LookupError(identifier)
+            return Prediction.of(old), False
+
+        prediction, is_new = await self._database.write(accepted)
+        # It was not known whether the first try had been committed.
+        return prediction, is_new or prediction.folder == folder
+
+    async def known(self, order: Order) -> Prediction | None:
+        """The prediction with the id or the idempotency key of an order, if it has any."""
+        options = order.options
+        if options.id is None and options.idempotency_key is None:
+            return None
+
+        async def found(connection: AsyncConnection) -> Prediction | None:
+            query = _same(order, options.id or "")
+            row = (await connection.execute(query)).mappings().first()
+            return None if row is None else Prediction.of(row)
+
+        return await self._database.read(found)
+
+    async def find(self, identifier: str) -> Prediction | None:
+        """The prediction of an id."""
+        query = select(*_COLUMNS).where(PREDICTIONS.c.id == identifier)
+
+        async def found(connection: AsyncConnection) -> Prediction | None:
+            row = (await connection.execute(query)).mappings().one_or_none()
+            return None if row is None else Prediction.of(row)
+
+        return await self._database.read(found)
+
+    async def page(
+        self, tenant: str, wanted: Filter, before: int | None, limit: int
+    ) -> Sequence[Prediction]:
+        """The latest predictions of a tenant, those with a lower number than ``before``."""
+        table = PREDICTIONS.c
+        conditions = [table.tenant == tenant]
+        if before is not None:
+            conditions.append(table.number < before)
+        if wanted.status is not None:
+            conditions.append(table.status == wanted.status)
+        if wanted.model is not None:
+            conditions.append(table.served_as == wanted.model)
+        if wanted.created_after is not None:
+            conditions.append(table.created_at > wanted.created_after)
+        if wanted.created_before is not None:
+            conditions.append(table.created_at < wanted.created_before)
+        query = select(*_COLUMNS).where(*conditions).order_by(table.number.desc()).limit(limit)
+
+        async def found(connection: AsyncConnection) -> list[Prediction]:
+            return [Prediction.of(row) for row in (await connection.execute(query)).mappings()]
+
+        return await self._database.read(found)
+
+    async def position(self, prediction: Prediction) -> int:
+        """How many predictions wait in front of one that waits, if they were taken in order."""
+        table = PREDICTIONS.c
+        ahead = or_(
+            table.priority > prediction.priority,
+            and_(table.priority == prediction.priority, table.number < prediction.number),
+        )
+        return await self._count(select(func.count()).where(table.status == Status.STARTING, ahead))
+
+    async def usage(self) -> Usage:
+        """What counts for the limits."""
+        table = PREDICTIONS.c
+        counts = (
+            select(table.tenant, func.count())
+            .where(table.status.in_(UNFINISHED))
+            .group_by(table.tenant)
+        )
+        size = table.input_bytes + table.output_bytes
+        stored = select(
+            func.coalesce(func.sum(size), 0),
+            func.coalesce(func.sum(size).filter(table.status.in_(UNFINISHED)), 0),
+        ).where(table.removed_at.is_(None))
+
+        async def found(connection: AsyncConnection) -> Usage:
+            rows = (await connection.execute(counts)).all()
+            unfinished = {str(row[0]): int(row[1]) for row in rows}
+            total, needed = (await connection.execute(stored)).one()
+            return Usage(unfinished, int(total), int(needed))
+
+        return await self._database.read(found)
+
+    async def cancel(self, prediction: Prediction) -> Prediction | None:
+        """End one that is not over; None where it is over already.
+
+        Who runs it is told at once, or finds that its lease is gone.
+        """
+        return await self.end(
+            prediction.number,
+            {"status": Status.CANCELED},
+        )
+
+    async def end(
+        self, number: int, values: Mapping[str, Any], lease: str | None = None
+    ) -> Prediction | None:
+        """End a prediction that is not over, and put its last webhook down for delivery.
+
+        Args:
+            values: of its columns.
+            lease: ends it only for the holder of this lease; None for whoever may.
+
+        Returns:
+            The prediction as it will be for good; None where it is over, or leased to another.
+        """
+        table = PREDICTIONS.c
+        conditions = [table.number == number, table.status.in_(UNFINISHED)]
+        if lease is not None:
+            conditions.append(table.lease == lease)
+        change = (
+            update(PREDICTIONS)
+            .where(*conditions)
+            .values(completed_at=self._database.now(), lease_until=None, **values)
+            .returning(*_COLUMNS)
+        )
+
+        async def ended(connection: AsyncConnection) -> Prediction | None:
+            row = (await connection.execute(change)).mappings().one_or_none()
+            if row is None:
+                return None
+            prediction = Prediction.of(row)
+            await add_delivery(self._database, connection, prediction)
+            await self._database.announce(connection, f"over {prediction.id}")
+            return prediction
+
+        return await self._database.write(ended)
+
+    async def delete(self, prediction: Prediction) -> bool:
+        """Delete one that is over; False where it is not."""
+        table = PREDICTIONS.c
+        query = delete(PREDICTIONS).where(
+            table.number == prediction.number, table.status.not_in(UNFINISHED)
+        )
+
+        async def deleted(connection: AsyncConnection) -> bool:
+            return (await connection.execute(query)).rowcount == 1
+
+        return await self._database.write(deleted)
+
+    async def _count(self, query: Select[Any]) -> int:
+        async def found(connection: AsyncConnection) -> int:
+            return int(await connection.scalar(query) or 0)
+
+        return await self._database.read(found)
+
+
+def _same(order: Order, identifier: str) -> Select[Any]:
+    """The query for predictions with the id, or with the idempotency key of an order."""
+    table = PREDICTIONS.c
+    same = table.id == identifier
+    key = order.options.idempotency_key
+    if key is not None:
+        same = or_(same, and_(table.tenant == order.tenant, table.idempotency_key == key))
+    return select(*_COLUMNS).where(same)
