@@ -135,7 +135,7 @@ def test_edit_and_variation(client: openai.OpenAI, server: Server) -> None:
 
 
 def test_streams(client: openai.OpenAI) -> None:
-    fields = {**FIELDS, "num_inference_steps": 30}
+    fields = {**FIELDS, "num_inference_steps": 20}
     stream = client.images.generate(
         prompt=PROMPT, stream=True, partial_images=2, n=2, extra_body=fields
     )
@@ -184,7 +184,7 @@ def test_many_at_once(client: openai.OpenAI, server: Server) -> None:
             made = await asyncio.gather(
                 *(
                     clients.images.generate(prompt=PROMPT, extra_body={**FIELDS, "seed": seed})
-                    for seed in range(6)
+                    for seed in range(4)
                 )
             )
             stream = await clients.images.generate(prompt=PROMPT, stream=True, extra_body=FIELDS)
