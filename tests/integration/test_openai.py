@@ -134,6 +134,7 @@ def test_edit_and_variation(client: openai.OpenAI, server: Server) -> None:
     assert several.value.param == "image"
 
 
+@pytest.mark.slow
 def test_streams(client: openai.OpenAI) -> None:
     # Long enough for the engine to report its progress, ten times a second, on any machine.
     fields = {**FIELDS, "num_inference_steps": 60}
