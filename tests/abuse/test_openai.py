@@ -45,8 +45,8 @@ def _post(victim: Target, path: str, **arguments: Any) -> None:
 
 
 def test_values_of_any_kind_in_any_field(victim: Target) -> None:
-    """Usually every sixth of them, in JSON and, as texts, in a form."""
-    pairs = list(product((*OWN, *FIELDS), VALUES))[:: effort(6, 1)]
+    """Usually every tenth of them, in JSON and, as texts, in a form."""
+    pairs = list(product((*OWN, *FIELDS), VALUES))[:: effort(10, 1)]
     for number, (field, value) in enumerate(pairs):
         if number % 2 or effort(0, 1):
             _post(victim, GENERATIONS, content=body(field, VALUES[value]), headers=JSON)

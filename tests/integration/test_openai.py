@@ -134,25 +134,24 @@ def test_edit_and_variation(client: openai.OpenAI, server: Server) -> None:
     assert several.value.param == "image"
 
 
+@pytest.mark.slow
 def test_streams(client: openai.OpenAI) -> None:
-    fields = {**FIELDS, "num_inference_steps": 30}
-    stream = client.images.generate(
-        prompt=PROMPT, stream=True, partial_images=2, n=2, extra_body=fields
-    )
+    # Long enough for the engine to report its progress, ten times a second, on any machine.
+    fields = {**FIELDS, "num_inference_steps": 60}
+    stream = client.images.generate(prompt=PROMPT, stream=True, partial_images=3, extra_body=fields)
     events = list(stream)
     partial = [one for one in events if one.type == "image_generation.partial_image"]
     finished = [one for one in events if one.type == "image_generation.completed"]
     assert len(events) == len(partial) + len(finished)
-    assert len(finished) == 2
-    assert 0 < len(partial) <= 4
+    (first,) = finished
+    assert 0 < len(partial) <= 3
     for one in partial:
         picture = PIL.Image.open(BytesIO(base64.b64decode(one.b64_json)))
         assert (picture.format, picture.width < 64) == ("PNG", True)
-    (first,) = (one for one in finished if (one.model_extra or {})["index"] == 0)
     whole = client.images.generate(prompt=PROMPT, extra_body=fields)
     assert whole.data is not None
     assert same(first.b64_json, whole.data[0].b64_json or "")
-    assert all(one.usage.output_tokens == 16 for one in finished)
+    assert first.usage.output_tokens == 16
 
     edit = client.images.edit(image=PICTURE, prompt=PROMPT, stream=True, extra_body=FIELDS)
     assert [one.type for one in edit] == ["image_edit.completed"]
@@ -184,7 +183,7 @@ def test_many_at_once(client: openai.OpenAI, server: Server) -> None:
             made = await asyncio.gather(
                 *(
                     clients.images.generate(prompt=PROMPT, extra_body={**FIELDS, "seed": seed})
-                    for seed in range(6)
+                    for seed in range(4)
                 )
             )
             stream = await clients.images.generate(prompt=PROMPT, stream=True, extra_body=FIELDS)
