@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    Executable,
+    Float,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -56,6 +69,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._accept = _accept(database)
 
     async def secret(self, name: str) -> bytes:
         """A secret of 256 bits that all hosts share, made when it is first asked for."""
@@ -83,40 +97,31 @@ class Store:
         """
         options = order.options
         identifier = options.id or uuid.uuid4().hex
-        now = self._database.now()
-        deadline = None if options.deadline is None else now + options.deadline
         timeouts = [one for one in (options.start_timeout, options.deadline) if one is not None]
-        dialect = sqlite if self._database.on_one_host else postgresql
-        row = dialect.insert(PREDICTIONS).values(
-            id=identifier,
-            tenant=order.tenant,
-            idempotency_key=options.idempotency_key,
-            digest=order.digest,
-            model=order.request.model,
-            served_as=order.request.served_as,
-            input=order.input,
-            request=request_text(order.request),
-            folder=folder,
-            input_bytes=len(pictures_of(order.request)),
-            status=Status.STARTING,
-            priority=options.priority,
-            created_at=now,
-            start_by=now + min(timeouts) if timeouts else None,
-            end_by=deadline,
-            not_before=0,
-            attempts=0,
-            step=0,
-            total=0,
-            output_bytes=0,
-            webhook=options.webhook,
-            webhook_events=list(options.webhook_events) if options.webhook else None,
-            base_url=order.base_url,
-        )
-        new = row.on_conflict_do_nothing().returning(*_COLUMNS)
+        row = {
+            "id": identifier,
+            "tenant": order.tenant,
+            "idempotency_key": options.idempotency_key,
+            "digest": order.digest,
+            "model": order.request.model,
+            "served_as": order.request.served_as,
+            "input": order.input,
+            "request": request_text(order.request),
+            "folder": folder,
+            "input_bytes": len(pictures_of(order.request)),
+            "priority": options.priority,
+            "start_in": min(timeouts, default=None),
+            "end_in": options.deadline,
+            "webhook": options.webhook,
+            "webhook_events": list(options.webhook_events) if options.webhook else None,
+            "base_url": order.base_url,
+        }
+        if self._database.on_one_host:
+            row["accepted_at"] = time.time()
         same = _same(order, identifier)
 
         async def accepted(connection: AsyncConnection) -> tuple[Prediction, bool]:
-            made = (await connection.execute(new)).mappings().one_or_none()
+            made = (await connection.execute(self._accept, row)).mappings().one_or_none()
             if made is not None:
                 await self._database.announce(connection, "new")
                 return Prediction.of(made), True
@@ -277,3 +282,23 @@ def _same(order: Order, identifier: str) -> Select[Any]:
     if key is not None:
         same = or_(same, and_(table.tenant == order.tenant, table.idempotency_key == key))
     return select(*_COLUMNS).where(same)
+
+
+def _accept(database: Database) -> Executable:
+    """The statement that writes a prediction down, unless it is there; made once, as that takes
+    longer than to run it."""
+    dialect = sqlite if database.on_one_host else postgresql
+    now = bindparam("accepted_at", type_=Float) if database.on_one_host else database.now()
+    given = ("id", "tenant", "idempotency_key", "digest", "model", "served_as", "input", "request")
+    given += ("folder", "input_bytes", "priority", "webhook", "webhook_events", "base_url")
+    row = dialect.insert(PREDICTIONS).values(
+        {name: bindparam(name, type_=PREDICTIONS.c[name].type) for name in given}
+        | {
+            "status": literal(Status.STARTING.value),
+            "created_at": now,
+            "start_by": now + bindparam("start_in", type_=Float),
+            "end_by": now + bindparam("end_in", type_=Float),
+            **dict.fromkeys(("not_before", "attempts", "step", "total", "output_bytes"), 0),
+        }
+    )
+    return row.on_conflict_do_nothing().returning(*_COLUMNS)
