@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.predictions.batches import Batches
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
 from api.predictions.prediction import (
@@ -70,6 +71,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._accept = _accept(database)
+        self._accepts = Batches(self._accept_all)
 
     async def secret(self, name: str) -> bytes:
         """A secret of 256 bits that all hosts share, made when it is first asked for."""
@@ -118,21 +120,30 @@ class Store:
         }
         if self._database.on_one_host:
             row["accepted_at"] = time.time()
-        same = _same(order, identifier)
+        prediction = await self._accepts.add((row, order))
+        # Also where it was not known whether the first try had been committed.
+        return prediction, prediction.folder == folder
 
-        async def accepted(connection: AsyncConnection) -> tuple[Prediction, bool]:
-            made = (await connection.execute(self._accept, row)).mappings().one_or_none()
-            if made is not None:
-                await self._database.announce(connection, "new")
-                return Prediction.of(made), True
-            old = (await connection.execute(same)).mappings().first()
-            if old is None:
-                raise LookupError(identifier)
-            return Prediction.of(old), False
+    async def _accept_all(self, batch: Sequence[tuple[dict[str, Any], Order]]) -> list[Prediction]:
+        """Write predictions down; of those that are there already, what is there."""
 
-        prediction, is_new = await self._database.write(accepted)
-        # It was not known whether the first try had been committed.
-        return prediction, is_new or prediction.folder == folder
+        async def accepted(connection: AsyncConnection) -> list[Prediction]:
+            rows = (await connection.execute(self._accept, [row for row, _ in batch])).mappings()
+            made = {row["id"]: Prediction.of(row) for row in rows.all()}
+            await self._database.announce(connection, "new")
+            predictions = []
+            for row, order in batch:
+                prediction = made.get(row["id"])
+                if prediction is None:
+                    query = _same(order, row["id"])
+                    old = (await connection.execute(query)).mappings().first()
+                    if old is None:
+                        raise LookupError(row["id"])
+                    prediction = Prediction.of(old)
+                predictions.append(prediction)
+            return predictions
+
+        return await self._database.write(accepted)
 
     async def known(self, order: Order) -> Prediction | None:
         """The prediction with the id or the idempotency key of an order, if it has any."""
