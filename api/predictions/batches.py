@@ -1,6 +1,6 @@
 """Batches: what waits while a batch is done goes into the next one.
 
-So writes share a transaction and its trip to the disk, of which there are some two hundred a second,
+So writes share a transaction and its trip to the disk, of which there are few hundred a second,
 however much is in each.
 """
 

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    Executable,
-    Float,
     Select,
     and_,
-    bindparam,
     delete,
     func,
-    literal,
     or_,
     select,
     update,
@@ -37,6 +33,7 @@ from api.predictions.prediction import (
     pictures_of,
     request_text,
 )
+from api.predictions.statements import acceptance, same_order
 from api.predictions.tables import PREDICTIONS, SECRETS
 
 _COLUMNS = [PREDICTIONS.c[name] for name in FIELDS]
@@ -70,7 +67,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._accept = _accept(database)
+        self._accept = acceptance(database)
         self._accepts = Batches(self._accept_all)
 
     async def secret(self, name: str) -> bytes:
@@ -135,7 +132,7 @@ class Store:
             for row, order in batch:
                 prediction = made.get(row["id"])
                 if prediction is None:
-                    query = _same(order, row["id"])
+                    query = same_order(order, row["id"])
                     old = (await connection.execute(query)).mappings().first()
                     if old is None:
                         raise LookupError(row["id"])
@@ -152,7 +149,7 @@ class Store:
             return None
 
         async def found(connection: AsyncConnection) -> Prediction | None:
-            query = _same(order, options.id or "")
+            query = same_order(order, options.id or "")
             row = (await connection.execute(query)).mappings().first()
             return None if row is None else Prediction.of(row)
 
@@ -283,33 +280,3 @@ class Store:
             return int(await connection.scalar(query) or 0)
 
         return await self._database.read(found)
-
-
-def _same(order: Order, identifier: str) -> Select[Any]:
-    """The query for predictions with the id, or with the idempotency key of an order."""
-    table = PREDICTIONS.c
-    same = table.id == identifier
-    key = order.options.idempotency_key
-    if key is not None:
-        same = or_(same, and_(table.tenant == order.tenant, table.idempotency_key == key))
-    return select(*_COLUMNS).where(same)
-
-
-def _accept(database: Database) -> Executable:
-    """The statement that writes a prediction down, unless it is there; made once, as that takes
-    longer than to run it."""
-    dialect = sqlite if database.on_one_host else postgresql
-    now = bindparam("accepted_at", type_=Float) if database.on_one_host else database.now()
-    given = ("id", "tenant", "idempotency_key", "digest", "model", "served_as", "input", "request")
-    given += ("folder", "input_bytes", "priority", "webhook", "webhook_events", "base_url")
-    row = dialect.insert(PREDICTIONS).values(
-        {name: bindparam(name, type_=PREDICTIONS.c[name].type) for name in given}
-        | {
-            "status": literal(Status.STARTING.value),
-            "created_at": now,
-            "start_by": now + bindparam("start_in", type_=Float),
-            "end_by": now + bindparam("end_in", type_=Float),
-            **dict.fromkeys(("not_before", "attempts", "step", "total", "output_bytes"), 0),
-        }
-    )
-    return row.on_conflict_do_nothing().returning(*_COLUMNS)
