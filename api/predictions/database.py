@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from api.predictions import migrations
-from api.predictions.group_commit import GroupCommit
+from api.predictions.batches import Batches
 from api.predictions.refusals import storage_full
 from contract.errors import ErrorCode, RequestError
 
@@ -38,7 +38,7 @@ _PASSING: Final = ("08", "57P", "40", "53")
 
 
 class Database:
-    """Runs operations in transactions; those that write on SQLite share theirs (``GroupCommit``).
+    """Runs operations in transactions; those that write on SQLite share theirs (``Batches``).
 
     Args:
         url: ``sqlite+aiosqlite:///file`` or ``postgresql+asyncpg://...``.
@@ -49,7 +49,7 @@ class Database:
         self.on_one_host = self._url.get_backend_name() == "sqlite"
         self._engine = _sqlite(self._url) if self.on_one_host else _postgresql(self._url)
         self._writing = self._engine.execution_options(writes=True)
-        self._group = GroupCommit(self._writing) if self.on_one_host else None
+        self._group: Batches[Operation[Any], Any] = Batches(self._commit)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:
@@ -72,8 +72,7 @@ class Database:
 
     async def close(self) -> None:
         """Wait for what is being written, and disconnect."""
-        if self._group is not None:
-            await self._group.idle()
+        await self._group.idle()
         await self._engine.dispose()
 
     async def read(self, operation: Operation[T]) -> T:
@@ -100,12 +99,17 @@ class Database:
         """
 
         async def attempt() -> T:
-            if self._group is not None:
-                return await self._group.run(operation)
+            if self.on_one_host:
+                result: T = await self._group.add(operation)
+                return result
             async with self._writing.begin() as connection:
                 return await operation(connection)
 
         return await _patiently(attempt)
+
+    async def _commit(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+        async with self._writing.begin() as connection:
+            return [await operation(connection) for operation in operations]
 
     async def announce(self, connection: AsyncConnection, message: str) -> None:
         """Tell the other hosts, when the transaction is committed. On SQLite nobody is told."""

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    Select,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.predictions.batches import Batches
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
 from api.predictions.prediction import (
@@ -23,6 +33,7 @@ from api.predictions.prediction import (
     pictures_of,
     request_text,
 )
+from api.predictions.statements import acceptance, same_order
 from api.predictions.tables import PREDICTIONS, SECRETS
 
 _COLUMNS = [PREDICTIONS.c[name] for name in FIELDS]
@@ -56,6 +67,8 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._accept = acceptance(database)
+        self._accepts = Batches(self._accept_all)
 
     async def secret(self, name: str) -> bytes:
         """A secret of 256 bits that all hosts share, made when it is first asked for."""
@@ -83,51 +96,51 @@ class Store:
         """
         options = order.options
         identifier = options.id or uuid.uuid4().hex
-        now = self._database.now()
-        deadline = None if options.deadline is None else now + options.deadline
         timeouts = [one for one in (options.start_timeout, options.deadline) if one is not None]
-        dialect = sqlite if self._database.on_one_host else postgresql
-        row = dialect.insert(PREDICTIONS).values(
-            id=identifier,
-            tenant=order.tenant,
-            idempotency_key=options.idempotency_key,
-            digest=order.digest,
-            model=order.request.model,
-            served_as=order.request.served_as,
-            input=order.input,
-            request=request_text(order.request),
-            folder=folder,
-            input_bytes=len(pictures_of(order.request)),
-            status=Status.STARTING,
-            priority=options.priority,
-            created_at=now,
-            start_by=now + min(timeouts) if timeouts else None,
-            end_by=deadline,
-            not_before=0,
-            attempts=0,
-            step=0,
-            total=0,
-            output_bytes=0,
-            webhook=options.webhook,
-            webhook_events=list(options.webhook_events) if options.webhook else None,
-            base_url=order.base_url,
-        )
-        new = row.on_conflict_do_nothing().returning(*_COLUMNS)
-        same = _same(order, identifier)
+        row = {
+            "id": identifier,
+            "tenant": order.tenant,
+            "idempotency_key": options.idempotency_key,
+            "digest": order.digest,
+            "model": order.request.model,
+            "served_as": order.request.served_as,
+            "input": order.input,
+            "request": request_text(order.request),
+            "folder": folder,
+            "input_bytes": len(pictures_of(order.request)),
+            "priority": options.priority,
+            "start_in": min(timeouts, default=None),
+            "end_in": options.deadline,
+            "webhook": options.webhook,
+            "webhook_events": list(options.webhook_events) if options.webhook else None,
+            "base_url": order.base_url,
+        }
+        if self._database.on_one_host:
+            row["accepted_at"] = time.time()
+        prediction = await self._accepts.add((row, order))
+        # Also where it was not known whether the first try had been committed.
+        return prediction, prediction.folder == folder
 
-        async def accepted(connection: AsyncConnection) -> tuple[Prediction, bool]:
-            made = (await connection.execute(new)).mappings().one_or_none()
-            if made is not None:
-                await self._database.announce(connection, "new")
-                return Prediction.of(made), True
-            old = (await connection.execute(same)).mappings().first()
-            if old is None:
-                raise LookupError(identifier)
-            return Prediction.of(old), False
+    async def _accept_all(self, batch: Sequence[tuple[dict[str, Any], Order]]) -> list[Prediction]:
+        """Write predictions down; of those that are there already, what is there."""
 
-        prediction, is_new = await self._database.write(accepted)
-        # It was not known whether the first try had been committed.
-        return prediction, is_new or prediction.folder == folder
+        async def accepted(connection: AsyncConnection) -> list[Prediction]:
+            rows = (await connection.execute(self._accept, [row for row, _ in batch])).mappings()
+            made = {row["id"]: Prediction.of(row) for row in rows.all()}
+            await self._database.announce(connection, "new")
+            predictions = []
+            for row, order in batch:
+                prediction = made.get(row["id"])
+                if prediction is None:
+                    query = same_order(order, row["id"])
+                    old = (await connection.execute(query)).mappings().first()
+                    if old is None:
+                        raise LookupError(row["id"])
+                    prediction = Prediction.of(old)
+                predictions.append(prediction)
+            return predictions
+
+        return await self._database.write(accepted)
 
     async def known(self, order: Order) -> Prediction | None:
         """The prediction with the id or the idempotency key of an order, if it has any."""
@@ -136,7 +149,7 @@ class Store:
             return None
 
         async def found(connection: AsyncConnection) -> Prediction | None:
-            query = _same(order, options.id or "")
+            query = same_order(order, options.id or "")
             row = (await connection.execute(query)).mappings().first()
             return None if row is None else Prediction.of(row)
 
@@ -267,13 +280,3 @@ class Store:
             return int(await connection.scalar(query) or 0)
 
         return await self._database.read(found)
-
-
-def _same(order: Order, identifier: str) -> Select[Any]:
-    """The query for predictions with the id, or with the idempotency key of an order."""
-    table = PREDICTIONS.c
-    same = table.id == identifier
-    key = order.options.idempotency_key
-    if key is not None:
-        same = or_(same, and_(table.tenant == order.tenant, table.idempotency_key == key))
-    return select(*_COLUMNS).where(same)

@@ -20,6 +20,7 @@ _TYPES: Final[dict[ErrorCode, str]] = {
     ErrorCode.INTERNAL: _SERVER,
     ErrorCode.NOT_READY: _SERVER,
     ErrorCode.DEADLINE_EXCEEDED: _SERVER,
+    ErrorCode.STORAGE_FULL: _SERVER,
 }
 # Where OpenAI has a name for it; others have ours.
 _CODES: Final[dict[ErrorCode, str]] = {

@@ -11,7 +11,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.classifier import BoundedClassifier
 from api.errors import STATUS
+from api.pictures import Pictures
+from api.protocols.base import Protocols
+from api.protocols.native.protocol import NativeProtocol
 from contract.errors import ErrorCode, RequestError
 from settings import Settings
 from tests import uploads
@@ -113,7 +117,9 @@ def test_more_than_the_bound_are_told_to_come_back(
     backend: ColourBackend, classifier: ShadeClassifier
 ) -> None:
     settings = Settings(max_classifications=3)
-    app = create_app(native_protocols(backend, settings, classifier))
+    pictures = Pictures(backend, settings)
+    bounded = BoundedClassifier(classifier, settings, pictures.decoders)
+    app = create_app(Protocols([NativeProtocol(pictures, settings, bounded)]))
 
     async def run() -> None:
         classifier.hold = asyncio.Event()
@@ -135,6 +141,7 @@ def test_more_than_the_bound_are_told_to_come_back(
             answers = await asyncio.gather(*tasks)
             assert [answer.status_code for answer in answers].count(200) == 3
             assert (await one()).status_code == 200
+        await pictures.decoders.close()
 
     asyncio.run(run())
 

@@ -23,6 +23,7 @@ TYPES = {
     ErrorCode.INTERNAL: "server_error",
     ErrorCode.NOT_READY: "server_error",
     ErrorCode.DEADLINE_EXCEEDED: "server_error",
+    ErrorCode.STORAGE_FULL: "server_error",
 }
 
 
@@ -39,7 +40,7 @@ def test_every_row(client: TestClient, backend: ColourBackend) -> None:
             assert error["message"] == ("internal error" if internal else "a sentence")
             assert error["param"] == (None if internal else "seed")
             assert error["type"] == TYPES.get(code, "invalid_request_error")
-            retried = code in (ErrorCode.BUSY, ErrorCode.NOT_READY)
+            retried = code in (ErrorCode.BUSY, ErrorCode.NOT_READY, ErrorCode.STORAGE_FULL)
             assert response.headers.get("retry-after") == ("20" if retried else None)
             late = code is ErrorCode.DEADLINE_EXCEEDED
             assert response.headers.get("x-should-retry") == ("false" if late else None)

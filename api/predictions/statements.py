@@ -1,0 +1,44 @@
+"""The statements of an acceptance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Executable, Float, Select, and_, bindparam, literal, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from api.predictions.database import Database
+from api.predictions.prediction import FIELDS, Order, Status
+from api.predictions.tables import PREDICTIONS
+
+_COLUMNS = [PREDICTIONS.c[name] for name in FIELDS]
+
+
+def same_order(order: Order, identifier: str) -> Select[Any]:
+    """The query for predictions with the id, or with the idempotency key of an order."""
+    table = PREDICTIONS.c
+    same = table.id == identifier
+    key = order.options.idempotency_key
+    if key is not None:
+        same = or_(same, and_(table.tenant == order.tenant, table.idempotency_key == key))
+    return select(*_COLUMNS).where(same)
+
+
+def acceptance(database: Database) -> Executable:
+    """The statement that writes a prediction down, unless it is there; made once, as that takes
+    longer than to run it."""
+    dialect = sqlite if database.on_one_host else postgresql
+    now = bindparam("accepted_at", type_=Float) if database.on_one_host else database.now()
+    given = ("id", "tenant", "idempotency_key", "digest", "model", "served_as", "input", "request")
+    given += ("folder", "input_bytes", "priority", "webhook", "webhook_events", "base_url")
+    row = dialect.insert(PREDICTIONS).values(
+        {name: bindparam(name, type_=PREDICTIONS.c[name].type) for name in given}
+        | {
+            "status": literal(Status.STARTING.value),
+            "created_at": now,
+            "start_by": now + bindparam("start_in", type_=Float),
+            "end_by": now + bindparam("end_in", type_=Float),
+            **dict.fromkeys(("not_before", "attempts", "step", "total", "output_bytes"), 0),
+        }
+    )
+    return row.on_conflict_do_nothing().returning(*_COLUMNS)
