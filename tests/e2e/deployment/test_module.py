@@ -225,14 +225,14 @@ def test_the_metric_that_scales_is_the_one_that_is_published(full: Path) -> None
 # A server of its own, as none of these tests needs another one.
 @only_in_full
 @pytest.mark.slow
-def test_the_metrics_are_the_services(full: Path, server: Server) -> None:
+def test_the_metrics_are_the_services(full: Path, bentoml_server: Server) -> None:
     """What the agent keeps of ``/metrics`` is what policy and alarms need, in all its states."""
     settings = yaml.safe_load(instance_files(full)["/etc/stable-diffusion/prometheus.yaml"])
     (scrape,) = settings["scrape_configs"]
     (relabelling,) = scrape["metric_relabel_configs"]
     kept = {
         (sample.name, sample.labels.get("state"))
-        for family in text_string_to_metric_families(server.client.get("/metrics").text)
+        for family in text_string_to_metric_families(bentoml_server.client.get("/metrics").text)
         for sample in family.samples
         if re.fullmatch(
             relabelling["regex"],
@@ -247,9 +247,10 @@ def test_the_metrics_are_the_services(full: Path, server: Server) -> None:
         ("sd_queue_depth", "waiting"),
         ("sd_out_of_memory_total", None),
     }
+    assert bentoml_server.client.get("/models").status_code == 200
     (counted,) = (
         family
-        for family in text_string_to_metric_families(server.client.get("/metrics").text)
+        for family in text_string_to_metric_families(bentoml_server.client.get("/metrics").text)
         if family.name == "bentoml_api_server_request"
     )
     assert "http_response_code" in counted.samples[0].labels, "429 among them"
