@@ -27,7 +27,7 @@ def test_nothing_is_lost_when_it_is_killed() -> None:
 @only_in_full
 def test_what_was_accepted_is_run_after_a_kill(tmp_path: Path) -> None:
     """With several pictures, and known to those who order it again."""
-    with serving(tmp_path, host="local", SD_PREDICTION_LEASE="5") as first:
+    with serving(tmp_path, host="local", SD_INVARIANT="true", SD_PREDICTION_LEASE="5") as first:
         alone = first.client.post("/txt2img", json=SHORT).content
         for name, picture in (("running", LONG), ("waiting", SHORT)):
             response = first.client.put(f"/predictions/{name}", json={"input": picture})
@@ -40,7 +40,11 @@ def test_what_was_accepted_is_run_after_a_kill(tmp_path: Path) -> None:
     store = str(tmp_path.resolve() / "store")
     (tmp_path / "second").mkdir()
     with serving(
-        tmp_path / "second", host="local", SD_STORE=store, SD_PREDICTION_LEASE="5"
+        tmp_path / "second",
+        host="local",
+        SD_INVARIANT="true",
+        SD_STORE=store,
+        SD_PREDICTION_LEASE="5",
     ) as second:
         for name, count in (("waiting", 1), ("running", 2)):
             wait_until(lambda: _state(second, name)["status"] == "succeeded", f"{name} to end")  # noqa: B023
