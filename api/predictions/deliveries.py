@@ -67,14 +67,19 @@ class Deliveries:
                     continue
 
     async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            await self._attempt(delivery)
+        except asyncio.CancelledError:
+            # If it was made after all, it is made once more.
+            await asyncio.shield(self._outbox.put_back(delivery))
+            raise
+
+    async def _attempt(self, delivery: Delivery) -> None:
         prediction = delivery.prediction
         try:
             await self._webhooks.send(
                 delivery.url, prediction.tenant, delivery.id, self._render(prediction)
             )
-        except asyncio.CancelledError:
-            await asyncio.shield(self._outbox.put_back(delivery))
-            raise
         except DeliveryError as error:
             state = await self._outbox.failed(delivery, str(error))
             dead = state is DeliveryState.DEAD

@@ -198,6 +198,9 @@ class Execution:
 
     async def _end(self, status: Status, **values: object) -> None:
         prediction = self.leased.prediction
+        if status is Status.SUCCEEDED:
+            # Of the last steps there need not be an event.
+            self.step = self.total
         values |= {"status": status, "step": self.step, "total": self.total}
         self.ending = True
         # Whoever has the database is to hear of it: the pictures are there.

@@ -37,6 +37,7 @@ class Room:
         self._counted = float("-inf")
         self._unfinished: Counter[str] = Counter()
         self._needed = 0
+        self._taken = False
         self._free: int | None = None
 
     async def check(self, tenant: str, size: int) -> None:
@@ -45,27 +46,19 @@ class Room:
         Raises:
             RequestError: BUSY where too many wait, STORAGE_FULL.
         """
-        if time.monotonic() - self._counted > _FRESH_SECONDS:
+        old = time.monotonic() - self._counted > _FRESH_SECONDS
+        if old or (self._taken and self._refusal(tenant, size) is not None):
+            # Of those that were accepted since, some are over.
             await self.count()
-        settings = self._settings
-        if self._unfinished.total() >= settings.max_predictions:
-            raise _busy(f"at most {settings.max_predictions} predictions may wait")
-        most = settings.predictions_per_client
-        if self._unfinished[tenant] >= most:
-            raise _busy(f"at most {most} predictions of one client may wait")
-        # The retention makes room, but of what is not finished it deletes nothing.
-        if self._needed + size > settings.store_bytes:
-            raise storage_full(
-                f"the pictures of unfinished predictions take all of the "
-                f"{int(settings.store_bytes)} bytes that there are"
-            )
-        if self._free is not None and self._free - size < settings.store_free_bytes:
-            raise storage_full("the disk of the store is full")
+        refusal = self._refusal(tenant, size)
+        if refusal is not None:
+            raise refusal
 
     def taken(self, tenant: str, size: int) -> None:
         """Another one was accepted."""
         self._unfinished[tenant] += 1
         self._needed += size
+        self._taken = True
 
     async def count(self) -> None:
         """Count what is there."""
@@ -74,7 +67,25 @@ class Room:
         self._needed = usage.needed
         self._free = await self._files.free()
         self._counted = time.monotonic()
+        self._taken = False
         self._measures.stored(self._unfinished.total(), usage.bytes)
+
+    def _refusal(self, tenant: str, size: int) -> RequestError | None:
+        settings = self._settings
+        if self._unfinished.total() >= settings.max_predictions:
+            return _busy(f"at most {settings.max_predictions} predictions may wait")
+        most = settings.predictions_per_client
+        if self._unfinished[tenant] >= most:
+            return _busy(f"at most {most} predictions of one client may wait")
+        # The retention makes room, but of what is not finished it deletes nothing.
+        if self._needed + size > settings.store_bytes:
+            return storage_full(
+                f"the pictures of unfinished predictions take all of the "
+                f"{int(settings.store_bytes)} bytes that there are"
+            )
+        if self._free is not None and self._free - size < settings.store_free_bytes:
+            return storage_full("the disk of the store is full")
+        return None
 
 
 def _busy(message: str) -> RequestError:

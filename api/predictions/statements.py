@@ -30,9 +30,9 @@ def acceptance(database: Database) -> Executable:
     dialect = sqlite if database.on_one_host else postgresql
     now = bindparam("accepted_at", type_=Float) if database.on_one_host else database.now()
     given = ("id", "tenant", "idempotency_key", "digest", "model", "served_as", "input", "request")
-    given += ("folder", "input_bytes", "priority", "webhook", "webhook_events", "base_url")
+    others = ("folder", "input_bytes", "priority", "webhook", "webhook_events", "base_url")
     row = dialect.insert(PREDICTIONS).values(
-        {name: bindparam(name, type_=PREDICTIONS.c[name].type) for name in given}
+        {name: bindparam(name, type_=PREDICTIONS.c[name].type) for name in (*given, *others)}
         | {
             "status": literal(Status.STARTING.value),
             "created_at": now,
@@ -41,4 +41,5 @@ def acceptance(database: Database) -> Executable:
             **dict.fromkeys(("not_before", "attempts", "step", "total", "output_bytes"), 0),
         }
     )
-    return row.on_conflict_do_nothing().returning(*_COLUMNS)
+    statement: Executable = row.on_conflict_do_nothing().returning(*_COLUMNS)
+    return statement

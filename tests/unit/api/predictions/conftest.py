@@ -21,6 +21,7 @@ from api.predictions.predictions import Predictions
 from api.predictions.store import Store
 from settings import Settings
 from tests.conftest import make_request
+from tests.effort import only_in_full
 from tests.postgresql import PostgreSQL, programs
 from tests.unit.api.conftest import ColourBackend
 
@@ -40,6 +41,16 @@ def postgresql() -> Iterator[PostgreSQL]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database, of each kind in turn."""
+    return _empty(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=only_in_full)])
+def usual_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same, for what the tests of the store leave little doubt about."""
+    return _empty(request, tmp_path)
+
+
+def _empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/predictions.sqlite"
     server: PostgreSQL = request.getfixturevalue("postgresql")

@@ -11,6 +11,7 @@ import pytest
 from api.predictions.prediction import Prediction, Status
 from api.predictions.predictions import Predictions
 from contract.errors import ErrorCode, RequestError
+from tests.effort import only_in_full
 from tests.postgresql import PostgreSQL, programs
 from tests.unit.api.conftest import ColourBackend
 from tests.unit.api.predictions.conftest import make_order, running
@@ -26,6 +27,7 @@ def server() -> Iterator[PostgreSQL]:
     server.close()
 
 
+@only_in_full
 def test_a_killed_database_loses_nothing(
     server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,10 +26,10 @@ async def _done(here: Predictions, request_size: int = 0) -> Prediction:
     return await here.wait(accepted, 30)
 
 
-def test_pictures_go_first_and_predictions_later(url: str, tmp_path: Path) -> None:
+def test_pictures_go_first_and_predictions_later(usual_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         times = {"picture_seconds": 1, "prediction_seconds": 2}
-        async with running(url, tmp_path, ColourBackend(), **times) as here:
+        async with running(usual_url, tmp_path, ColourBackend(), **times) as here:
             done = await _done(here, 12288)
             assert len(list((tmp_path / "pictures").rglob("*.*"))) == 1
             await asyncio.sleep(1.1)

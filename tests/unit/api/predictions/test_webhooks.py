@@ -52,7 +52,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     await runner.cleanup()
 
 
-def test_the_last_one_is_tried_until_it_arrives(url: str, tmp_path: Path) -> None:
+def test_the_last_one_is_tried_until_it_arrives(usual_url: str, tmp_path: Path) -> None:
     """Also by the next process; each attempt has the same id, and a signature of the tenant."""
 
     async def story() -> None:
@@ -62,13 +62,13 @@ def test_the_last_one_is_tried_until_it_arrives(url: str, tmp_path: Path) -> Non
         }
         async with receiving() as receiver:
             receiver.statuses = [500, 302, 200]
-            async with running(url, tmp_path, ColourBackend(), **options) as here:
+            async with running(usual_url, tmp_path, ColourBackend(), **options) as here:
                 order = make_order(webhook=receiver.url, webhook_events=(WebhookEvent.COMPLETED,))
                 accepted, _ = await here.accept(order)
                 done = await here.wait(accepted, 30)
                 while not receiver.got:
                     await asyncio.sleep(0.02)
-            async with running(url, tmp_path, ColourBackend(), **options) as there:
+            async with running(usual_url, tmp_path, ColourBackend(), **options) as there:
                 while len(receiver.got) < 3:
                     await asyncio.sleep(0.02)
                 while (found := await there.outbox.page("anna", None, 9))[0].state == "pending":

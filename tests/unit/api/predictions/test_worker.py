@@ -57,9 +57,9 @@ async def _done(here: Predictions, prediction: Prediction) -> Prediction:
     return done
 
 
-def test_it_succeeds_with_its_pictures(url: str, tmp_path: Path) -> None:
+def test_it_succeeds_with_its_pictures(usual_url: str, tmp_path: Path) -> None:
     async def story() -> None:
-        async with running(url, tmp_path, ColourBackend()) as here:
+        async with running(usual_url, tmp_path, ColourBackend()) as here:
             order = make_order()
             several = replace(order, request=make_request(model="tiny", num_images=3))
             accepted, _ = await here.accept(several)
@@ -74,7 +74,7 @@ def test_it_succeeds_with_its_pictures(url: str, tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_what_a_stopped_process_left_is_run_by_the_next(url: str, tmp_path: Path) -> None:
+def test_what_a_stopped_process_left_is_run_by_the_next(usual_url: str, tmp_path: Path) -> None:
     """With its input picture, and for the same seed. A stop does not count as an attempt."""
 
     async def story() -> None:
@@ -82,14 +82,14 @@ def test_what_a_stopped_process_left_is_run_by_the_next(url: str, tmp_path: Path
         stuck.hold = asyncio.Event()
         pixels, mask = bytes(range(256)) * 48, b"\xff" * 64 * 64
         request = make_request(model="tiny", init_image=pixels, mask=mask, strength=0.5)
-        async with running(url, tmp_path, stuck) as here:
+        async with running(usual_url, tmp_path, stuck) as here:
             accepted, _ = await here.accept(replace(make_order(), request=request))
             while not stuck.requests:
                 await asyncio.sleep(0.01)
             closing = asyncio.create_task(here.close(0.1))
             await closing
         working = ColourBackend()
-        async with running(url, tmp_path, working) as there:
+        async with running(usual_url, tmp_path, working) as there:
             done = await _done(there, accepted)
             assert (done.status, done.attempts) == (Status.SUCCEEDED, 1)
         (run,) = working.requests
@@ -135,11 +135,11 @@ def test_a_failure_is_the_end(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_cancellation_stops_the_work_at_once(url: str, tmp_path: Path) -> None:
+def test_a_cancellation_stops_the_work_at_once(usual_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         backend = ColourBackend()
         backend.hold = asyncio.Event()
-        async with running(url, tmp_path, backend) as here:
+        async with running(usual_url, tmp_path, backend) as here:
             accepted = await _accepted(here)
             while not backend.requests:
                 await asyncio.sleep(0.01)
@@ -153,13 +153,13 @@ def test_a_cancellation_stops_the_work_at_once(url: str, tmp_path: Path) -> None
     asyncio.run(story())
 
 
-def test_a_cancellation_on_another_host_stops_it_too(url: str, tmp_path: Path) -> None:
+def test_a_cancellation_on_another_host_stops_it_too(usual_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         backend = ColourBackend()
         backend.hold = asyncio.Event()
         async with (
-            running(url, tmp_path, backend, prediction_lease=2) as here,
-            running(url, tmp_path, ColourBackend(), prediction_slots=0) as there,
+            running(usual_url, tmp_path, backend, prediction_lease=2) as here,
+            running(usual_url, tmp_path, ColourBackend(), prediction_slots=0) as there,
         ):
             accepted = await _accepted(there)
             while not backend.requests:
@@ -172,11 +172,11 @@ def test_a_cancellation_on_another_host_stops_it_too(url: str, tmp_path: Path) -
     asyncio.run(story())
 
 
-def test_one_that_waits_elsewhere_hears_of_the_end(url: str, tmp_path: Path) -> None:
+def test_one_that_waits_elsewhere_hears_of_the_end(usual_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         async with (
-            running(url, tmp_path, ColourBackend()),
-            running(url, tmp_path, ColourBackend(), prediction_slots=0) as there,
+            running(usual_url, tmp_path, ColourBackend()),
+            running(usual_url, tmp_path, ColourBackend(), prediction_slots=0) as there,
         ):
             done = await _done(there, await _accepted(there))
             assert done.status is Status.SUCCEEDED
@@ -184,19 +184,19 @@ def test_one_that_waits_elsewhere_hears_of_the_end(url: str, tmp_path: Path) -> 
     asyncio.run(story())
 
 
-def test_one_that_lost_its_lease_leaves_no_picture(url: str, tmp_path: Path) -> None:
+def test_one_that_lost_its_lease_leaves_no_picture(usual_url: str, tmp_path: Path) -> None:
     """It goes on, as it does not know it, and its result is refused."""
 
     async def story() -> None:
         slow, quick = ColourBackend(), ColourBackend()
         slow.hold = asyncio.Event()
         # With no place for it to be taken by the same host again.
-        async with running(url, tmp_path, slow, prediction_slots=1) as here:
+        async with running(usual_url, tmp_path, slow, prediction_slots=1) as here:
             accepted = await _accepted(here)
             while not slow.requests:
                 await asyncio.sleep(0.01)
             await _expire(here, accepted)
-            async with running(url, tmp_path, quick, prediction_lease=2) as there:
+            async with running(usual_url, tmp_path, quick, prediction_lease=2) as there:
                 done = await _done(there, accepted)
             assert (done.status, done.attempts) == (Status.SUCCEEDED, 2)
             slow.hold.set()

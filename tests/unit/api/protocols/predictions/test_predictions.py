@@ -232,45 +232,45 @@ def test_pages_and_filters(client: TestClient) -> None:
     assert other(client).get("/predictions").json()["results"] == []
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "field"),
-    [
-        ({}, 400, "input"),
-        ({"input": 1}, 400, "input"),
-        ({"input": {}}, 400, "prompt"),
-        ({"input": {"prompt": 1}}, 400, "prompt"),
-        ({"input": {"prompt": "x", "colour": 1}}, 400, "colour"),
-        ({"input": {"prompt": "x", "model": "tiny"}}, 400, "model"),
-        ({"input": {"prompt": "x", "width": 65}}, 422, "width"),
-        ({"input": {"prompt": "x", "mask": "AAAA"}}, 400, "image"),
-        ({"input": {"prompt": "x", "image": 1}}, 400, "image"),
-        ({"input": {"prompt": "x", "image": "https://example.com/a.png"}}, 400, "image"),
-        ({"input": {"prompt": "x", "image": "data:image/png,x"}}, 400, "image"),
-        ({"input": {"prompt": "x", "image": "AAAA"}}, 415, "image"),
-        ({**ORDER, "model": "other"}, 404, "model"),
-        ({**ORDER, "model": "tiny", "version": "other"}, 400, "model"),
-        ({**ORDER, "stream": True}, 400, "stream"),
-        ({**ORDER, "id": "no/slash"}, 422, "id"),
-        ({**ORDER, "id": ""}, 422, "id"),
-        ({**ORDER, "priority": "urgent"}, 400, "priority"),
-        ({**ORDER, "deadline": 0}, 400, "deadline"),
-        ({**ORDER, "start_timeout": 1e9}, 400, "start_timeout"),
-        ({**ORDER, "webhook": "nonsense"}, 422, "webhook"),
-        ({**ORDER, "webhook": "http://example.com/"}, 422, "webhook"),
-        ({**ORDER, "webhook": "https://10.0.0.1/"}, 422, "webhook"),
-        ({**ORDER, "webhook": "https://0x7f.1/"}, 422, "webhook"),
-        ({**ORDER, "webhook": "https://[::1]/"}, 422, "webhook"),
-        ({**ORDER, "webhook": "https://[bad/"}, 422, "webhook"),
-        ({**ORDER, "webhook": "https://a:b@example.com/"}, 422, "webhook"),
-        ({**ORDER, "webhook": "https://example.com:99999/"}, 422, "webhook"),
-        ({**ORDER, "webhook_events_filter": ["done"]}, 400, "webhook_events_filter.0"),
-        ({**ORDER, "unknown": 1}, 400, "unknown"),
-    ],
-)
-def test_mistakes(client: TestClient, body: Any, status: int, field: str) -> None:
-    response = client.post("/predictions", json=body)
-    assert (response.status_code, response.json().get("field")) == (status, field), response.text
-    assert response.json()["request_id"] == response.headers["x-request-id"]
+MISTAKES: list[tuple[Any, int, str]] = [
+    ({}, 400, "input"),
+    ({"input": 1}, 400, "input"),
+    ({"input": {}}, 400, "prompt"),
+    ({"input": {"prompt": 1}}, 400, "prompt"),
+    ({"input": {"prompt": "x", "colour": 1}}, 400, "colour"),
+    ({"input": {"prompt": "x", "model": "tiny"}}, 400, "model"),
+    ({"input": {"prompt": "x", "width": 65}}, 422, "width"),
+    ({"input": {"prompt": "x", "mask": "AAAA"}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": 1}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": "https://example.com/a.png"}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": "data:image/png,x"}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": "AAAA"}}, 415, "image"),
+    ({**ORDER, "model": "other"}, 404, "model"),
+    ({**ORDER, "model": "tiny", "version": "other"}, 400, "model"),
+    ({**ORDER, "stream": True}, 400, "stream"),
+    ({**ORDER, "id": "no/slash"}, 422, "id"),
+    ({**ORDER, "id": ""}, 422, "id"),
+    ({**ORDER, "priority": "urgent"}, 400, "priority"),
+    ({**ORDER, "deadline": 0}, 400, "deadline"),
+    ({**ORDER, "start_timeout": 1e9}, 400, "start_timeout"),
+    ({**ORDER, "webhook": "nonsense"}, 422, "webhook"),
+    ({**ORDER, "webhook": "http://example.com/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://10.0.0.1/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://0x7f.1/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://[::1]/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://[bad/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://a:b@example.com/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://example.com:99999/"}, 422, "webhook"),
+    ({**ORDER, "webhook_events_filter": ["done"]}, 400, "webhook_events_filter.0"),
+    ({**ORDER, "unknown": 1}, 400, "unknown"),
+]
+
+
+def test_mistakes(client: TestClient) -> None:
+    for body, status, field in MISTAKES:
+        response = client.post("/predictions", json=body)
+        assert (response.status_code, response.json().get("field")) == (status, field), body
+        assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
 def test_other_mistakes(client: TestClient) -> None:
