@@ -34,6 +34,7 @@ class Endpoint:
         parameters: OpenAPI parameter objects.
         responses: OpenAPI response objects by status.
         access: which keys open it, where clients need one.
+        signed: whether its handler takes a signature in the URL for a key, and verifies it.
         linkable: whether a link on another site may lead to it: a GET that starts no work.
         max_body: bytes of the longest body.
         while_draining: whether it is open while the service shuts down, as liveness probes are.
@@ -50,6 +51,7 @@ class Endpoint:
     parameters: Sequence[dict[str, Any]] = ()
     responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
     access: Access = Access.GENERATE
+    signed: bool = False
     linkable: bool = False
     max_body: int = NO_BODY
     while_draining: bool = False

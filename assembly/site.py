@@ -122,7 +122,7 @@ def build_site(
         None if classifier is None else BoundedClassifier(classifier, settings, pictures.decoders)
     )
     kept = predictions.opening(settings, backend, instruments)
-    acceptance = None if kept is None else Acceptance(kept, settings)
+    acceptance = None if kept is None else Acceptance(kept, settings, metering)
     served: list[Protocol] = [NativeProtocol(pictures, settings, bounded, acceptance)]
     if acceptance is not None:
         served.append(PredictionsProtocol(pictures, acceptance, settings))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from api.keys import current
@@ -16,6 +17,17 @@ from contract.request import GenerationRequest
 
 # Failures that cost a client nothing: it got no place, or the fault was ours.
 _FREE: Final = frozenset({ErrorCode.BUSY, ErrorCode.NOT_READY, ErrorCode.INTERNAL})
+
+
+@dataclass(slots=True)
+class Charge:
+    """What was counted in advance.
+
+    Attributes:
+        stands: whether it is due.
+    """
+
+    stands: bool = False
 
 
 class Metering:
@@ -47,6 +59,23 @@ class Metering:
         """The pictures were not made, and not by the client's fault."""
         self._quotas.give_back(key, _amounts(wanted))
         self._add(key, wanted, -1)
+
+    @contextmanager
+    def charged(self, wanted: GenerationRequest) -> Iterator[Charge]:
+        """Count the pictures of a request that will be made later, on the account of the key of
+        this context, if there is one. What does not stand at the end is given back.
+
+        Raises:
+            RequestError: BUSY above the key's quotas.
+        """
+        key, charge = current.get(), Charge()
+        if key is not None:
+            self.take(key, wanted)
+        try:
+            yield charge
+        finally:
+            if key is not None and not charge.stands:
+                self.give_back(key, wanted)
 
     def metered(
         self,

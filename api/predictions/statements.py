@@ -41,5 +41,4 @@ def acceptance(database: Database) -> Executable:
             **dict.fromkeys(("not_before", "attempts", "step", "total", "output_bytes"), 0),
         }
     )
-    statement: Executable = row.on_conflict_do_nothing().returning(*_COLUMNS)
-    return statement
+    return row.on_conflict_do_nothing().returning(*_COLUMNS)

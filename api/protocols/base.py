@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import Scope
@@ -16,6 +17,9 @@ from api.endpoints import Endpoint
 from api.error_boundary import guarded
 from api.keys.scopes import Access
 from contract.errors import ErrorCode, RequestError
+
+# The parameter of a URL that may stand for a key.
+SIGNATURE: Final = "signature"
 
 
 class Protocol(ABC):
@@ -72,6 +76,7 @@ class Protocols:
             for one in endpoints
             for method in one.methods
         ]
+        self._signed = [compile_path(one.path)[0] for one in endpoints if one.signed]
         self._open_paths = frozenset(one.path for one in endpoints if one.while_draining)
 
     @property
@@ -101,6 +106,8 @@ class Protocols:
     def access(self, scope: Scope) -> Access | None:
         """Which keys open the endpoint that a request is for; None for none of ours."""
         path = _path(scope)
+        if _has_signature(scope) and any(pattern.match(path) for pattern in self._signed):
+            return Access.OPEN
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         accesses = [
             access
@@ -129,6 +136,10 @@ def _path(scope: Scope) -> str:
     """The path of a request below the application's root."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def _has_signature(scope: Scope) -> bool:
+    return any(name == SIGNATURE for name, _ in QueryParams(scope["query_string"]).multi_items())
 
 
 def _check_unique(names: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from api import clients
 from api.bodies import Body
+from api.keys.metering import Metering
 from api.predictions.document import document
 from api.predictions.opening import Opening
 from api.predictions.prediction import Options, Order, Prediction
@@ -54,10 +55,14 @@ class Acceptance:
     Args:
         opening: has the predictions.
         settings: say how links begin.
+        metering: has the accounts of the keys.
     """
 
-    def __init__(self, opening: Opening, settings: Settings) -> None:
+    def __init__(
+        self, opening: Opening, settings: Settings, metering: Metering | None = None
+    ) -> None:
         self.opening = opening
+        self._metering = metering or Metering()
         self._public_url = settings.public_url
 
     def wanted(self, request: Request) -> bool:
@@ -80,20 +85,21 @@ class Acceptance:
             options: what else it has said.
 
         Raises:
-            RequestError: what ``Predictions.accept`` raises.
+            RequestError: what ``Predictions.accept`` raises; BUSY above the quotas of the key.
         """
         predictions = await self.opening.get()
         prefers = preferences(request)
-        prediction, is_new = await predictions.accept(
-            Order(
-                request=wanted,
-                input={**sent.input, "seed": wanted.seed},
-                digest=sent.digest,
-                tenant=clients.current(),
-                base_url=self.base_url(request),
-                options=replace(options or Options(), idempotency_key=idempotency_key(request)),
-            )
+        order = Order(
+            request=wanted,
+            input={**sent.input, "seed": wanted.seed},
+            digest=sent.digest,
+            tenant=clients.current(),
+            base_url=self.base_url(request),
+            options=replace(options or Options(), idempotency_key=idempotency_key(request)),
         )
+        with self._metering.charged(wanted) as charge:
+            prediction, is_new = await predictions.accept(order)
+            charge.stands = is_new
         if prefers.wait is not None:
             prediction = await predictions.wait(prediction, prefers.wait)
         headers = {"Location": f"{self.base_url(request)}/predictions/{prediction.id}"}

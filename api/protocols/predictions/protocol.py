@@ -143,6 +143,7 @@ class PredictionsProtocol(Protocol):
                 "A picture of a prediction",
                 openapi.output_responses(*_LOOK, 410),
                 openapi.output_parameters(),
+                signed=True,
                 linkable=True,
             ),
         ]
