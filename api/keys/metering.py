@@ -19,17 +19,6 @@ from contract.request import GenerationRequest
 _FREE: Final = frozenset({ErrorCode.BUSY, ErrorCode.NOT_READY, ErrorCode.INTERNAL})
 
 
-@dataclass(slots=True)
-class Charge:
-    """What was counted in advance.
-
-    Attributes:
-        stands: whether it is due.
-    """
-
-    stands: bool = False
-
-
 class Metering:
     """Keeps account of the keys, in this process."""
 
@@ -61,21 +50,14 @@ class Metering:
         self._add(key, wanted, -1)
 
     @contextmanager
-    def charged(self, wanted: GenerationRequest) -> Iterator[Charge]:
-        """Count the pictures of a request that will be made later, on the account of the key of
-        this context, if there is one. What does not stand at the end is given back.
-
-        Raises:
-            RequestError: BUSY above the key's quotas.
-        """
-        key, charge = current.get(), Charge()
-        if key is not None:
-            self.take(key, wanted)
+    def charge(self, wanted: GenerationRequest) -> Iterator[Charge]:
+        """The charge for a request that will be run later. What was taken and does not stand at
+        the end is given back."""
+        charge = Charge(self, current.get(), wanted)
         try:
             yield charge
         finally:
-            if key is not None and not charge.stands:
-                self.give_back(key, wanted)
+            charge.settle()
 
     def metered(
         self,
@@ -120,6 +102,35 @@ class Metering:
         used = self._usage.of(key.id)
         used.pictures += sign * amounts[PICTURES]
         used.pixel_steps += sign * amounts[PIXEL_STEPS]
+
+
+@dataclass(slots=True)
+class Charge:
+    """The pictures of a request, on the account of a key.
+
+    Attributes:
+        metering: has the accounts.
+        key: None where nobody pays.
+        wanted: the request.
+        stands: whether it is due; else it is given back.
+    """
+
+    metering: Metering
+    key: Key | None
+    wanted: GenerationRequest
+    stands: bool = False
+    _taken: bool = False
+
+    def take(self) -> None:
+        """Count the pictures. Raises ``RequestError``: BUSY above the key's quotas."""
+        if self.key is not None:
+            self.metering.take(self.key, self.wanted)
+            self._taken = True
+
+    def settle(self) -> None:
+        """Give back what was taken and is not due."""
+        if self.key is not None and self._taken and not self.stands:
+            self.metering.give_back(self.key, self.wanted)
 
 
 def _amounts(wanted: GenerationRequest) -> dict[str, int]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from api.backend import Backend
@@ -135,8 +135,15 @@ class Predictions:
         await self._notices.close()
         await self._database.close()
 
-    async def accept(self, order: Order) -> tuple[Prediction, bool]:
+    async def accept(
+        self, order: Order, charge: Callable[[], None] = lambda: None
+    ) -> tuple[Prediction, bool]:
         """Write a prediction down: it will be run, whatever dies in between.
+
+        Args:
+            order: what is to be run.
+            charge: called before one is written down that may be new. It may raise
+                ``RequestError``, which refuses only those that are.
 
         Returns:
             The prediction, and whether it is new: the same order again gives the same one.
@@ -148,6 +155,7 @@ class Predictions:
         size = len(pictures_of(order.request))
         try:
             await self._room.check(order.tenant, size)
+            charge()
         except RequestError:
             known = await self._store.known(order)
             if known is None:

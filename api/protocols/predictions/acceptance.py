@@ -97,8 +97,8 @@ class Acceptance:
             base_url=self.base_url(request),
             options=replace(options or Options(), idempotency_key=idempotency_key(request)),
         )
-        with self._metering.charged(wanted) as charge:
-            prediction, is_new = await predictions.accept(order)
+        with self._metering.charge(wanted) as charge:
+            prediction, is_new = await predictions.accept(order, charge.take)
             charge.stands = is_new
         if prefers.wait is not None:
             prediction = await predictions.wait(prediction, prefers.wait)
