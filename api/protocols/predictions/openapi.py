@@ -154,8 +154,8 @@ def empty_responses(*errors: int) -> dict[int | str, dict[str, Any]]:
 
 
 def events_responses(*errors: int) -> dict[int | str, dict[str, Any]]:
-    """The responses of an event stream."""
-    content = {event_stream.MEDIA_TYPE: {"schema": {"type": "string", "description": _EVENTS}}}
+    """The responses of an event stream. Each event is an object to some, its text to others."""
+    content = {event_stream.MEDIA_TYPE: {"schema": {"description": _EVENTS}}}
     return {200: {"description": "The events", "content": content}, **_errors(*errors)}
 
 
