@@ -25,7 +25,7 @@ from api.predictions.measures import Measures
 from api.predictions.notices import Notices
 from api.predictions.outbox import Delivery, Outbox
 from api.predictions.prediction import Order, Output, Prediction, Status, pictures_of
-from api.predictions.refusals import gone, not_found, storage_full, unreachable
+from api.predictions.refusals import gone, not_found, storage_full, the_same, unreachable
 from api.predictions.retention import Retention
 from api.predictions.room import Room
 from api.predictions.store import Filter, Store
@@ -160,7 +160,7 @@ class Predictions:
             known = await self._store.known(order)
             if known is None:
                 raise
-            return self._same(known, order), False
+            return the_same(known, order), False
         folder = uuid.uuid4().hex
         if size:
             await self._put_input(folder, pictures_of(order.request))
@@ -169,7 +169,7 @@ class Predictions:
         if not is_new:
             if size:
                 await self._files.delete([input_key(folder)])
-            return self._same(prediction, order), False
+            return the_same(prediction, order), False
         self._room.taken(order.tenant, size)
         self._measures.accepted()
         self._worker.wake()
@@ -279,18 +279,6 @@ class Predictions:
             raise storage_full("the disk of the store is full") from error
         except OSError as error:
             raise unreachable() from error
-
-    def _same(self, prediction: Prediction, order: Order) -> Prediction:
-        """The prediction, if it is the one that is ordered again."""
-        options = order.options
-        if prediction.tenant != order.tenant:
-            raise not_found(options.id or "")
-        if prediction.digest != order.digest:
-            name = "id" if prediction.id == options.id else "Idempotency-Key"
-            raise RequestError(
-                ErrorCode.CONFLICT, f"this {name} was used for another request", field=name
-            )
-        return prediction
 
     def _heard(self, message: str) -> None:
         what, _, identifier = message.partition(" ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.errors import shown
+from api.predictions.prediction import Order, Prediction
 from contract.errors import ErrorCode, RequestError
 
 
@@ -27,3 +28,20 @@ def unreachable() -> RequestError:
     return RequestError(
         ErrorCode.NOT_READY, "the store of pictures cannot be reached", retry_after=5.0
     )
+
+
+def the_same(prediction: Prediction, order: Order) -> Prediction:
+    """The prediction, if it is the one that is ordered again.
+
+    Raises:
+        RequestError: CONFLICT where it is another one, NOT_FOUND where it is another tenant's.
+    """
+    options = order.options
+    if prediction.tenant != order.tenant:
+        raise not_found(options.id or "")
+    if prediction.digest != order.digest:
+        name = "id" if prediction.id == options.id else "Idempotency-Key"
+        raise RequestError(
+            ErrorCode.CONFLICT, f"this {name} was used for another request", field=name
+        )
+    return prediction

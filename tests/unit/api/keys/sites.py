@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from api.backend import Backend, ServedLora
 from api.keys import document
-from api.keys.key import Key
+from api.keys.key import Key, new_key
+from api.keys.scopes import Scope
 from assembly.composition import Composition
 from assembly.site import Site, build_site
 from assembly.snapshot import Snapshot
+from contract.tenant_load import TenantLoad
 from models.placement import Placement
 from settings import Settings
 from templating.wildcards import NO_WILDCARDS
-from tests.unit.api.conftest import TINY, ShadeClassifier
+from tests.unit.api.conftest import TINY, ColourBackend, ShadeClassifier
+
+ORIGIN = "https://friend.test"
+BODY = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 10}
+ADDRESS = ("192.0.2.7", 50000)
+
+TEXTS: dict[str, str] = {}
+KEYS: dict[str, Key] = {}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "reader": {"scope": Scope.READ},
+    "maker": {},
+    "owner": {"scope": Scope.ADMIN},
+    "limited": {"rate": "3/minute", "pictures_per_day": 5, "pixel_steps_per_day": 64 * 64 * 40},
+    "favoured": {"priority": 3, "max_queued": 7},
+}
+for _name, _fields in _FIELDS.items():
+    TEXTS[_name], KEYS[_name] = new_key(_name, **_fields)
+
+
+class BusyBackend(ColourBackend):
+    """Has work of two tenants."""
+
+    async def tenants(self) -> dict[str, TenantLoad]:
+        return {KEYS["maker"].id: TenantLoad(3, 1), "sd_0123456789ab": TenantLoad(1)}
 
 
 def with_keys(keys: Iterable[Key]) -> Settings:
@@ -44,3 +72,19 @@ def own_host(site: Site, backend: Backend) -> Starlette:
         routes=site.routes(backend.ready, lambda: (b"sd_up 1\n", "text/plain")),
         middleware=site.middleware,
     )
+
+
+def site_client(backend: Backend, **changes: Any) -> TestClient:
+    """What the local host and Ray's ingress serve, without an engine."""
+    changes["allowed_origins"] = (ORIGIN,)
+    settings = with_keys(KEYS.values()).model_copy(update=changes)
+    app = own_host(site_of(settings, backend), backend)
+    return TestClient(app, client=ADDRESS, raise_server_exceptions=False)
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TEXTS[name]}"}
+
+
+def basic(password: str, user: str = "anyone") -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}

@@ -11,60 +11,25 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from api.backend import Backend
-from api.keys.key import Key, id_of, new_key
-from api.keys.scopes import Scope
+from api.keys.key import id_of, new_key
 from contract.errors import ErrorCode
 from contract.events import Failed
-from contract.tenant_load import TenantLoad
-from settings import Settings
 from tests.unit.api.conftest import ColourBackend, error_of
-from tests.unit.api.keys.sites import own_host, site_of, with_keys
-
-ORIGIN = "https://friend.test"
-BODY = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 10}
-ADDRESS = ("192.0.2.7", 50000)
-
-TEXTS: dict[str, str] = {}
-KEYS: dict[str, Key] = {}
-_FIELDS: dict[str, dict[str, Any]] = {
-    "reader": {"scope": Scope.READ},
-    "maker": {},
-    "owner": {"scope": Scope.ADMIN},
-    "limited": {"rate": "3/minute", "pictures_per_day": 5, "pixel_steps_per_day": 64 * 64 * 40},
-    "favoured": {"priority": 3, "max_queued": 7},
-}
-for _name, _fields in _FIELDS.items():
-    TEXTS[_name], KEYS[_name] = new_key(_name, **_fields)
-
-
-class BusyBackend(ColourBackend):
-    """Has work of two tenants."""
-
-    async def tenants(self) -> dict[str, TenantLoad]:
-        return {KEYS["maker"].id: TenantLoad(3, 1), "sd_0123456789ab": TenantLoad(1)}
-
-
-def site_client(backend: Backend, **changes: Any) -> TestClient:
-    """What the local host and Ray's ingress serve, without an engine."""
-    changes["allowed_origins"] = (ORIGIN,)
-    settings = with_keys(KEYS.values()).model_copy(update=changes)
-    app = own_host(site_of(settings, backend), backend)
-    return TestClient(app, client=ADDRESS, raise_server_exceptions=False)
+from tests.unit.api.keys.sites import (
+    BODY,
+    KEYS,
+    TEXTS,
+    BusyBackend,
+    basic,
+    bearer,
+    site_client,
+)
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     with site_client(BusyBackend()) as client:
         yield client
-
-
-def bearer(name: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {TEXTS[name]}"}
-
-
-def basic(password: str, user: str = "anyone") -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 def quota(response: httpx2.Response) -> dict[str, dict[str, int]]:
@@ -264,70 +229,3 @@ def test_the_queue_by_key() -> None:
     assert by_name["limited"]["quotas"]["pictures"]["remaining"] == 5
     assert (by_name[None]["id"], by_name[None]["queued"]) == ("sd_0123456789ab", 1)
     assert not any(key.sha256 in str(queue) for key in KEYS.values())
-
-
-def test_measurements_may_be_open_to_some_addresses() -> None:
-    near = site_client(ColourBackend(), metrics_from=("192.0.2.0/24",))
-    far = site_client(ColourBackend(), metrics_from=("127.0.0.1", "::1"))
-
-    assert near.get("/metrics").text == "sd_up 1\n"
-    assert near.get("/models").status_code == 401
-    assert far.get("/metrics").status_code == 401
-
-
-def test_the_page_may_be_open_to_everybody() -> None:
-    client = site_client(ColourBackend(), public_docs=True)
-
-    for path in ("/", "/docs.json", "/static_content/swagger-ui.css"):
-        assert client.get(path).status_code == 200, path
-    for path in ("/models", "/static_content", "/static_contents/"):
-        assert client.get(path).status_code == 401, path
-
-
-def test_browsers_of_other_sites(client: TestClient) -> None:
-    """The gates in front stay as they are; a preflight of a friend needs no key, as it has none."""
-    preflight = {
-        "Origin": ORIGIN,
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,content-type,x-api-key",
-    }
-    allowed = client.options("/txt2img", headers=preflight)
-    assert allowed.status_code == 200
-    assert allowed.headers["access-control-allow-origin"] == ORIGIN
-    foreign = client.options("/txt2img", headers={**preflight, "Origin": "https://evil.test"})
-    assert foreign.status_code == 403
-    assert "access-control-allow-origin" not in foreign.headers
-
-    # A password that the browser knows opens nothing for other sites.
-    evil = {**basic(TEXTS["owner"]), "Origin": "https://evil.test"}
-    assert client.post("/txt2img", json=BODY, headers=evil).status_code == 403
-    friend = client.get("/models", headers={**bearer("maker"), "Origin": ORIGIN})
-    assert "RateLimit" in friend.headers["access-control-expose-headers"]
-
-
-def test_the_document_asks_for_a_key_where_the_service_does(client: TestClient) -> None:
-    document_ = client.get("/docs.json", headers=bearer("reader")).json()
-
-    schemes = document_["components"]["securitySchemes"]
-    assert {one["type"] for one in schemes.values()} == {"http", "apiKey"}
-    for path, operations in document_["paths"].items():
-        for operation in operations.values():
-            is_open = path in {"/v2/health/live", "/v2/health/ready"}
-            assert operation["security"] == ([] if is_open else [{name: []} for name in schemes])
-            assert ("401" in operation["responses"]) is not is_open, path
-            if not is_open:
-                assert "RateLimit" in operation["responses"]["429"]["headers"]
-    assert "/admin/queue" in document_["paths"]
-
-
-def test_where_there_are_no_keys_there_is_nothing_of_them() -> None:
-    backend = ColourBackend()
-    client = TestClient(own_host(site_of(Settings(), backend), backend))
-
-    assert client.get("/models").status_code == 200
-    assert client.get("/admin/queue").status_code == 404
-    document_ = client.get("/docs.json").json()
-    assert "securitySchemes" not in document_["components"]
-    assert not any(
-        "401" in one["responses"] for path in document_["paths"].values() for one in path.values()
-    )

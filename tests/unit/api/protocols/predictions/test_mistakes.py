@@ -1,0 +1,83 @@
+"""Mistakes in orders, and in whatever else is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from tests.unit.api.protocols.predictions.conftest import ORDER, predict
+
+MISTAKES: list[tuple[Any, int, str]] = [
+    ({}, 400, "input"),
+    ({"input": 1}, 400, "input"),
+    ({"input": {}}, 400, "prompt"),
+    ({"input": {"prompt": 1}}, 400, "prompt"),
+    ({"input": {"prompt": "x", "colour": 1}}, 400, "colour"),
+    ({"input": {"prompt": "x", "model": "tiny"}}, 400, "model"),
+    ({"input": {"prompt": "x", "width": 65}}, 422, "width"),
+    ({"input": {"prompt": "x", "mask": "AAAA"}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": 1}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": "https://example.com/a.png"}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": "data:image/png,x"}}, 400, "image"),
+    ({"input": {"prompt": "x", "image": "AAAA"}}, 415, "image"),
+    ({**ORDER, "model": "other"}, 404, "model"),
+    ({**ORDER, "model": "tiny", "version": "other"}, 400, "model"),
+    ({**ORDER, "stream": True}, 400, "stream"),
+    ({**ORDER, "id": "no/slash"}, 422, "id"),
+    ({**ORDER, "id": ""}, 422, "id"),
+    ({**ORDER, "priority": "urgent"}, 400, "priority"),
+    ({**ORDER, "deadline": 0}, 400, "deadline"),
+    ({**ORDER, "start_timeout": 1e9}, 400, "start_timeout"),
+    ({**ORDER, "webhook": "nonsense"}, 422, "webhook"),
+    ({**ORDER, "webhook": "http://example.com/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://10.0.0.1/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://0x7f.1/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://[::1]/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://[bad/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://a:b@example.com/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://example.com:99999/"}, 422, "webhook"),
+    ({**ORDER, "webhook_events_filter": ["done"]}, 400, "webhook_events_filter.0"),
+    ({**ORDER, "unknown": 1}, 400, "unknown"),
+]
+
+
+def test_mistakes(client: TestClient) -> None:
+    for body, status, field in MISTAKES:
+        response = client.post("/predictions", json=body)
+        assert (response.status_code, response.json().get("field")) == (status, field), body
+        assert response.json()["request_id"] == response.headers["x-request-id"]
+
+
+def test_other_mistakes(client: TestClient) -> None:
+    for response, status in (
+        (client.post("/predictions", content=b"{}"), 415),
+        (client.put("/predictions/mine", json={**ORDER, "id": "other"}), 400),
+        (client.put("/predictions/-x", json=ORDER), 422),
+        (client.post("/predictions", json=ORDER, headers={"Idempotency-Key": "a b"}), 422),
+        (client.post("/v1/models/o/tiny/predictions", json={**ORDER, "version": "x"}), 400),
+        (client.post("/v1/models/o/none/predictions", json=ORDER), 404),
+        (client.get("/v1/models/o/none"), 404),
+        (client.get("/v1/models/o/tiny/versions/2"), 404),
+        (client.get("/predictions/none"), 404),
+        (client.get("/predictions/%00"), 404),
+        (client.get("/predictions/none/events"), 404),
+        (client.get("/predictions/none/output/0"), 404),
+        (client.get("/predictions/none/output/x"), 404),
+        (client.get("/predictions/none/nothing"), 404),
+        (client.get("/predictions?status=done"), 400),
+        (client.get("/predictions?limit=0"), 400),
+        (client.get("/predictions?cursor=x"), 400),
+        (client.get("/predictions?created_after=soon"), 400),
+        (client.get("/predictions?created_after=0001-01-01T00:00:00%2B14:00"), 200),
+        (client.post("/webhooks/deliveries/none/resend"), 404),
+        (client.get("/webhooks/deliveries?state=x"), 400),
+        (client.patch("/predictions"), 405),
+        (client.post("/predictions/none/cancel", content=b"now"), 400),
+    ):
+        assert response.status_code == status, response.text
+        if status >= 400:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.json()["status"] == status
+    done = predict(client)
+    assert client.get(f"/predictions/{done['id']}/output/7").status_code == 404
