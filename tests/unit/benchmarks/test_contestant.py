@@ -41,11 +41,12 @@ def test_what_a_server_says_when_it_fails_is_shown() -> None:
 def test_a_server_ends_with_all_that_it_started() -> None:
     contestant = Contestant("sturdy", "", ("-c", SERVER, "{port}"))
     ended = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    before = set(psutil.Process().children(recursive=True))
     with started(contestant, Choice()) as server:
         assert server.url.startswith("http://127.0.0.1:")
         family = [
             process
-            for process in psutil.Process().children(recursive=True)
+            for process in set(psutil.Process().children(recursive=True)) - before
             # Other tests may have left children that have ended.
             if process.status() not in ended and "-c" in process.cmdline()
         ]
