@@ -27,9 +27,11 @@ TOGETHER: Final = (
         "tests/integration/test_expansion.py",
         "tests/integration/test_fine_tuned.py",
         "tests/integration/test_generated_client.py",
+        "tests/integration/test_notebooks.py",
         "tests/integration/test_openai.py",
         "tests/integration/test_pictures.py",
         "tests/integration/test_predictions.py",
+        "tests/integration/test_protocols.py",
         "tests/integration/test_streams.py",
     ),
     # All but the host without BentoML and the server that is killed are about one server, whose
