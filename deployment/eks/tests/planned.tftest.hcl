@@ -67,7 +67,7 @@ run "by_default" {
   }
 
   assert {
-    condition     = { for name, one in aws_eks_pod_identity_association.this : name => "${one.namespace}/${one.service_account}" } == { balancer = "kube-system/aws-load-balancer-controller", disks = "kube-system/ebs-csi-controller-sa", karpenter = "kube-system/karpenter", models = "stable-diffusion/stable-diffusion" }
+    condition     = { for name, one in aws_eks_pod_identity_association.this : name => "${one.namespace}/${one.service_account}" } == { balancer = "kube-system/aws-load-balancer-controller", disks = "kube-system/ebs-csi-controller-sa", karpenter = "kube-system/karpenter", models = "stable-diffusion/stable-diffusion", training = "stable-diffusion/training" }
     error_message = "each role is that of one service account"
   }
 
