@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, ColumnElement, Connection, Float, event, func, literal, text
+from sqlalchemy import URL, ColumnElement, Connection, Float, Table, event, func, literal, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -118,6 +119,11 @@ class Database:
                 text("SELECT pg_notify(:channel, :message)"),
                 {"channel": CHANNEL, "message": message},
             )
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that may have ON CONFLICT: the same in both databases, and of types that have
+        nothing in common."""
+        return (sqlite if self.on_one_host else postgresql).insert(table)
 
     def now(self) -> ColumnElement[float]:
         """The time on which all hosts agree: the server's, or that of the one host."""

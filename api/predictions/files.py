@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -86,12 +87,8 @@ class FolderFiles:
         await asyncio.to_thread(_delete, [self._path(key) for key in keys], self._folder)
 
     async def all(self) -> AsyncIterator[Found]:
-        for path in await asyncio.to_thread(lambda: list(_files(self._folder))):
-            try:
-                modified = path.stat().st_mtime
-            except FileNotFoundError:
-                continue
-            yield Found(path.relative_to(self._folder).as_posix()[3:], modified)
+        for found in await asyncio.to_thread(lambda: list(_found(self._folder))):
+            yield found
 
     async def free(self) -> int | None:
         return shutil.disk_usage(self._folder).free
@@ -144,6 +141,8 @@ def _delete(paths: list[Path], root: Path) -> None:
                 break
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for directory, _, names in os.walk(folder):
-        yield from (Path(directory, name) for name in names)
+def _found(root: Path) -> Iterator[Found]:
+    for directory, _, names in os.walk(root):
+        for path in (Path(directory, name) for name in names):
+            with suppress(FileNotFoundError):
+                yield Found(path.relative_to(root).as_posix()[3:], path.stat().st_mtime)

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
-from api.predictions.prediction import FIELDS, Prediction, Status, request_of
+from api.predictions.prediction import Prediction, Status, request_of
+from api.predictions.statements import COLUMNS
 from api.predictions.tables import PREDICTIONS
 from contract.errors import ErrorCode
 from contract.request import GenerationRequest
 
-_COLUMNS: Final = [PREDICTIONS.c[name] for name in FIELDS]
 # Others may take some of them at the same time.
 _CANDIDATES: Final = 4
 
@@ -112,7 +112,7 @@ class Leases:
                 step=0,
                 total=0,
             )
-            .returning(*_COLUMNS, table.request, (table.end_by - now).label("left"))
+            .returning(*COLUMNS, table.request, (table.end_by - now).label("left"))
         )
 
         lease = uuid.uuid4().hex
@@ -233,5 +233,5 @@ class Leases:
                 error_code=code,
                 error=message,
             )
-            .returning(*_COLUMNS)
+            .returning(*COLUMNS)
         )

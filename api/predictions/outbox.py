@@ -12,7 +12,8 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
-from api.predictions.prediction import FIELDS, Prediction, WebhookEvent
+from api.predictions.prediction import Prediction, WebhookEvent
+from api.predictions.statements import COLUMNS
 from api.predictions.tables import DELIVERIES, PREDICTIONS
 
 ATTEMPTS: Final = 12
@@ -50,7 +51,7 @@ _COLUMNS: Final = [
     DELIVERIES.c.created_at.label("noted_at"),
     DELIVERIES.c.next_at,
     DELIVERIES.c.last_error,
-    *(PREDICTIONS.c[name] for name in FIELDS),
+    *COLUMNS,
 ]
 _JOINED: Final = DELIVERIES.join(PREDICTIONS, DELIVERIES.c.prediction == PREDICTIONS.c.number)
 

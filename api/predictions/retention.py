@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.predictions.database import Database
 from api.predictions.execution import input_key
 from api.predictions.files import Files
-from api.predictions.prediction import FIELDS, UNFINISHED, Prediction
+from api.predictions.prediction import UNFINISHED, Prediction
+from api.predictions.statements import COLUMNS, found
 from api.predictions.store import Store
 from api.predictions.tables import PREDICTIONS
 from contract.errors import RequestError
@@ -26,8 +27,6 @@ _PAUSE: Final = 30.0
 _AT_ONCE: Final = 200
 # A file that is of no prediction was written by a process that then died; or it is just written.
 _ORPHAN_SECONDS: Final = 3600.0
-
-_COLUMNS: Final = [PREDICTIONS.c[name] for name in FIELDS]
 
 
 class Retention:
@@ -106,17 +105,17 @@ class Retention:
         return len(orphans)
 
     async def _known(self, folders: set[str]) -> dict[str, Prediction]:
-        found = await self._found(select(*_COLUMNS).where(PREDICTIONS.c.folder.in_(folders)))
-        return {one.folder: one for one in found}
+        query = select(*COLUMNS).where(PREDICTIONS.c.folder.in_(folders))
+        return {one.folder: one for one in await found(self._database, query)}
 
     async def _remove(self, condition: ColumnElement[bool]) -> None:
         query = self._finished().where(condition)
-        while predictions := await self._found(query.limit(_AT_ONCE)):
+        while predictions := await found(self._database, query.limit(_AT_ONCE)):
             await self.remove(predictions)
 
     async def _remove_oldest(self, size: int) -> bool:
         """Remove the oldest until ``size`` bytes are free; False where there is nothing left."""
-        oldest = await self._found(self._finished().limit(_AT_ONCE))
+        oldest = await found(self._database, self._finished().limit(_AT_ONCE))
         chosen = []
         for one in oldest:
             if size <= 0:
@@ -143,16 +142,10 @@ class Retention:
         """Those that are over and have their files, the oldest first."""
         table = PREDICTIONS.c
         return (
-            select(*_COLUMNS)
+            select(*COLUMNS)
             .where(table.status.not_in(UNFINISHED), table.removed_at.is_(None))
             .order_by(table.completed_at)
         )
-
-    async def _found(self, query: Select[Any]) -> list[Prediction]:
-        async def found(connection: AsyncConnection) -> list[Prediction]:
-            return [Prediction.of(row) for row in (await connection.execute(query)).mappings()]
-
-        return await self._database.read(found)
 
 
 def _belongs(key: str, known: dict[str, Prediction]) -> bool:

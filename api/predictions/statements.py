@@ -1,17 +1,27 @@
-"""The statements of an acceptance."""
+"""The statements of an acceptance, and what several queries have in common."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Executable, Float, Select, and_, bindparam, literal, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
-from api.predictions.prediction import FIELDS, Order, Status
+from api.predictions.prediction import FIELDS, Order, Prediction, Status
 from api.predictions.tables import PREDICTIONS
 
-_COLUMNS = [PREDICTIONS.c[name] for name in FIELDS]
+# Those that make a ``Prediction``.
+COLUMNS: Final = [PREDICTIONS.c[name] for name in FIELDS]
+
+
+async def found(database: Database, query: Select[Any]) -> list[Prediction]:
+    """The predictions that a query for ``COLUMNS`` finds."""
+
+    async def read(connection: AsyncConnection) -> list[Prediction]:
+        return [Prediction.of(row) for row in (await connection.execute(query)).mappings()]
+
+    return await database.read(read)
 
 
 def same_order(order: Order, identifier: str) -> Select[Any]:
@@ -21,18 +31,16 @@ def same_order(order: Order, identifier: str) -> Select[Any]:
     key = order.options.idempotency_key
     if key is not None:
         same = or_(same, and_(table.tenant == order.tenant, table.idempotency_key == key))
-    return select(*_COLUMNS).where(same)
+    return select(*COLUMNS).where(same)
 
 
 def acceptance(database: Database) -> Executable:
     """The statement that writes a prediction down, unless it is there; made once, as that takes
     longer than to run it."""
-    # Both have the same clause, in types that mypy takes for none.
-    dialect: Any = sqlite if database.on_one_host else postgresql
     now = bindparam("accepted_at", type_=Float) if database.on_one_host else database.now()
     given = ("id", "tenant", "idempotency_key", "digest", "model", "served_as", "input", "request")
     others = ("folder", "input_bytes", "priority", "webhook", "webhook_events", "base_url")
-    row = dialect.insert(PREDICTIONS).values(
+    row = database.insert(PREDICTIONS).values(
         {name: bindparam(name, type_=PREDICTIONS.c[name].type) for name in (*given, *others)}
         | {
             "status": literal(Status.STARTING.value),
@@ -42,5 +50,5 @@ def acceptance(database: Database) -> Executable:
             **dict.fromkeys(("not_before", "attempts", "step", "total", "output_bytes"), 0),
         }
     )
-    statement: Executable = row.on_conflict_do_nothing().returning(*_COLUMNS)
+    statement: Executable = row.on_conflict_do_nothing().returning(*COLUMNS)
     return statement

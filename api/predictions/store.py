@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    Select,
     and_,
     delete,
     func,
@@ -18,14 +17,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.batches import Batches
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
 from api.predictions.prediction import (
-    FIELDS,
     UNFINISHED,
     Order,
     Prediction,
@@ -33,10 +30,8 @@ from api.predictions.prediction import (
     pictures_of,
     request_text,
 )
-from api.predictions.statements import acceptance, same_order
+from api.predictions.statements import COLUMNS, acceptance, found, same_order
 from api.predictions.tables import PREDICTIONS, SECRETS
-
-_COLUMNS = [PREDICTIONS.c[name] for name in FIELDS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +67,15 @@ class Store:
 
     async def secret(self, name: str) -> bytes:
         """A secret of 256 bits that all hosts share, made when it is first asked for."""
-        dialect = sqlite if self._database.on_one_host else postgresql
-        new = dialect.insert(SECRETS).values(name=name, value=secrets.token_hex(32))
+        new = self._database.insert(SECRETS).values(name=name, value=secrets.token_hex(32))
 
-        async def found(connection: AsyncConnection) -> str:
+        async def kept(connection: AsyncConnection) -> str:
             await connection.execute(new.on_conflict_do_nothing())
             return str(
                 await connection.scalar(select(SECRETS.c.value).where(SECRETS.c.name == name))
             )
 
-        return bytes.fromhex(await self._database.write(found))
+        return bytes.fromhex(await self._database.write(kept))
 
     async def accept(self, order: Order, folder: str) -> tuple[Prediction, bool]:
         """Write a prediction down, unless its id or its idempotency key is there already.
@@ -147,23 +141,13 @@ class Store:
         options = order.options
         if options.id is None and options.idempotency_key is None:
             return None
-
-        async def found(connection: AsyncConnection) -> Prediction | None:
-            query = same_order(order, options.id or "")
-            row = (await connection.execute(query)).mappings().first()
-            return None if row is None else Prediction.of(row)
-
-        return await self._database.read(found)
+        known = await found(self._database, same_order(order, options.id or ""))
+        return next(iter(known), None)
 
     async def find(self, identifier: str) -> Prediction | None:
         """The prediction of an id."""
-        query = select(*_COLUMNS).where(PREDICTIONS.c.id == identifier)
-
-        async def found(connection: AsyncConnection) -> Prediction | None:
-            row = (await connection.execute(query)).mappings().one_or_none()
-            return None if row is None else Prediction.of(row)
-
-        return await self._database.read(found)
+        query = select(*COLUMNS).where(PREDICTIONS.c.id == identifier)
+        return next(iter(await found(self._database, query)), None)
 
     async def page(
         self, tenant: str, wanted: Filter, before: int | None, limit: int
@@ -181,12 +165,8 @@ class Store:
             conditions.append(table.created_at > wanted.created_after)
         if wanted.created_before is not None:
             conditions.append(table.created_at < wanted.created_before)
-        query = select(*_COLUMNS).where(*conditions).order_by(table.number.desc()).limit(limit)
-
-        async def found(connection: AsyncConnection) -> list[Prediction]:
-            return [Prediction.of(row) for row in (await connection.execute(query)).mappings()]
-
-        return await self._database.read(found)
+        query = select(*COLUMNS).where(*conditions).order_by(table.number.desc()).limit(limit)
+        return await found(self._database, query)
 
     async def position(self, prediction: Prediction) -> int:
         """How many predictions wait in front of one that waits, if they were taken in order."""
@@ -195,7 +175,12 @@ class Store:
             table.priority > prediction.priority,
             and_(table.priority == prediction.priority, table.number < prediction.number),
         )
-        return await self._count(select(func.count()).where(table.status == Status.STARTING, ahead))
+        query = select(func.count()).where(table.status == Status.STARTING, ahead)
+
+        async def count(connection: AsyncConnection) -> int:
+            return int(await connection.scalar(query) or 0)
+
+        return await self._database.read(count)
 
     async def usage(self) -> Usage:
         """What counts for the limits."""
@@ -211,13 +196,13 @@ class Store:
             func.coalesce(func.sum(size).filter(table.status.in_(UNFINISHED)), 0),
         ).where(table.removed_at.is_(None))
 
-        async def found(connection: AsyncConnection) -> Usage:
+        async def used(connection: AsyncConnection) -> Usage:
             rows = (await connection.execute(counts)).all()
             unfinished = {str(row[0]): int(row[1]) for row in rows}
             total, needed = (await connection.execute(stored)).one()
             return Usage(unfinished, int(total), int(needed))
 
-        return await self._database.read(found)
+        return await self._database.read(used)
 
     async def cancel(self, prediction: Prediction) -> Prediction | None:
         """End one that is not over; None where it is over already.
@@ -249,7 +234,7 @@ class Store:
             update(PREDICTIONS)
             .where(*conditions)
             .values(completed_at=self._database.now(), lease_until=None, **values)
-            .returning(*_COLUMNS)
+            .returning(*COLUMNS)
         )
 
         async def ended(connection: AsyncConnection) -> Prediction | None:
@@ -274,9 +259,3 @@ class Store:
             return (await connection.execute(query)).rowcount == 1
 
         return await self._database.write(deleted)
-
-    async def _count(self, query: Select[Any]) -> int:
-        async def found(connection: AsyncConnection) -> int:
-            return int(await connection.scalar(query) or 0)
-
-        return await self._database.read(found)
