@@ -139,7 +139,7 @@ def _path(scope: Scope) -> str:
 
 
 def _has_signature(scope: Scope) -> bool:
-    return any(name == SIGNATURE for name, _ in QueryParams(scope["query_string"]).multi_items())
+    return SIGNATURE in QueryParams(scope.get("query_string", b""))
 
 
 def _check_unique(names: Iterable[str]) -> None:

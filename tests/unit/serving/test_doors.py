@@ -63,8 +63,11 @@ def requests(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[st
 
 @pytest.mark.parametrize("host", [own_host, bentoml_host])
 @pytest.mark.parametrize("public_docs", [False, True])
-def test_without_a_key_only_the_probes_respond(host: Any, public_docs: bool) -> None:
-    settings, backend = key_settings(public_docs=public_docs), ColourBackend()
+def test_without_a_key_only_the_probes_respond(
+    host: Any, public_docs: bool, tmp_path: Path
+) -> None:
+    settings = key_settings(public_docs=public_docs, store=str(tmp_path))
+    backend = ColourBackend()
     site = site_of(settings, backend)
     app = host(site, backend)
     client = TestClient(app, raise_server_exceptions=False)
@@ -86,9 +89,9 @@ def test_without_a_key_only_the_probes_respond(host: Any, public_docs: bool) -> 
 
 
 @pytest.mark.parametrize("host", [own_host, bentoml_host])
-def test_with_a_key_of_all_scopes_all_of_them_do(host: Any) -> None:
+def test_with_a_key_of_all_scopes_all_of_them_do(host: Any, tmp_path: Path) -> None:
     backend = ColourBackend()
-    app = host(site_of(key_settings(), backend), backend)
+    app = host(site_of(key_settings(store=str(tmp_path)), backend), backend)
     client = TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": TEXT})
 
     for method, path in sorted({*requests(app.routes)}):

@@ -14,6 +14,7 @@ from api.keys import document
 from api.keys.key import Key, new_key
 from api.keys.scopes import Scope
 from assembly.composition import Composition
+from assembly.measuring import Instrument
 from assembly.site import Site, build_site
 from assembly.snapshot import Snapshot
 from contract.tenant_load import TenantLoad
@@ -51,6 +52,15 @@ def with_keys(keys: Iterable[Key]) -> Settings:
     return Settings.model_validate({"api_keys": document.dump(keys)})
 
 
+class Unmeasured:
+    """Instruments that show nothing: a process can have those of Prometheus once."""
+
+    def counter(self, *_: Any, **__: Any) -> Instrument:
+        return lambda *_: None
+
+    gauge = histogram = counter
+
+
 def site_of(settings: Settings, backend: Backend) -> Site:
     """The site over a backend, as all hosts build it."""
     loras: tuple[ServedLora, ...] = ()
@@ -63,7 +73,7 @@ def site_of(settings: Settings, backend: Backend) -> Site:
         wildcards=NO_WILDCARDS,
         vit=None,
     )
-    return build_site(composition, backend, ShadeClassifier())
+    return build_site(composition, backend, ShadeClassifier(), Unmeasured)
 
 
 def own_host(site: Site, backend: Backend) -> Starlette:
