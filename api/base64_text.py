@@ -1,4 +1,4 @@
-"""Pictures in JSON: base64, as a string or in an object ``{"b64": "..."}``."""
+"""Pictures in JSON: base64, as a string, in an object ``{"b64": "..."}`` or in a data URL."""
 
 from __future__ import annotations
 
@@ -34,3 +34,18 @@ def decode(name: str, value: Any) -> bytes:
         raise RequestError(
             ErrorCode.INVALID_REQUEST, f"{name} must be valid base64", field=name
         ) from None
+
+
+def of_data_url(url: str) -> str | None:
+    """The base64 in ``data:image/png;base64,...`` (RFC 2397); None for any other URL.
+
+    What its media type says does not matter: the bytes say what they are.
+    """
+    head, comma, data = url.partition(",")
+    head = head.lower()
+    return data if comma and is_data_url(head) and head.endswith(";base64") else None
+
+
+def is_data_url(text: str) -> bool:
+    """Whether a text is a data URL of any kind."""
+    return text[:5].lower() == "data:"

@@ -72,3 +72,10 @@ def shown(value: Any) -> str:
     """A client's value as short printable ASCII, fit for a message and a log line."""
     text = json.dumps(value, default=str)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+
+
+def out_of_range(field: str, limit: str, value: Any) -> RequestError:
+    """The error of a field that must be within a limit, and has this value."""
+    return RequestError(
+        ErrorCode.OUT_OF_RANGE, f"{field} must be {limit}, got {shown(value)}", field=field
+    )

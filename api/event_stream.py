@@ -21,6 +21,8 @@ from contract.events import Event, Failed, ends
 
 MEDIA_TYPE: Final = "text/event-stream"
 
+# nginx would collect the events before it passes them on.
+HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 # Proxies close connections that were idle for 30 to 60 seconds.
 KEEP_ALIVE_SECONDS = 15.0
 
@@ -49,9 +51,7 @@ class EventStream(StreamingResponse):
         self._events = events
         self._write = write
         self._chunks = _chunks(first, events, write)
-        # nginx would collect the events before it passes them on.
-        uncached = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(self._chunks, headers={**headers, **uncached})
+        super().__init__(self._chunks, headers={**headers, **HEADERS})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from starlette.requests import Request
 
-from api.protocols.kserve import base64_text
+from api import base64_text
 from api.protocols.native.responses import JSON
 from api.uploads import media_type, unsupported
 from contract.errors import ErrorCode, RequestError
-
-_DATA: Final = "data:"
 
 
 def check_json(request: Request) -> None:
@@ -33,10 +29,11 @@ def picture(field: str, value: str) -> bytes:
     text = value.strip()
     if text[:8].lower().startswith(("http://", "https://")):
         raise _invalid(field, "the picture itself in base64: URLs are not fetched")
-    if text[: len(_DATA)].lower() == _DATA:
-        head, _, text = text.partition(",")
-        if not head.lower().endswith(";base64"):
+    if base64_text.is_data_url(text):
+        within = base64_text.of_data_url(text)
+        if within is None:
             raise _invalid(field, "a data: URL in base64")
+        text = within
     if "\n" in text or " " in text:
         text = "".join(text.split())
     return base64_text.decode(field, text)

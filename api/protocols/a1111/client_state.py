@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api import clients
 from api.errors import shown
+from api.json_response import reply
 from api.protocols.a1111.bodies import check_json
 from api.protocols.a1111.preferences import Preferences, PreferencesOfClients, output_format
 from api.protocols.a1111.responses import (
@@ -23,7 +24,6 @@ from api.protocols.a1111.responses import (
 )
 from api.protocols.a1111.schemas import WebUIOptions
 from api.protocols.a1111.work import Work, WorkOfClients
-from api.protocols.kserve.v2 import reply
 from api.protocols.native.responses import JSON
 from api.served_models import ServedModels
 from api.uploads import Uploads

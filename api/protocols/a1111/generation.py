@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api import clients
 from api.disconnect import cancel_on_disconnect
+from api.json_response import reply
 from api.parameters import fields_named
 from api.pictures import Pictures
 from api.protocols.a1111 import info, leftovers
@@ -20,7 +21,6 @@ from api.protocols.a1111.preferences import PreferencesOfClients
 from api.protocols.a1111.schemas import Generation, WebUIImg2Img, WebUITxt2Img
 from api.protocols.a1111.second_pass import SECOND_NAMES, SecondPass, second_pass
 from api.protocols.a1111.work import Work, WorkOfClients
-from api.protocols.kserve.v2 import reply
 from contract.events import Image
 from contract.request import GenerationRequest, OutputFormat
 from models.catalog import Task

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from api.errors import shown
+from api.errors import out_of_range
 from api.protocols.a1111.schemas import (
     DENOISING_STRENGTH,
     Generation,
     WebUIImg2Img,
     WebUITxt2Img,
 )
-from contract.errors import ErrorCode, RequestError
 
 # Of more unknown fields, the number alone.
 _LISTED: Final = 32
@@ -91,13 +90,13 @@ def ignored(body: Generation, scheduler: str) -> list[str]:
 def check(body: Generation) -> None:
     """Raise ``RequestError`` for what would be another picture without it."""
     if body.script_name:
-        raise _refused("script_name", "absent, as there are no scripts", body.script_name)
+        raise out_of_range("script_name", "absent, as there are no scripts", body.script_name)
     for name, script in (body.alwayson_scripts or {}).items():
         if not _switched_off(script):
             field = f"alwayson_scripts.{name[:80]}"
-            raise _refused(field, "absent or switched off, as there are no scripts", name)
+            raise out_of_range(field, "absent or switched off, as there are no scripts", name)
     if body.infotext:
-        raise _refused("infotext", "absent: send the fields themselves", body.infotext)
+        raise out_of_range("infotext", "absent: send the fields themselves", body.infotext)
 
 
 def _without_effect(body: Generation) -> Iterator[tuple[str, str]]:
@@ -132,10 +131,4 @@ def _switched_off(script: Any) -> bool:
     return all(
         isinstance(one, dict) and (one.get("enabled") is False or one.get("ad_model") == "None")
         for one in arguments
-    )
-
-
-def _refused(field: str, limit: str, value: str) -> RequestError:
-    return RequestError(
-        ErrorCode.OUT_OF_RANGE, f"{field} must be {limit}, got {shown(value)}", field=field
     )

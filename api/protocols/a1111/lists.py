@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.json_response import reply
 from api.protocols.a1111 import samplers
 from api.protocols.a1111.responses import (
     Embeddings,
@@ -22,7 +23,6 @@ from api.protocols.a1111.responses import (
     WebUIUpscaler,
 )
 from api.protocols.a1111.second_pass import UPSCALER
-from api.protocols.kserve.v2 import reply
 from api.protocols.native.responses import JSON
 from api.served_models import ServedModels
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from api.decoding.job import Fit
-from api.errors import shown
+from api.errors import out_of_range, shown
 from api.limits import RANDOM_SEED, Length
 from api.parameters import GenerationParameters, RefinerParameter
 from api.protocols.a1111 import bodies, leftovers, prompts, samplers
@@ -111,7 +111,7 @@ def with_pictures(parameters: GenerationParameters, body: WebUIImg2Img) -> Gener
     mode = body.resize_mode or 0
     if mode not in _FITS:
         listed = ", ".join(map(str, _FITS))
-        raise _out_of_range("resize_mode", f"one of {listed}", mode)
+        raise out_of_range("resize_mode", f"one of {listed}", mode)
     strength = body.denoising_strength
     return replace(
         parameters,
@@ -131,7 +131,7 @@ def named(name: str | None) -> str | None:
 def _check_number(body: Generation, most: int) -> None:
     for field, value in (("batch_size", body.batch), ("n_iter", body.batches)):
         if value < 1:
-            raise _out_of_range(field, "at least 1", value)
+            raise out_of_range(field, "at least 1", value)
     if body.batch * body.batches > most:
         raise RequestError(
             ErrorCode.OUT_OF_RANGE,
@@ -152,7 +152,7 @@ def _model(body: Generation, given: Preferences) -> str | None:
     if override is None or override == "":
         return given.model
     if not isinstance(override, str):
-        raise _out_of_range("override_settings.sd_model_checkpoint", "a name", override)
+        raise out_of_range("override_settings.sd_model_checkpoint", "a name", override)
     return override
 
 
@@ -168,9 +168,3 @@ def _refiner(body: Generation) -> RefinerParameter | None:
     if name is None:
         return None
     return RefinerParameter(model=name, switch_at=body.refiner_switch_at)
-
-
-def _out_of_range(field: str, limit: str, value: Any) -> RequestError:
-    return RequestError(
-        ErrorCode.OUT_OF_RANGE, f"{field} must be {limit}, got {shown(value)}", field=field
-    )

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from api.classifier import BoundedClassifier
 from api.errors import shown
+from api.json_response import reply
 from api.protocols.a1111 import bodies, file_texts, infotext
 from api.protocols.a1111.responses import Caption, PNGInfo
 from api.protocols.a1111.schemas import InterrogateRequest, PNGInfoRequest
-from api.protocols.kserve.v2 import reply
 from api.uploads import Uploads
 from contract.errors import ErrorCode, RequestError
 

@@ -6,8 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from api.errors import shown
-from contract.errors import ErrorCode, RequestError
+from api.errors import out_of_range
 from contract.request import OutputFormat
 
 # Of more clients, those that have been silent for longest have the defaults again.
@@ -70,9 +69,5 @@ def output_format(name: object, field: str) -> OutputFormat:
     """A file format by its name there. Raises ``RequestError``: OUT_OF_RANGE."""
     found = _FORMATS.get(name.lower()) if isinstance(name, str) else None
     if found is None:
-        raise RequestError(
-            ErrorCode.OUT_OF_RANGE,
-            f"{field} must be one of {', '.join(_FORMATS)}, got {shown(name)}",
-            field=field,
-        )
+        raise out_of_range(field, f"one of {', '.join(_FORMATS)}", name)
     return found

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from api.errors import shown
-from contract.errors import ErrorCode, RequestError
+from api.errors import out_of_range
 from models.architectures import SCHEDULERS, SchedulerName
 
 AUTOMATIC: Final = "automatic"
@@ -101,7 +100,7 @@ def choose(sampler: str | None, schedule: str | None, names: tuple[str, str]) ->
     wanted = _schedule(schedule or AUTOMATIC, names[1])
     if not sampler:
         if wanted != AUTOMATIC:
-            raise _refused(names[1], f"automatic where there is no {names[0]}", schedule)
+            raise out_of_range(names[1], f"automatic where there is no {names[0]}", schedule)
         return Choice(None)
     found, own = _by_name(sampler, names[0])
     if isinstance(found, str):
@@ -115,7 +114,7 @@ def choose(sampler: str | None, schedule: str | None, names: tuple[str, str]) ->
     if len(found.schedules) == 1:
         return Choice(found.schedules[AUTOMATIC], f"{found.name} has a schedule of its own")
     listed = ", ".join(found.schedules)
-    raise _refused(names[1], f"one of {listed} with the sampler {found.name}", schedule)
+    raise out_of_range(names[1], f"one of {listed} with the sampler {found.name}", schedule)
 
 
 def described(scheduler: str) -> tuple[str, str]:
@@ -132,7 +131,7 @@ def _schedule(name: str, field: str) -> str:
     for known, label in SCHEDULES.items():
         if name.lower() in {known, label.lower(), known.replace("_", "")}:
             return known
-    raise _refused(field, f"one of {', '.join(SCHEDULES)}", name)
+    raise out_of_range(field, f"one of {', '.join(SCHEDULES)}", name)
 
 
 def _by_name(name: str, field: str) -> tuple[Sampler | SchedulerName, str | None]:
@@ -150,10 +149,4 @@ def _by_name(name: str, field: str) -> tuple[Sampler | SchedulerName, str | None
         if wanted == scheduler:
             return scheduler, None
     listed = ", ".join(sampler.name for sampler in SAMPLERS)
-    raise _refused(field, f"one of {listed}", name)
-
-
-def _refused(field: str, limit: str, value: str | None) -> RequestError:
-    return RequestError(
-        ErrorCode.OUT_OF_RANGE, f"{field} must be {limit}, got {shown(value)}", field=field
-    )
+    raise out_of_range(field, f"one of {listed}", name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from api.errors import shown
+from api.errors import out_of_range
 from api.parameters import GenerationParameters
 from api.protocols.a1111 import samplers
 from api.protocols.a1111.parameters import NAMES, named, understood_prompt
@@ -130,12 +130,8 @@ def _steps(body: WebUITxt2Img, wanted: GenerationRequest, strength: float, most:
         return wanted.num_inference_steps
     share = min(1.0, strength)
     if not 0 < run <= share * most:
-        raise RequestError(
-            ErrorCode.OUT_OF_RANGE,
-            f"hr_second_pass_steps must be above 0 and at most {share * most:g} with a "
-            f"denoising_strength of {strength:g}, got {shown(run)}",
-            field="hr_second_pass_steps",
-        )
+        limit = f"above 0 and at most {share * most:g} with a denoising_strength of {strength:g}"
+        raise out_of_range("hr_second_pass_steps", limit, run)
     return max(run, round(run / share))
 
 

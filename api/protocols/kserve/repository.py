@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.arrival import remaining
 from api.bodies import Body
+from api.json_response import reply
 from api.protocols.kserve.models import Models, NamedModel
 from api.protocols.kserve.requests import (
     LoadRequest,
@@ -18,7 +19,7 @@ from api.protocols.kserve.requests import (
     UnloadRequest,
 )
 from api.protocols.kserve.responses import ModelLoaded, ModelUnloaded, RepositoryModel
-from api.protocols.kserve.v2 import check_type, reply
+from api.protocols.kserve.v2 import check_type
 from api.protocols.native.responses import JSON
 from api.uploads import Uploads
 from contract.errors import ErrorCode, RequestError

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from api import base64_text
 from api.errors import shown
-from api.protocols.kserve import base64_text
 from api.protocols.kserve.inputs import Inputs, Kind
 from api.protocols.kserve.requests import InferenceRequest, InputTensor
 from contract.errors import ErrorCode, RequestError

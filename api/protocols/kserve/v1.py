@@ -9,14 +9,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import request_id
-from api.protocols.kserve import base64_text
+from api import base64_text, request_id
+from api.json_response import reply
 from api.protocols.kserve.inference import Inference, Result, Work
 from api.protocols.kserve.inputs import Inputs
 from api.protocols.kserve.models import Models, NamedModel
 from api.protocols.kserve.requests import PredictRequest
 from api.protocols.kserve.responses import PredictResponse
-from api.protocols.kserve.v2 import check_type, reply
+from api.protocols.kserve.v2 import check_type
 from api.protocols.native.results import (
     GeneratedImage,
     GeneratedImages,

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from api import request_id
 from api.errors import shown
+from api.json_response import reply
 from api.protocols.kserve.inference import Inference, Work
 from api.protocols.kserve.models import Models, NamedModel
 from api.protocols.kserve.requests import InferenceRequest
@@ -133,11 +133,6 @@ class V2Endpoints:
             if work.generation is not None and not outputs.get("pixels", True):
                 _check_json(work.generation)
             return _Asked(work, outputs, parsed.id or request_id.current.get())
-
-
-def reply(body: BaseModel) -> Response:
-    """A response with a JSON body."""
-    return Response(body.model_dump_json(exclude_none=True), media_type=JSON)
 
 
 def check_type(request: Request, *others: str) -> None:

@@ -11,12 +11,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import forms
+from api import base64_text, forms
 from api.event_stream import EventStream
 from api.parameters import GenerationParameters, fields_named
 from api.pictures import Pictures
 from api.protocols.native.responses import JSON, common_headers
-from api.protocols.openai import data_url, form_fields, tolerance
+from api.protocols.openai import form_fields, tolerance
 from api.protocols.openai.bodies import (
     ImageEdit,
     ImageEditReferences,
@@ -184,7 +184,14 @@ def _referred(place: str, reference: PictureReference) -> bytes:
     field = f"{place}.image_url"
     if reference.image_url is None:
         raise _invalid(f"{field} is required", field)
-    return data_url.decode(field, reference.image_url)
+    data = base64_text.of_data_url(reference.image_url)
+    if data is None:
+        raise _invalid(
+            f"{field} must be a data URL with base64, data:image/png;base64,...: the service "
+            "fetches nothing",
+            field,
+        )
+    return base64_text.decode(field, data)
 
 
 def _several(field: str, number: int) -> RequestError:

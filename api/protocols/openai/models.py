@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.json_response import reply
 from api.protocols.kserve.models import Models, NamedModel
 from api.protocols.kserve.responses import ModelReady
-from api.protocols.kserve.v2 import reply
 from api.served_models import ServedModels
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
-from api.protocols.kserve import base64_text
+from api import base64_text
 from api.protocols.openai.errors import OpenAIErrorDetail
 from api.protocols.openai.usage import Usage
 from contract.events import Image, Progress

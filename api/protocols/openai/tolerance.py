@@ -16,9 +16,7 @@ CONSTRAINTS: Final[Mapping[str, OneOf | Range]] = {
     "moderation": OneOf(("auto", "low")),
     "input_fidelity": OneOf(("low", "high")),
     "background": OneOf(("auto", "opaque"), "as pictures have no transparency"),
-    "response_format": OneOf(
-        ("b64_json",), "as there is no store of pictures that links could lead to"
-    ),
+    "response_format": OneOf(("b64_json",), "as links lead to the pictures of /predictions alone"),
     "partial_images": Range(0, 3),
 }
 # What decides instead.
@@ -27,7 +25,7 @@ _IGNORED: Final[Mapping[str, str]] = {
     "style": "the prompt says it",
     "moderation": "the service says how it screens pictures",
     "input_fidelity": "strength says how far a picture may go",
-    "user": "a client is known by its address",
+    "user": "a client is known by its key or its address",
 }
 # These ask for what happens anyway.
 _HARMLESS: Final = frozenset({("quality", "auto"), ("quality", "standard"), ("moderation", "auto")})

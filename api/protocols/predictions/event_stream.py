@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.disconnect import cancel_on_disconnect
-from api.event_stream import KEEP_ALIVE_SECONDS, MEDIA_TYPE
+from api.event_stream import HEADERS, KEEP_ALIVE_SECONDS, MEDIA_TYPE
 from api.predictions.hub import Feed, LiveEvent
 from api.predictions.prediction import Prediction
 from api.predictions.predictions import Predictions
@@ -48,8 +48,7 @@ class PredictionStream(StreamingResponse):
         last_event_id: str | None,
     ) -> None:
         self._chunks = _chunks(predictions, prediction, render, last_event_id)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(self._chunks, headers=headers)
+        super().__init__(self._chunks, headers=HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_all() -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import base64_text
 from api.parameters import fields_named
 from api.pictures import Pictures
 from api.predictions.guard import Guard
@@ -94,9 +95,9 @@ def _decoded(name: str, files: Mapping[str, str]) -> bytes | None:
     text = files.get(name)
     if text is None:
         return None
-    if text[:5].lower() == "data:":
-        head, comma, text = text.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
+    if base64_text.is_data_url(text):
+        text = base64_text.of_data_url(text)
+        if text is None:
             raise _wrong(name, "its data: URL must have ;base64")
     elif "://" in text[:10]:
         raise _wrong(name, "other URLs than data: are not fetched")

@@ -89,7 +89,9 @@ def test_edits_without_a_mask_and_variations(client: TestClient, backend: Colour
         files=form(("image", PICTURE), ("prompt", "x"), ("strength", "0.3"), ("user", "me")),
     )
     assert response.status_code == 200
-    assert response.json()["warnings"] == ["user is ignored: a client is known by its address"]
+    assert response.json()["warnings"] == [
+        "user is ignored: a client is known by its key or its address"
+    ]
     response = client.post(VARIATIONS, files=form(("image", PICTURE), ("n", "1")))
     assert response.status_code == 200
 
