@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import psutil
 
 from benchmarks.contestant import ROOT
+from benchmarks.server import free_port
 
 PATIENCE: Final = 900.0
 # The same in different passes, to the last bit.
@@ -37,9 +37,7 @@ class Service:
     def __init__(self, host: str, store: str | None, folder: Path, **settings: str) -> None:
         self._host = host
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {
             **{name: value for name, value in os.environ.items() if name[:3] != "SD_"},

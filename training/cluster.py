@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from models.bucket import SCHEME
+from training.numbers import whole
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
 
 _THREADS: Final = "torch threads"
 # What Ray itself writes of a run, in the run's folder.
-_OWN: Final = "ray"
+OWN_FOLDER: Final = "ray"
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
     """Add the options of a command that may run on Ray Train."""
     add = group.add_argument
-    add("--ray-workers", type=_workers, help="train in so many workers of Ray Train")
+    add("--ray-workers", type=whole(1), help="train in so many workers of Ray Train")
     add(
         "--storage",
         type=_bucket,
@@ -34,7 +35,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--max-failures",
-        type=int,
+        type=whole(-1),
         default=3,
         help="how often lost workers of Ray are started again, from the last checkpoint; "
         "-1: always",
@@ -123,7 +124,7 @@ class Cluster:
             scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.cuda),
             run_config=RunConfig(
                 name=folder.name,
-                storage_path=self.storage or str(folder / _OWN),
+                storage_path=self.storage or str(folder / OWN_FOLDER),
                 failure_config=FailureConfig(max_failures=self.max_failures),
                 checkpoint_config=CheckpointConfig(num_to_keep=1),
             ),
@@ -172,12 +173,6 @@ class Storage:
 def _work(config: dict[str, Any]) -> None:
     torch.set_num_threads(config[_THREADS])
     config["function"](config["argument"], config["storage"])
-
-
-def _workers(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, is {text}")
-    return value
 
 
 def _bucket(text: str) -> str:

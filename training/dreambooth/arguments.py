@@ -20,6 +20,7 @@ from training.dreambooth.options import (
     Options,
     Target,
 )
+from training.numbers import whole
 
 RUNS = Path("runs/dreambooth")
 _SEEDS = 2**31
@@ -90,7 +91,7 @@ def _pictures(group: argparse._ArgumentGroup) -> None:
     )
     add("--resolution", type=_side, help="side in pixels; default: the base's own")
     add("--crop", choices=CROPS, default=Options.crop, help="where longer sides are cut")
-    add("--crops", type=_whole(1), default=Options.crops, help="random cuts of each picture")
+    add("--crops", type=whole(1), default=Options.crops, help="random cuts of each picture")
     add("--flip", action="store_true", help="train on mirrored copies too")
 
 
@@ -107,7 +108,7 @@ def _network(group: argparse._ArgumentGroup) -> None:
         type=_encoders,
         help="those that are used, such as clip_l,clip_g without T5; default: as the base has them",
     )
-    add("--rank", type=_whole(1, 1024), default=Options.rank, help="of the LoRA")
+    add("--rank", type=whole(1, 1024), default=Options.rank, help="of the LoRA")
     add(
         "--targets",
         type=_targets,
@@ -119,7 +120,7 @@ def _network(group: argparse._ArgumentGroup) -> None:
 def _prior(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--prior-preservation", action="store_true", help="keep what the base knows of the class")
-    add("--class-images", type=_whole(1), default=Options.class_images)
+    add("--class-images", type=whole(1), default=Options.class_images)
     add(
         "--class-prompt",
         type=_text,
@@ -131,9 +132,9 @@ def _prior(group: argparse._ArgumentGroup) -> None:
 
 def _updates(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--steps", type=_whole(1), default=Options.steps, help="updates in total, also resumed")
-    add("--batch-size", type=_whole(1), default=Options.batch_size, help="in a pass of a process")
-    add("--accumulation", type=_whole(1), default=Options.accumulation, help="passes an update")
+    add("--steps", type=whole(1), default=Options.steps, help="updates in total, also resumed")
+    add("--batch-size", type=whole(1), default=Options.batch_size, help="in a pass of a process")
+    add("--accumulation", type=whole(1), default=Options.accumulation, help="passes an update")
     add(
         "--optimizer",
         choices=OPTIMIZERS,
@@ -142,10 +143,10 @@ def _updates(group: argparse._ArgumentGroup) -> None:
     )
     add("--learning-rate", type=_real(0), default=Options.learning_rate)
     add("--schedule", choices=SCHEDULES, default=Options.schedule, help="of the learning rate")
-    add("--warmup", type=_whole(0), default=Options.warmup, help="updates")
+    add("--warmup", type=whole(0), default=Options.warmup, help="updates")
     add("--clip", type=_real(0), default=Options.clip, help="largest norm of the gradient")
     add("--snr-gamma", type=_real(0), help="min-SNR weights, usually 5; default: none")
-    add("--seed", type=_whole(0, _SEEDS - 1), default=Options.seed)
+    add("--seed", type=whole(0, _SEEDS - 1), default=Options.seed)
 
 
 def _machine(group: argparse._ArgumentGroup) -> None:
@@ -161,14 +162,14 @@ def _run(group: argparse._ArgumentGroup) -> None:
     add("--plan", action="store_true", help="only tell the memory that it would take")
     add("--work", type=Path, help=f"folder of the run; default: {RUNS}/OUTPUT")
     add("--restart", action="store_true", help="start over, not from the last checkpoint")
-    add("--checkpoint-every", type=_whole(1), default=Options.checkpoint_every, help="updates")
+    add("--checkpoint-every", type=whole(1), default=Options.checkpoint_every, help="updates")
     add(
         "--validation-every",
-        type=_whole(0),
+        type=whole(0),
         default=Options.validation_every,
         help="updates between contact sheets; 0: none",
     )
-    add("--validation-images", type=_whole(1), default=Options.validation_images, help="a prompt")
+    add("--validation-images", type=whole(1), default=Options.validation_images, help="a prompt")
     add(
         "--validation-prompt",
         type=_text,
@@ -176,17 +177,6 @@ def _run(group: argparse._ArgumentGroup) -> None:
         default=[],
         help="may be given several times; default: the instance prompt",
     )
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least or (most is not None and value > most):
-            limit = f"{least} or more" if most is None else f"{least} to {most}"
-            raise argparse.ArgumentTypeError(f"must be {limit}, is {text}")
-        return value
-
-    return number
 
 
 def _real(above: float) -> Callable[[str], float]:

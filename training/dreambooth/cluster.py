@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from training.cluster import Cluster, ClusterError
+from training.cluster import Cluster
 from training.dreambooth.checkpoint import RESULT
-from training.dreambooth.errors import TrainingError
 from training.dreambooth.loop import train
 from training.dreambooth.options import Options
 from training.dreambooth.run import RunFolder
@@ -23,13 +22,10 @@ def train_with_ray(options: Options, cluster: Cluster, *, restart: bool = False)
         restart: start over, not from the last checkpoint.
 
     Raises:
-        TrainingError: Ray is not installed, or the training failed in a worker.
+        ClusterError: Ray is not installed, or the training failed in a worker.
     """
     folder = RunFolder(options.work)
-    try:
-        kept = cluster.run(train, options, folder.path, restart=restart)
-    except ClusterError as error:
-        raise TrainingError(str(error)) from error
+    kept = cluster.run(train, options, folder.path, restart=restart)
     if kept is None:
         return
     with TemporaryDirectory(prefix="dreambooth-") as fetched:

@@ -116,7 +116,7 @@ def dreambooth(
     """Train and register. The other processes of a run get None.
 
     Raises:
-        TrainingError, ModelError: see `train`.
+        TrainingError, ModelError: see `train`; ClusterError: see `train_with_ray`.
     """
     if cluster is not None:
         train_with_ray(options, cluster, restart=restart)

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from training.cluster import OWN_FOLDER
 from training.dreambooth.errors import TrainingError
 
 _RECORD, _LOG = "run.json", "log.jsonl"
-_FOLDERS = ("checkpoints", "class", "sheets", "result", "ray")
+_FOLDERS = ("checkpoints", "class", "sheets", "result")
 
 
 class RunFolder:
@@ -19,7 +20,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log = path / _LOG
-        self.checkpoints, self.class_pictures, self.sheets, self.result, _ = (
+        self.checkpoints, self.class_pictures, self.sheets, self.result = (
             path / name for name in _FOLDERS
         )
 
@@ -51,7 +52,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Delete what a run has left, and nothing else."""
-        for name in _FOLDERS:
+        for name in (*_FOLDERS, OWN_FOLDER):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in (_RECORD, _LOG):
             (self.path / name).unlink(missing_ok=True)

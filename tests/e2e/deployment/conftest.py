@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.deployment.instance import Instance
 from tests.e2e.deployment.tools import MockAws, Module, mock_aws
 
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
@@ -51,3 +52,8 @@ def module(aws: MockAws, tmp_path_factory: pytest.TempPathFactory) -> Module:
 def full(module: Module) -> Path:
     """A plan with most of what there is."""
     return module.plan("full", FULL)
+
+
+@pytest.fixture
+def instance(tmp_path: Path, full: Path) -> Instance:
+    return Instance(tmp_path, full)

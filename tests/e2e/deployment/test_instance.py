@@ -12,11 +12,6 @@ from tests.e2e.deployment.instance import IMAGE, INSTANCE, REGISTRY, Instance
 from tests.e2e.deployment.tools import cloud_config
 
 
-@pytest.fixture
-def instance(tmp_path: Path, full: Path) -> Instance:
-    return Instance(tmp_path, full)
-
-
 def test_cloud_init_runs_the_boot_program(full: Path) -> None:
     assert cloud_config(full)["runcmd"] == [["/opt/stable-diffusion/boot"]]
     permissions = {file["path"]: file["permissions"] for file in cloud_config(full)["write_files"]}

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from tests.e2e.deployment.instance import INSTANCE, Instance
 
 IN_FLIGHT = """\
 bentoml_api_server_request_in_progress{endpoint="/metrics",service_name="sd"} 1.0
 bentoml_api_server_request_in_progress{endpoint="/txt2img",service_name="sd"} REQUESTS
 """
-
-
-@pytest.fixture
-def instance(tmp_path: Path, full: Path) -> Instance:
-    return Instance(tmp_path, full)
 
 
 def test_drains_when_the_group_ends_the_instance(instance: Instance) -> None:
