@@ -6,71 +6,24 @@ bentoctl runs in an environment of its own, made by ``make bentoctl-tools``.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.e2e.deployment.bentoctl import OPERATOR, TOOLS, WRAPPER, Deployment
 from tests.effort import only_in_full
 
-TOOLS = Path(os.environ.get("BENTOCTL_TOOLS", ROOT / ".venv-bentoctl")) / "bin"
-FOLDER = ROOT / "deployment" / "bentoctl"
-OPERATOR = FOLDER / "operator"
 MODULE = ROOT / "deployment" / "terraform" / "modules" / "ec2-service"
-WRAPPER = FOLDER / "bin" / "bentoctl"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/stable-diffusion:0.1.0"
 
 pytestmark = pytest.mark.skipif(
     not (TOOLS / "bentoctl").exists(), reason="bentoctl is not there: make bentoctl-tools"
 )
-
-
-class Deployment:
-    """A folder with a deployment's configuration, and a bentoctl with a home of its own."""
-
-    def __init__(self, folder: Path, home: Path) -> None:
-        self.folder = folder / "deployment"
-        self.folder.mkdir()
-        self.home = home
-        self.programs = folder / "programs"
-        self.programs.mkdir()
-        self.configure()
-
-    def configure(self, **spec: Any) -> None:
-        """Write the configuration that we ship, with changes of its ``spec``."""
-        config = yaml.safe_load((FOLDER / "deployment_config.yaml").read_text())
-        config["spec"] |= spec
-        (self.folder / "deployment_config.yaml").write_text(yaml.safe_dump(config))
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={
-                "PATH": f"{self.programs}:{TOOLS}:{os.environ['PATH']}",
-                "HOME": str(self.home),
-                "BENTOCTL_HOME": str(self.home),
-                "BENTOML_HOME": str(self.home / "bentoml"),
-                "BENTOML_DO_NOT_TRACK": "True",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def bentoctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("bentoctl", *arguments)
-
-    @property
-    def values(self) -> str:
-        return (self.folder / "bentoctl.tfvars").read_text()
 
 
 @pytest.fixture(scope="module")
