@@ -30,7 +30,6 @@ from api.version import VERSION
 from contract.errors import ErrorCode, RequestError
 from settings import Settings
 
-
 # What Swagger UI begins with: it is for those who write programs.
 _PAGE_FOR_PEOPLE: Final = (
     "A page to make, refine and keep pictures with is a program beside this service, which speaks "

@@ -1,1 +1,1 @@
-"""The page for people: makes, refines and keeps pictures through the service's HTTP API."""
+"""The page: pictures made, refined and kept in the browser, over the public HTTP API."""
