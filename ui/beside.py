@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 processes.append(stack.enter_context(_running(options.command)))
             address = ("--host", options.host, "--port", str(options.port))
             command = (sys.executable, "-m", "ui", "--url", options.url, *address)
-            processes.append(stack.enter_context(_running(command)))
-            ended = _wait(processes, (f"{options.url}/readyz", page))
+            # It says where it is before the service is there.
+            processes.append(stack.enter_context(_running(command, stdout=subprocess.DEVNULL)))
+            ended = _wait(processes, (f"{options.url}/readyz", f"{page}/livez"))
             if ended is None:
                 started = "its service" if len(processes) == 2 else "the service"
                 print(f"the page: {page} ({started}: {options.url}); Ctrl+C ends it", flush=True)
@@ -55,9 +56,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    command: Sequence[str], stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A program that ends with the block. A Ctrl+C in the terminal does not reach it."""
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command, stdout=stdout, start_new_session=True)
     try:
         yield process
     finally:

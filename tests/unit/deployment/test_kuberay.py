@@ -273,3 +273,5 @@ def test_the_page_is_one_process_that_reaches_the_gateway_alone(service: list[Do
     # Kubernetes asks what the image asks of itself.
     asked = {container[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe")}
     assert all(path in (ROOT / "ui" / "Dockerfile").read_text() for path in asked)
+    (allowed,) = [each["value"] for each in container["env"] if each["name"] == "UI_ALLOWED_HOSTS"]
+    assert allowed == one(page, "Ingress")["spec"]["rules"][0]["host"]
