@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,7 +18,8 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tests.integration.server import wait_until
 
-# What axe-core calls so, of https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
+# What axe-core calls so: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
+PROMPT: Final = "a red apple on a blue background"
 SERIOUS: Final = ("serious", "critical")
 
 
@@ -107,6 +109,12 @@ class Visitor:
         """What a field has."""
         return str(self.field(identifier).get_property("value"))
 
+    def tick(self, identifier: str, *, is_on: bool = True) -> None:
+        """Set a checkbox."""
+        box = self.element(f"#{identifier} input[type=checkbox]")
+        if box.is_selected() is not is_on:
+            box.click()
+
     def press(self, identifier: str) -> None:
         """Click on an element, where it is."""
         element = self.element(identifier)
@@ -132,6 +140,24 @@ class Visitor:
                 .filter(one => one.complete && one.naturalWidth).map(one => one.src)"""
         found: list[str] = self.browser.execute_script(script, identifier)
         return list(dict.fromkeys(found))
+
+    def make(self, seed: int, prompt: str = PROMPT, *, tab: str = "text") -> list[bytes]:
+        """The files of the pictures that a tab makes, of what its form has and this."""
+        self.write(f"sd-{tab}-prompt", prompt)
+        self.write(f"sd-{tab}-seed", str(seed))
+        self.tick(f"sd-{tab}-lock")
+        before = self.pictures(f"sd-{tab}-gallery")
+        self.press(f"sd-{tab}-make")
+        wait_until(lambda: self._made(tab, before), "a picture on the page")
+        return [self.file(address) for address in self.pictures(f"sd-{tab}-gallery")]
+
+    def _made(self, tab: str, before: list[str]) -> bool:
+        """Whether there are finished pictures, others than before, and nothing runs."""
+        found = self.pictures(f"sd-{tab}-gallery")
+        is_over = re.match(r"\d+ pictures?, in ", self.said(f"sd-{tab}-status"))
+        return bool(is_over and found and found != before) and all(
+            "/picture/" in one for one in found
+        )
 
     def file(self, address: str) -> bytes:
         """What is behind an address, as the page's own scripts get it."""
