@@ -1,0 +1,12 @@
+"""Classification: what a picture shows."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from ui.page import Page
+
+
+def build(page: Page, tab: gr.Tab) -> None:
+    """Fill the tab."""
+    gr.Markdown("Not there yet.")
