@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Final
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 SIDE: Final = 256
 _MAX_BYTES: Final = 32 * 1024 * 1024
 # At once: a picture of four megapixels is 12 MB while it is made small.
 _AT_ONCE: Final = 2
-# What the service makes at most, with room; else Pillow would warn of bombs at a like number.
-_MAX_PIXELS: Final = 64_000_000
+# Four times what the service makes: 50 MB where it is decoded.
+_MAX_PIXELS: Final = 16_777_216
 
 
 class Thumbnails:
@@ -53,6 +54,10 @@ class Thumbnails:
             self._kept.popitem(last=False)
         return made
 
+    def kept(self, name: str) -> bytes | None:
+        """One that is there already."""
+        return self._kept.get(name)
+
     def forget(self, name: str) -> None:
         """Drop one whose picture was deleted."""
         self._kept.pop(name, None)
@@ -60,11 +65,18 @@ class Thumbnails:
 
 def small(data: bytes) -> bytes:
     """A small WebP of a picture file; raises ``OSError`` for what is none."""
+    try:
+        return _small(data)
+    except (SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise OSError("the picture is broken") from error
+
+
+def _small(data: bytes) -> bytes:
     with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
         if picture.width * picture.height > _MAX_PIXELS:
             raise OSError("the picture is too large")
         picture.draft("RGB", (SIDE, SIDE))
-        shown = picture.convert("RGB")
+        shown = ImageOps.exif_transpose(picture).convert("RGB")
     shown.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     written = BytesIO()
     shown.save(written, "WEBP", quality=80, method=2)
