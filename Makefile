@@ -176,8 +176,10 @@ $(VENV)/.serving: requirements.txt requirements.lock | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -r requirements.txt -c requirements.lock
 	@touch $@
 
+# Of the last package the tests take axe-core, a file, and not Playwright, of which it is a plug-in.
 $(VENV)/.development: requirements-dev.txt requirements-nsfw.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-dev.txt -c requirements.lock
+	$(BIN)/pip install --quiet --no-deps axe-playwright-python==0.1.8
 	@touch $@
 
 $(BENTOCTL)/.installed: requirements-bentoctl.txt
