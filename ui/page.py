@@ -54,12 +54,14 @@ class Parcel:
             as it is.
         picture: a PNG, JPEG or WebP file.
         make: whether to make the picture at once.
+        show: whether the tab is shown.
     """
 
     to: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     picture: bytes | None = None
     make: bool = False
+    show: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +209,12 @@ class Page:
 
     def _delivery(self, fn: Reaction) -> Callable[..., Awaitable[Values]]:
         async def deliver(session: Session, *values: Any) -> Values:
-            parcel: Parcel = await fn(session, *values)  # type: ignore[misc,assignment]
+            parcel: Parcel | None = await fn(session, *values)  # type: ignore[misc,assignment]
             served = await session.served()
-            updates: list[Any] = [gr.Tabs(selected=parcel.to)]
+            shown = parcel is not None and parcel.show
+            updates: list[Any] = [gr.Tabs(selected=parcel.to) if shown else gr.skip()]
             for name, receiver in self._receivers.items():
-                if name == parcel.to:
+                if parcel is not None and name == parcel.to:
                     updates += receiver.fill(served, parcel)
                 else:
                     updates += [gr.skip() for _ in receiver.outputs]

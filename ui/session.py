@@ -21,7 +21,6 @@ from ui.served import Served
 _AGAIN_SECONDS: Final = 1.0
 _AGAIN_AT_MOST: Final = 120
 _PLACE_SECONDS: Final = 2.0
-_LIST_PAGES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,22 @@ class Label:
 
     label: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The parameters in a picture's file.
+
+    Attributes:
+        text: as they stand there; empty where there are none.
+        fields: those of ``POST /txt2img`` that make it again, and ``strength`` of one that was made
+            from another picture.
+        notes: what is not in ``fields``, a sentence each.
+    """
+
+    text: str
+    fields: Mapping[str, Any]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,11 @@ class Session:
         """An id for a prediction of this visitor."""
         own = self._owner or secrets.token_hex(12)
         return f"{own}-{secrets.token_hex(12)}"
+
+    def id_of(self, purpose: str) -> str:
+        """The id of what this visitor has made for a purpose, always the same."""
+        own = self._owner or secrets.token_hex(12)
+        return f"{own}-{hashlib.sha256(purpose.encode()).hexdigest()[:24]}"
 
     async def order(
         self,
@@ -120,36 +140,29 @@ class Session:
         cursor: str | None = None,
         limit: int = 20,
         status: str | None = None,
-        model: str | None = None,
-        created_after: str | None = None,
-        created_before: str | None = None,
+        search: str | None = None,
     ) -> Listing:
-        """This visitor's predictions, the latest first: ``limit`` of them, or a few more or less.
+        """This visitor's predictions, the latest first.
 
         Args:
             cursor: that of the listing before; None for the first.
             limit: at most 100.
             status: only those.
-            model: only those with this model.
-            created_after: RFC 3339, like ``created_before``.
+            search: only those with this text in a prompt.
         """
+        if not (self._owner or self.has_own_key):
+            return Listing((), None)
         wanted = {
+            "cursor": cursor,
+            "limit": str(limit),
             "status": status,
-            "model": model,
-            "created_after": created_after,
-            "created_before": created_before,
-            "limit": str(limit if self.has_own_key else 100),
+            "search": search,
+            "id_prefix": None if self.has_own_key else f"{self._owner}-",
         }
         query = {name: value for name, value in wanted.items() if value}
-        found: list[Prediction] = []
-        for _ in range(_LIST_PAGES):
-            given = query | ({"cursor": cursor} if cursor else {})
-            page = await self._json("GET", "/predictions", params=given)
-            found += [Prediction.of(one) for one in page["results"] if self._is_own(one["id"])]
-            cursor = _cursor(page["next"])
-            if cursor is None or len(found) >= limit:
-                break
-        return Listing(tuple(found), cursor)
+        page = await self._json("GET", "/predictions", params=query)
+        found = tuple(map(Prediction.of, page["results"]))
+        return Listing(found, _cursor(page["next"]))
 
     async def output(self, identifier: str, index: int) -> bytes:
         """The file of a picture, as the service made it."""
@@ -162,6 +175,12 @@ class Session:
             "POST", "/classify", params={"top_k": str(top_k)}, files={"img": ("picture", picture)}
         )
         return [Label(one["label"], one["score"]) for one in body["predictions"]]
+
+    async def read(self, picture: bytes) -> Reading:
+        """What the file of a picture, of this service or of others, says of its making."""
+        image = base64.b64encode(picture).decode("ascii")
+        body = await self._json("POST", "/sdapi/v1/png-info", json={"image": image})
+        return Reading(body["info"], body["request"], tuple(body["ignored"]))
 
     async def watch(self, identifier: str) -> AsyncIterator[Event]:
         """What happens to a prediction, from its beginning to ``completed``.
