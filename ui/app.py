@@ -36,7 +36,7 @@ _KEPT_KEY: Final = """(...values) => {
     return values;
 }"""
 
-CSS: Final = _FOLDER / "style.css"
+CSS: Final = (_FOLDER / "style.css", _FOLDER / "tabs.css")
 SCRIPT: Final = _FOLDER / "keys.js"
 THEME: Final = gr.themes.Soft(
     primary_hue="indigo",

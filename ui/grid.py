@@ -29,7 +29,7 @@ A grid of pictures over the values of one or two parameters, all else the same, 
 axis has up to {axes.MAX_VALUES} values, the grid up to {axes.MAX_CELLS} pictures. It is given up
 when this page is closed; what was made of it is in *History*.
 """
-# One of each cell, whole, and a sheet is a PNG.
+# One of each cell, whole, and a sheet is a PNG: tabs.css hides these controls.
 _SETTLED: Final = {"num_images": 1, "previews": False, "output_format": None}
 
 
@@ -88,8 +88,6 @@ class Grid:
         with gr.Accordion("What all pictures have", open=True):
             self._form = Form(page, "grid", "txt2img")
             self._form.place("order")
-        for name in _SETTLED:
-            self._form.controls[name].visible = False
         page.receive(
             "grid", lambda told, sent: self._form.fill(told, sent.fields), self._form.outputs
         )
@@ -108,7 +106,7 @@ class Grid:
         inputs = [*(one for axis in self._axes for one in axis.inputs), *self._form.inputs]
         shown = [self._status, running, self._make, self._cancel, self._sheet]
         faults = [*(axis.fault for axis in self._axes), *self._form.faults]
-        outputs = [*shown, self._form.controls["seed"], *faults]
+        outputs = [*shown, self._form.control("seed"), *faults]
         self._page.on(self._make.click, self._order, inputs, outputs)
         self._page.on(self._cancel.click, self._end, [running])
 

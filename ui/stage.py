@@ -58,15 +58,15 @@ class Stage:
     def status(self) -> str:
         """Where it stands, as HTML: place in the queue, or steps and time left."""
         if self.is_over and self.prediction is not None:
-            return _line(self._ending(self.prediction))
+            return line(self._ending(self.prediction))
         if self._lost:
-            return _line("The service does not answer; asking again …")
+            return line("The service does not answer; asking again …")
         step, total = self._sum()
         if not total:
-            return _line(self._waiting()) + _bar(None)
+            return line(self._waiting()) + bar(None)
         left = self._seconds_left(step, total)
         shown = f"Step {step} of {total}" + (f", {left}" if left else "")
-        return _line(shown) + _bar(step / total)
+        return line(shown) + bar(step / total)
 
     def pictures(self) -> str:
         """The pictures, as HTML: finished ones as cards, before that how they look so far."""
@@ -143,11 +143,13 @@ class Stage:
         return f'<figure class="sd-card sd-unfinished">{picture}</figure>'
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
+    """A sentence about how it stands, as HTML."""
     return f'<p class="sd-line">{escape(text)}</p>'
 
 
-def _bar(share: float | None) -> str:
+def bar(share: float | None) -> str:
+    """How much is done, 0 to 1, as HTML; None where nobody knows."""
     value = "" if share is None else f' value="{share:.4f}"'
     return f'<progress class="sd-bar" max="1"{value} aria-label="Progress"></progress>'
 
