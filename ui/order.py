@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import gradio as gr
@@ -13,7 +13,6 @@ from gradio.components import Component
 from ui import cards, fields, messages
 from ui.form import Form
 from ui.page import Page, Parcel, Values
-from ui.prediction import Prediction
 from ui.refusal import Refusal
 from ui.session import Session
 from ui.stage import NOTHING, Stage
@@ -22,7 +21,7 @@ from ui.stage import NOTHING, Stage
 _SHOWN_SECONDS: Final = 0.2
 _CANCEL_TRIES: Final = 20
 _CANCEL_SECONDS: Final = 0.25
-# What the tab for pictures takes over from a picture that is sent there.
+# What the tab for pictures takes over from one that is sent there.
 _TAKEN_OVER: Final = (
     "prompt",
     "negative_prompt",
@@ -32,7 +31,6 @@ _TAKEN_OVER: Final = (
     "guidance_scale",
     "scheduler",
 )
-_TABS: Final = {"txt2img": "text"}
 
 Pictures = tuple[bytes | None, bytes | None]
 # From the values of further inputs to the picture and the mask that are sent. Raises ``Refusal``.
@@ -103,7 +101,7 @@ class Order:
             self._cancel.click, self._end, [self._running], [], message=form.place("order")
         )
         self._page.on_load(self._again, [self._running], outputs)
-        self._page.send(self._gallery.click, _parcel, [], told=True, message=self._message)
+        self._page.send(self._gallery.click, parcel, [], told=True, message=self._message)
 
     @property
     def _shown(self) -> list[Any]:
@@ -190,24 +188,13 @@ def _buttons(*, is_running: bool) -> Values:
     return [gr.update(interactive=not is_running), gr.update(interactive=is_running)]
 
 
-async def _parcel(session: Session, told: dict[str, Any]) -> Parcel:
-    """What a button of a card does."""
-    action = str(told.get("action"))
+async def parcel(session: Session, told: Mapping[str, Any]) -> Parcel:
+    """What the button of a card is for; see ``ui.cards.SCRIPT``."""
     prediction = await session.find(str(told.get("prediction")))
-    index = int(told.get("index") or 0)
+    index, action = int(told.get("index") or 0), told.get("action")
     if action in ("edit", "inpaint"):
         picture = await session.output(prediction.id, index)
         taken = {name: prediction.fields.get(name) for name in _TAKEN_OVER}
         return Parcel("edit", taken, picture)
-    return Parcel(
-        _TABS.get(prediction.task, "edit"), once_more(prediction, index, action), make=True
-    )
-
-
-def once_more(prediction: Prediction, index: int, action: str) -> dict[str, Any]:
-    """The fields that make one of its pictures again; to ``vary`` is to leave the seed out."""
-    wanted = {name: value for name, value in prediction.fields.items() if name != "num_images"}
-    if action == "vary":
-        del wanted["seed"]
-        return wanted
-    return wanted | {"seed": int(wanted["seed"]) + index}
+    to = "text" if prediction.task == "txt2img" else "edit"
+    return Parcel(to, prediction.once_more(index, vary=action == "vary"), make=True)
