@@ -18,6 +18,8 @@ from ui.session import Session
 _FOLDER: Final = Path(__file__).parent
 # What visitors drop onto the page is kept for an hour at most.
 _CACHE_SECONDS: Final = (600, 3600)
+# Each picture that is watched holds one of them.
+_EVENTS: Final = 1000
 _TABS: Final = (
     ("Text → picture", "text", text.build),
     ("Picture → picture", "edit", edit.build),
@@ -34,7 +36,7 @@ _KEPT_KEY: Final = """(...values) => {
     return values;
 }"""
 
-CSS: Final = _FOLDER / "style.css"
+CSS: Final = (_FOLDER / "style.css", _FOLDER / "tabs.css")
 SCRIPT: Final = _FOLDER / "keys.js"
 THEME: Final = gr.themes.Soft(
     primary_hue="indigo",
@@ -52,6 +54,8 @@ def build(service: Service) -> gr.Blocks:
         delete_cache=_CACHE_SECONDS,
         fill_width=True,
     )
+    blocks.max_threads = _EVENTS
+    blocks.queue(default_concurrency_limit=None)
     with blocks:
         tag = gr.BrowserState("", storage_key="sd-visitor", secret=Page.SECRET)
         gr.HTML("<h1>Stable Diffusion</h1>", elem_id="sd-title")

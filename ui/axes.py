@@ -13,6 +13,7 @@ from ui.served import Served
 
 MAX_VALUES: Final = 12
 MAX_CELLS: Final = 64
+WORDS: Final = "Words of the prompt"
 
 Kind = Literal["whole", "number", "choice", "words"]
 
@@ -54,7 +55,7 @@ PARAMETERS: Final = (
     Parameter("model", "Model", "choice"),
     Parameter(
         "words",
-        "Words of the prompt",
+        WORDS,
         "words",
         "red, green, blue: the first stands in the prompt, and the others take its place. "
         'Words with commas go into quotes: "red, shiny"',

@@ -6,11 +6,10 @@ from typing import Final
 
 import gradio as gr
 
-from ui import messages
+from ui import messages, uploads
 from ui.page import Page, Values
 from ui.served import Served
 from ui.session import Session
-from ui.uploads import Picture, content
 
 _MOST: Final = 20
 _USUAL: Final = 5
@@ -22,7 +21,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     absent = messages.place("sd-classify-absent")
     with gr.Row() as there:
         with gr.Column(min_width=280):
-            picture = Picture("Picture to classify", "sd-classify-picture")
+            picture = uploads.picture("Picture to classify", "sd-classify-picture")
             count = gr.Slider(
                 1, _MOST, _USUAL, step=1, label="Answers", elem_id="sd-classify-count"
             )
@@ -41,7 +40,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     async def classify(session: Session, path: str | None, wanted: int) -> Values:
         if path is None:
             return [None]
-        found = await session.classify(content(path), int(wanted))
+        found = await session.classify(uploads.content(path), int(wanted))
         return [{one.label: one.score for one in found}]
 
     page.on_models(follow, [there, absent, count])

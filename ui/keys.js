@@ -1,6 +1,64 @@
-// The visitor's key is kept for a reload of this tab, and nowhere else: not in a cookie, which other ports of
-// the host would get, and not in what outlives the tab.
+// What the page does without the server: the key, the keyboard, pictures in full size, labels.
+
+// The visitor's key is kept for a reload of this tab, and nowhere else: not in a cookie, which other
+// ports of the host would get, and not in what outlives the tab.
 window.sdKey = {
-  keep: (key) => sessionStorage.setItem("sd-key", key),
+  keep: (key) => sessionStorage.setItem("sd-key", key || ""),
   kept: () => sessionStorage.getItem("sd-key") || "",
 };
+
+(() => {
+  const shown = (element) => element.offsetParent !== null;
+  const button = (ending) =>
+    [...document.querySelectorAll(`button[id^="sd-"][id$="-${ending}"]`)].find(
+      (one) => shown(one) && !one.disabled,
+    );
+
+  // Ctrl+Enter makes, Esc cancels; a picture in full size is closed first.
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        const make = button("make");
+        if (!make) return;
+        event.preventDefault();
+        event.stopPropagation();
+        make.click();
+      } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
+        button("cancel")?.click();
+      }
+    },
+    true,
+  );
+
+  document.addEventListener("click", (event) => {
+    const picture = event.target.closest?.("a.sd-picture");
+    if (picture && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+      event.preventDefault();
+      enlarge(picture.querySelector("img"));
+    }
+    // Where the pictures are below the form, they come into sight.
+    const make = event.target.closest?.('button[id$="-make"]');
+    if (make && window.innerWidth < 800) {
+      const stage = document.getElementById(make.id.replace(/make$/, "status"));
+      stage?.scrollIntoView({ behavior: "smooth", block: "start" });
+    }
+  });
+
+  function enlarge(image) {
+    const dialog = document.createElement("dialog");
+    dialog.className = "sd-large";
+    dialog.setAttribute("aria-label", "The picture in full size");
+    const large = document.createElement("img");
+    large.src = image.src;
+    large.alt = image.alt;
+    const close = document.createElement("button");
+    close.type = "button";
+    close.textContent = "Close";
+    dialog.append(large, close);
+    dialog.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+})();

@@ -27,6 +27,7 @@ through ``html.escape``.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -115,11 +116,19 @@ class Page:
     ) -> Any:
         """React to an event; see the module. ``options`` are those of Gradio's listeners."""
         shown = [] if message is None else [message]
+        # What is not shown piece by piece need not wait for its turn; without a place for it, a
+        # refusal passes by as Gradio's warning, which needs the queue.
+        queued = inspect.isasyncgenfunction(fn) or message is None
         return trigger(
             around(fn, self.session, len(outputs), message, told),
             [self.key, self.tag, *inputs],
             [*outputs, *shown],
-            **{"show_progress": "hidden", "api_visibility": "private", **options},
+            **{
+                "show_progress": "hidden",
+                "api_visibility": "private",
+                "queue": queued,
+                **options,
+            },
         )
 
     def on_models(self, fn: Callable[[Served], Values], outputs: Sequence[Component]) -> None:

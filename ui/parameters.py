@@ -9,16 +9,16 @@ from typing import Any
 
 import gradio as gr
 
-from ui import messages
-from ui.described import table, usable
+from ui import messages, tiles
 from ui.page import Page, Parcel, Values
 from ui.refusal import Refusal
 from ui.session import Session
 from ui.thumbnails import small
+from ui.usable import usable
 
 _INTRODUCTION = """\
-Drop a picture that this service has made, or one of the AUTOMATIC1111 web UI: PNG, JPEG or WebP, as it was
-downloaded. What its file says of its making fills the form of *Text → picture*.
+Drop a picture that this service has made, or one of the AUTOMATIC1111 web UI: PNG, JPEG or WebP, as
+it was downloaded. What its file says of its making fills the form of *Text → picture*.
 """
 
 
@@ -33,9 +33,9 @@ def build(page: Page, tab: gr.Tab) -> None:
                 type="binary",
                 elem_id="sd-parameters-file",
             )
-            message = messages.place("sd-parameters-message")
+            message = messages.place("sd-parameters-said")
         with gr.Column(min_width=280, visible=False) as found:
-            shown = gr.HTML(elem_id="sd-parameters-found")
+            shown = gr.HTML(elem_id="sd-parameters-text")
             fields = gr.State({})
             with gr.Row():
                 show = gr.Button("Show the form", variant="primary", elem_id="sd-parameters-show")
@@ -52,7 +52,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             return [gr.update(visible=False), "", {}, said]
         used, notes = usable(served, reading.fields)
         picture = await asyncio.to_thread(_picture, data)
-        html = picture + table(used) + _left_out([*reading.notes, *notes])
+        html = picture + tiles.settings(used) + _left_out([*reading.notes, *notes])
         said = messages.note("Text → picture is filled with these.")
         return [gr.update(visible=True), html, used, said]
 

@@ -98,6 +98,12 @@ class Prediction:
         given = {name: value for name, value in self.input.items() if name not in left_out}
         return {**given, "model": self.model}
 
+    def once_more(self, index: int, *, vary: bool) -> dict[str, Any]:
+        """The fields that make one of its pictures again; without the seed, to ``vary`` it."""
+        wanted = {name: value for name, value in self.fields.items() if name != "num_images"}
+        seed = int(wanted.pop("seed")) + index
+        return wanted if vary else {**wanted, "seed": seed}
+
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Self:
         """From the body of a response, or the data of an event."""

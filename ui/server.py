@@ -97,7 +97,7 @@ def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozense
         pwa=False,
         mcp_server=False,
         theme=app.THEME,
-        css_paths=app.CSS,
+        css_paths=list(app.CSS),
         head=f"<script>{app.SCRIPT.read_text()}</script>",
     )
     server.add_middleware(Doors, host=host, allowed_hosts=allowed_hosts)

@@ -87,7 +87,7 @@ class Session:
         return f"{own}-{secrets.token_hex(12)}"
 
     def id_of(self, purpose: str) -> str:
-        """The id of what this visitor has made for a purpose: the same one whenever it is asked for."""
+        """The id of what this visitor has made for a purpose, always the same."""
         own = self._owner or secrets.token_hex(12)
         return f"{own}-{hashlib.sha256(purpose.encode()).hexdigest()[:24]}"
 

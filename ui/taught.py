@@ -20,12 +20,12 @@ from ui.thumbnails import Thumbnails
 _AT_ONCE: Final = 4
 _MOST: Final = 48
 _INTRODUCTION = """\
-Models that were tuned for a subject, or a style. The word stands for the subject: write it into a prompt, and
-choose the model, or `auto`, which goes by the word.
+Models that were tuned for a subject, or a style. The word stands for the subject: write it into a
+prompt, and choose the model, or `auto`, which goes by the word.
 """
 _NONE = """\
-No fine-tuned models are served here. One that is registered appears here at once, with the word that stands
-for its subject.
+No fine-tuned models are served here. One that is registered appears here at once, with the word
+that stands for its subject.
 """
 
 
@@ -35,7 +35,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     examples = Thumbnails()
     gr.Markdown(_INTRODUCTION)
     message = messages.place("sd-taught-message")
-    shown = gr.HTML(js_on_load=tiles.TELL, elem_id="sd-taught-tiles")
+    shown = gr.HTML(js_on_load=tiles.TELL, elem_id="sd-taught-list")
     missing = gr.Button("Make the examples", visible=False, elem_id="sd-taught-make")
 
     def updates(models: Sequence[Model], making: frozenset[str] = frozenset()) -> Values:
@@ -169,9 +169,10 @@ def _tile(model: Model, example: bytes | None, is_making: bool) -> str:
         "" if example or is_making else tiles.button("Make an example", "submit", name=model.name)
     )
     return (
-        "<article class='sd-card'>"
+        "<article class='sd-subject'>"
         f"{tiles.picture(example, f'An example: {_prompt(model)}', waiting)}"
-        f"<h3>{title}</h3><p>{named}</p><p class='sd-faint'>{escape(', '.join(filter(None, facts)))}</p>"
+        f"<h3>{title}</h3><p>{named}</p>"
+        f"<p class='sd-quiet'>{escape(', '.join(filter(None, facts)))}</p>"
         f"<div class='sd-buttons'>{tiles.button('Use it', 'select', 'sd-primary', name=model.name)}"
         f"{make}</div></article>"
     )

@@ -28,6 +28,7 @@ class Thumbnails:
 
     def __init__(self, room: int = _MAX_BYTES) -> None:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._coming: dict[str, asyncio.Task[bytes]] = {}
         self._room = room
         self._places = asyncio.Semaphore(_AT_ONCE)
 
@@ -44,12 +45,20 @@ class Thumbnails:
         Raises:
             OSError: the file is no picture.
         """
-        if name not in self._kept:
-            async with self._places:
-                data = await fetch()
-                self._kept[name] = await asyncio.to_thread(small, data)
-        self._kept.move_to_end(name)
-        made = self._kept[name]
+        if (made := self._kept.get(name)) is not None:
+            self._kept.move_to_end(name)
+            return made
+        coming = self._coming.get(name)
+        if coming is None:
+            coming = self._coming[name] = asyncio.create_task(self._make(name, fetch))
+            coming.add_done_callback(lambda _: self._coming.pop(name, None))
+        # Others may wait for it too.
+        return await asyncio.shield(coming)
+
+    async def _make(self, name: str, fetch: Callable[[], Awaitable[bytes]]) -> bytes:
+        async with self._places:
+            made = await asyncio.to_thread(small, await fetch())
+        self._kept[name] = made
         while sum(map(len, self._kept.values())) > self._room and len(self._kept) > 1:
             self._kept.popitem(last=False)
         return made

@@ -8,22 +8,21 @@ from typing import Any
 import gradio as gr
 
 
-class Picture(gr.Image):
-    """A picture by its file, which is not decoded here: the service does that, and says what is
-    wrong with it. Its value is the path."""
-
-    # It is shown as its base is.
-    is_template = True
-
-    def __init__(self, label: str, elem_id: str) -> None:
-        super().__init__(
-            label=label, type="filepath", sources=["upload", "clipboard"], elem_id=elem_id
-        )
-
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else payload.path
+def picture(label: str, elem_id: str) -> gr.Image:
+    """A picture whose value is the path of its file, as it was given."""
+    made = gr.Image(
+        label=label, type="filepath", sources=["upload", "clipboard"], elem_id=elem_id, height=320
+    )
+    # Gradio's own looks into the file, and has no sentence for a broken one: the service has. It is
+    # no class of its own, as Gradio would write a stub of that beside this module.
+    made.preprocess = _path  # type: ignore[method-assign]
+    return made
 
 
 def content(path: str) -> bytes:
     """The bytes of such a file."""
     return Path(path).read_bytes()
+
+
+def _path(payload: Any) -> str | None:
+    return None if payload is None else payload.path
