@@ -47,6 +47,7 @@ def build(page: Page, tab: gr.Tab) -> None:
                 label="Search in prompts",
                 max_lines=1,
                 max_length=256,
+                submit_btn=True,
                 scale=3,
                 min_width=200,
                 elem_id="sd-history-search",
@@ -70,6 +71,7 @@ def build(page: Page, tab: gr.Tab) -> None:
         pictures = gr.HTML(js_on_load=cards.SCRIPT, elem_id="sd-history-pictures")
         with gr.Row():
             reuse = gr.Button("Use these settings", variant="primary", elem_id="sd-history-reuse")
+            compare = gr.Button("Compare variations", elem_id="sd-history-compare")
             cancel = gr.Button("Cancel it", elem_id="sd-history-cancel")
             delete = gr.Button("Delete", elem_id="sd-history-delete")
             for_good = gr.Button("Delete for good", variant="stop", elem_id="sd-history-for-good")
@@ -138,6 +140,9 @@ def build(page: Page, tab: gr.Tab) -> None:
         prediction = await session.find(identifier)
         return Parcel("text" if prediction.task == "txt2img" else "edit", prediction.fields)
 
+    async def vary(session: Session, identifier: str) -> Parcel:
+        return Parcel("grid", (await session.find(identifier)).fields)
+
     wanted = [search, status]
     for trigger in (tab.select, again.click):
         page.on(trigger, look, [*wanted, cursors], listed, message=message)
@@ -155,6 +160,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     for after in (back.click, removed.success):
         page.on(after, look, [*wanted, cursors], listed, message=message)
     page.send(reuse.click, settings, [chosen], message=told)
+    page.send(compare.click, vary, [chosen], message=told)
     page.send(pictures.click, parcel, message=told, told=True)
 
 
