@@ -71,6 +71,7 @@ def test_each_key_has_its_own_history(browser: WebDriver, house: House, tmp_path
         visitor(browser, walled.url) as bob,
     ):
         alice.open()
+        assert alice.shows("sd-wall")
         assert not alice.shows("sd-tabs")
         enter(alice, "sd_000000000000_wrong")
         wait_until(lambda: "none of its own" in alice.said("sd-state"), "the refusal")

@@ -46,9 +46,11 @@ class Visitor:
     def open(self) -> None:
         """Go to the page, or load it again, and wait until it may be used."""
         self.browser.get(self._url)
-        wait_until(
-            lambda: self.shows("sd-tabs") or self.shows("sd-wall"), "a page that may be used"
-        )
+        wait_until(lambda: self.shows("sd-wall") or self._knows_models(), "a page to be used")
+
+    def _knows_models(self) -> bool:
+        script = "return document.querySelector('#sd-text-model input')?.value"
+        return bool(self.browser.execute_script(script))
 
     def element(self, selector: str) -> WebElement:
         """The first element of a selector, or of an id, that is shown; waits for it."""
