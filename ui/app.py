@@ -20,6 +20,7 @@ _FOLDER: Final = Path(__file__).parent
 _CACHE_SECONDS: Final = (600, 3600)
 # Each picture that is watched holds one of them.
 _EVENTS: Final = 1000
+_LOOK_SECONDS: Final = 0.02
 _TABS: Final = (
     ("Text → picture", "text", text.build),
     ("Picture → picture", "edit", edit.build),
@@ -56,6 +57,10 @@ def build(service: Service) -> gr.Blocks:
     )
     blocks.max_threads = _EVENTS
     blocks.queue(default_concurrency_limit=None)
+    # It would look for events a thousand times a second, and for progress of Gradio's own kind a
+    # hundred times, which takes 7 % of a processor for nothing.
+    blocks._queue.sleep_when_free = _LOOK_SECONDS
+    blocks._queue.progress_update_sleep_when_free = 1.0
     with blocks:
         tag = gr.BrowserState("", storage_key="sd-visitor", secret=Page.SECRET)
         gr.HTML("<h1>Stable Diffusion</h1>", elem_id="sd-title")
