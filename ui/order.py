@@ -95,8 +95,9 @@ class Order:
         self._pictures = pictures
         given = [*form.inputs, *(inputs or [])]
         outputs = [*self._shown, form.control("seed"), *form.faults]
-        for trigger in (self._make.click, self.go.change):
-            self._page.on(trigger, self._order, given, outputs)
+        made = self._page.on(self._make.click, self._order, given, outputs)
+        # Another tab sends what is to be made while this one makes something: only one is watched.
+        self._page.on(self.go.change, self._order, given, outputs, cancels=[made])
         self._page.on(
             self._cancel.click, self._end, [self._running], [], message=form.place("order")
         )
