@@ -1,4 +1,4 @@
-"""A visitor of the page: a window of Chromium with a storage of its own."""
+"""A visitor of the page: a tab of Chromium with a storage of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +20,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.integration.server import wait_until
 
 # What axe-core calls so: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
+_NUMBERS: Final = count(1)
 PROMPT: Final = "a red apple on a blue background"
 SERIOUS: Final = ("serious", "critical")
 
 
 class Visitor:
-    """What somebody does with the page, by the ids of its elements.
+    """What somebody does with the page, in a tab of his own, by the ids of its elements.
 
     Args:
         browser: that of all visitors.
@@ -202,21 +204,21 @@ class Visitor:
 
 @contextmanager
 def visitor(browser: WebDriver, url: str) -> Iterator[Visitor]:
-    """Somebody whose browser has never been on the page; see ``Visitor``."""
-    before = set(browser.window_handles)
-    context = browser.execute_cdp_cmd("Target.createBrowserContext", {})["browserContextId"]
-    blank = {"url": "about:blank", "browserContextId": context}
-    browser.execute_cdp_cmd("Target.createTarget", blank)
-    wait_until(lambda: set(browser.window_handles) - before, "a window")
-    (window,) = set(browser.window_handles) - before
-    somebody = Visitor(browser, url, window)
+    """Somebody whose browser has never been on the page; see ``Visitor``.
+
+    He comes to it by a name of his own, and browsers keep what they keep by that. All names below
+    ``localhost`` are this machine.
+    """
+    first = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    name = f"visitor-{next(_NUMBERS)}.localhost"
+    somebody = Visitor(browser, url.replace("127.0.0.1", name), browser.current_window_handle)
     try:
         somebody.resize(1280)
         yield somebody
     finally:
         somebody.browser.close()
-        browser.switch_to.window(next(iter(before)))
-        browser.execute_cdp_cmd("Target.disposeBrowserContext", {"browserContextId": context})
+        browser.switch_to.window(first)
 
 
 def requested(browser: WebDriver) -> list[str]:
