@@ -42,11 +42,12 @@ def build(page: Page, tab: gr.Tab) -> None:
     chosen = gr.State("")
     with gr.Column() as overview:
         whose = gr.HTML(elem_id="sd-history-whose")
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="sd-history-bar"):
             search = gr.Textbox(
                 label="Search in prompts",
                 max_lines=1,
                 max_length=256,
+                submit_btn=True,
                 scale=3,
                 min_width=200,
                 elem_id="sd-history-search",
@@ -58,18 +59,36 @@ def build(page: Page, tab: gr.Tab) -> None:
                 min_width=120,
                 elem_id="sd-history-status",
             )
-            again = gr.Button("Look again", min_width=100, elem_id="sd-history-again")
+            again = gr.Button(
+                "Look again", scale=0, min_width=120, size="md", elem_id="sd-history-again"
+            )
         message = messages.place("sd-history-message")
         shown = gr.HTML(js_on_load=tiles.TELL + tiles.LOCAL_TIMES, elem_id="sd-history-list")
         with gr.Row():
-            newer = gr.Button("Newer", interactive=False, elem_id="sd-history-newer")
-            older = gr.Button("Older", interactive=False, elem_id="sd-history-older")
+            newer, older = (
+                gr.Button(
+                    text,
+                    scale=0,
+                    min_width=120,
+                    size="md",
+                    interactive=False,
+                    elem_id=f"sd-history-{text.lower()}",
+                )
+                for text in ("Newer", "Older")
+            )
     with gr.Column(visible=False) as details:
-        back = gr.Button("Back to all", elem_id="sd-history-back")
-        about = gr.HTML(js_on_load=tiles.LOCAL_TIMES, elem_id="sd-history-about")
-        pictures = gr.HTML(js_on_load=cards.SCRIPT, elem_id="sd-history-pictures")
+        with gr.Row():
+            back = gr.Button(
+                "Back to all", scale=0, min_width=140, size="md", elem_id="sd-history-back"
+            )
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=300):
+                pictures = gr.HTML(js_on_load=cards.SCRIPT, elem_id="sd-history-pictures")
+            with gr.Column(scale=2, min_width=300):
+                about = gr.HTML(js_on_load=tiles.LOCAL_TIMES, elem_id="sd-history-about")
         with gr.Row():
             reuse = gr.Button("Use these settings", variant="primary", elem_id="sd-history-reuse")
+            compare = gr.Button("Compare variations", elem_id="sd-history-compare")
             cancel = gr.Button("Cancel it", elem_id="sd-history-cancel")
             delete = gr.Button("Delete", elem_id="sd-history-delete")
             for_good = gr.Button("Delete for good", variant="stop", elem_id="sd-history-for-good")
@@ -138,6 +157,9 @@ def build(page: Page, tab: gr.Tab) -> None:
         prediction = await session.find(identifier)
         return Parcel("text" if prediction.task == "txt2img" else "edit", prediction.fields)
 
+    async def vary(session: Session, identifier: str) -> Parcel:
+        return Parcel("grid", (await session.find(identifier)).fields)
+
     wanted = [search, status]
     for trigger in (tab.select, again.click):
         page.on(trigger, look, [*wanted, cursors], listed, message=message)
@@ -155,6 +177,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     for after in (back.click, removed.success):
         page.on(after, look, [*wanted, cursors], listed, message=message)
     page.send(reuse.click, settings, [chosen], message=told)
+    page.send(compare.click, vary, [chosen], message=told)
     page.send(pictures.click, parcel, message=told, told=True)
 
 
@@ -209,13 +232,18 @@ def _opened(prediction: Prediction) -> Values:
         gr.update(visible=False),
         gr.update(visible=True),
         _about(prediction),
-        f"<div class='sd-gallery'>{shown}</div>",
+        f"<div class='sd-gallery'>{shown}</div>" if shown else _no_pictures(prediction),
         prediction.id,
         gr.update(visible=not is_over),
         gr.update(visible=is_over),
         gr.update(visible=False),
         gr.update(visible=False),
     ]
+
+
+def _no_pictures(prediction: Prediction) -> str:
+    said = _ABSENT.get(prediction.status, prediction.status)
+    return f"<p class='sd-empty'>{escape(said)}</p>"
 
 
 def _closed() -> Values:

@@ -160,7 +160,12 @@ class Session:
             "id_prefix": None if self.has_own_key else f"{self._owner}-",
         }
         query = {name: value for name, value in wanted.items() if value}
-        page = await self._json("GET", "/predictions", params=query)
+        try:
+            page = await self._json("GET", "/predictions", params=query)
+        except Refusal as refusal:
+            if refusal.status == 404:
+                raise _keeps_none() from None
+            raise
         found = tuple(map(Prediction.of, page["results"]))
         return Listing(found, _cursor(page["next"]))
 

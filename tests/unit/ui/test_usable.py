@@ -2,66 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ui.served import Served
+from tests.unit.ui.serving import SERVED
 from ui.usable import usable
-
-LIMITS = dict.fromkeys(
-    (
-        *("min_side", "max_side", "max_pixels", "max_steps", "max_images", "max_loras"),
-        *("max_prompt_chars", "max_body_bytes", "max_input_pixels"),
-    ),
-    64,
-)
-
-
-def model(name: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": "base",
-        "default": name == "tiny",
-        "family": "sd1",
-        "description": "",
-        "tasks": ["txt2img"],
-        "multiple_of": 8,
-        "max_pixels": 4096,
-        "defaults": {"width": 64, "height": 64},
-        "fields": [],
-        "refiner": None,
-        "fine_tuning": None,
-        "screening": {},
-        **changes,
-    }
-
-
-def served() -> Served:
-    tuned = {"base": "tiny", "subject_token": "unqtkn", "class_name": "robot", "created": "x"}
-    return Served.of(
-        {
-            "version": "1",
-            "models": [
-                model("tiny"),
-                model("large", family="sdxl", fields=["refiner"], refiner="finisher"),
-                model("finisher", family="sdxl", fields=["aesthetic_score"]),
-                model("clay", kind="lora", fine_tuning=tuned),
-            ],
-            "classifier": None,
-            "limits": LIMITS,
-            "schedulers": ["ddim", "euler"],
-            "output_formats": ["png"],
-        }
-    )
 
 
 def test_what_is_served_is_used_as_it_is() -> None:
     for fields in (
-        {"prompt": "x", "model": "tiny", "scheduler": "euler", "loras": [{"name": "clay"}]},
-        {"prompt": "x", "model": "large", "refiner": {"model": "finisher", "switch_at": 0.7}},
-        {"prompt": "x", "model": "large", "refiner": {}},
+        {"prompt": "x", "model": "base", "scheduler": "euler", "loras": [{"name": "clay"}]},
+        {"prompt": "x", "model": "xl", "refiner": {"model": "xl-refiner", "switch_at": 0.7}},
+        {"prompt": "x", "model": "xl", "refiner": {}},
         {},
     ):
-        assert usable(served(), fields) == (fields, [])
+        assert usable(SERVED, fields) == (fields, [])
 
 
 def test_what_is_not_served_is_said_and_left_out() -> None:
@@ -73,14 +25,13 @@ def test_what_is_not_served_is_said_and_left_out() -> None:
         "refiner": {"model": "v2"},
         "strength": 0.5,
     }
-    used, notes = usable(served(), fields)
+    used, notes = usable(SERVED, fields)
     assert used == {
         "prompt": "x",
-        "model": "tiny",
+        "model": "base",
         "loras": [{"name": "clay", "scale": 0.5}],
         "strength": 0.5,
     }
-    assert [note.partition(":")[0] for note in notes] == [
-        *("Model", "Scheduler", "LoRAs", "Refiner", "Strength")
-    ]
-    assert "v1-5 is not served here, so tiny is taken" in notes[0]
+    names = ["Model", "Scheduler", "LoRAs", "Refiner", "Strength"]
+    assert [note.partition(":")[0] for note in notes] == names
+    assert "v1-5 is not served here, so base is taken" in notes[0]
