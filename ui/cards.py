@@ -25,7 +25,14 @@ _ACTIONS: Final = {
     "again": ("Same again", "Make the same picture once more"),
     "vary": ("Vary seed", "The same with another seed"),
 }
-_HIDDEN: Final = ("prompt", "previews")
+_HIDDEN: Final = ("prompt", "previews", "width", "height")
+# Fields whose name in the API is not what people call them.
+_NAMES: Final = {
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "num_images": "pictures",
+    "output_format": "file format",
+}
 
 
 def gallery(prediction: Prediction) -> str:
@@ -70,9 +77,12 @@ def file_name(prediction: Prediction, output: Output) -> str:
 
 def settings(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values of fields of the API, for people."""
+    given = dict(fields)
+    if "size" not in given and {"width", "height"} <= given.keys():
+        given["size"] = f"{given['width']} × {given['height']}"
     return [
-        (name.replace("_", " "), _shown(value))
-        for name, value in fields.items()
+        (_NAMES.get(name, name.replace("_", " ")), _shown(value))
+        for name, value in given.items()
         if name not in _HIDDEN and value is not None
     ]
 
@@ -91,6 +101,10 @@ def _caption(prediction: Prediction, output: Output) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value):
+        return ", ".join(f"{one['name']} ({one.get('scale') or 1:g})" for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')}: {one}" for name, one in value.items())
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

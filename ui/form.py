@@ -143,7 +143,7 @@ class Form:
 
     def _choices(self, served: Served, model: Model) -> dict[str, dict[str, Any]]:
         limits, loras = served.limits, [lora.name for lora in served.loras(model)]
-        own = (f"{model.defaults['scheduler']}, the model's own", "")
+        own = (f"{model.defaults['scheduler']} (default)", "")
         return {
             "model": {"choices": self._models(served), "info": model.description},
             "loras": {

@@ -42,7 +42,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     chosen = gr.State("")
     with gr.Column() as overview:
         whose = gr.HTML(elem_id="sd-history-whose")
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="sd-history-bar"):
             search = gr.Textbox(
                 label="Search in prompts",
                 max_lines=1,
@@ -59,16 +59,33 @@ def build(page: Page, tab: gr.Tab) -> None:
                 min_width=120,
                 elem_id="sd-history-status",
             )
-            again = gr.Button("Look again", min_width=100, elem_id="sd-history-again")
+            again = gr.Button(
+                "Look again", scale=0, min_width=120, size="md", elem_id="sd-history-again"
+            )
         message = messages.place("sd-history-message")
         shown = gr.HTML(js_on_load=tiles.TELL + tiles.LOCAL_TIMES, elem_id="sd-history-list")
         with gr.Row():
-            newer = gr.Button("Newer", interactive=False, elem_id="sd-history-newer")
-            older = gr.Button("Older", interactive=False, elem_id="sd-history-older")
+            newer, older = (
+                gr.Button(
+                    text,
+                    scale=0,
+                    min_width=120,
+                    size="md",
+                    interactive=False,
+                    elem_id=f"sd-history-{text.lower()}",
+                )
+                for text in ("Newer", "Older")
+            )
     with gr.Column(visible=False) as details:
-        back = gr.Button("Back to all", elem_id="sd-history-back")
-        about = gr.HTML(js_on_load=tiles.LOCAL_TIMES, elem_id="sd-history-about")
-        pictures = gr.HTML(js_on_load=cards.SCRIPT, elem_id="sd-history-pictures")
+        with gr.Row():
+            back = gr.Button(
+                "Back to all", scale=0, min_width=140, size="md", elem_id="sd-history-back"
+            )
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=300):
+                pictures = gr.HTML(js_on_load=cards.SCRIPT, elem_id="sd-history-pictures")
+            with gr.Column(scale=2, min_width=300):
+                about = gr.HTML(js_on_load=tiles.LOCAL_TIMES, elem_id="sd-history-about")
         with gr.Row():
             reuse = gr.Button("Use these settings", variant="primary", elem_id="sd-history-reuse")
             compare = gr.Button("Compare variations", elem_id="sd-history-compare")
@@ -215,13 +232,18 @@ def _opened(prediction: Prediction) -> Values:
         gr.update(visible=False),
         gr.update(visible=True),
         _about(prediction),
-        f"<div class='sd-gallery'>{shown}</div>",
+        f"<div class='sd-gallery'>{shown}</div>" if shown else _no_pictures(prediction),
         prediction.id,
         gr.update(visible=not is_over),
         gr.update(visible=is_over),
         gr.update(visible=False),
         gr.update(visible=False),
     ]
+
+
+def _no_pictures(prediction: Prediction) -> str:
+    said = _ABSENT.get(prediction.status, prediction.status)
+    return f"<p class='sd-empty'>{escape(said)}</p>"
 
 
 def _closed() -> Values:

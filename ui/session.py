@@ -163,7 +163,9 @@ class Session:
         try:
             page = await self._json("GET", "/predictions", params=query)
         except Refusal as refusal:
-            raise _keeps_none() if refusal.status == 404 else refusal from None
+            if refusal.status == 404:
+                raise _keeps_none() from None
+            raise
         found = tuple(map(Prediction.of, page["results"]))
         return Listing(found, _cursor(page["next"]))
 

@@ -19,6 +19,7 @@ from ui.thumbnails import Thumbnails
 # Examples that are made at once, or looked for.
 _AT_ONCE: Final = 4
 _MOST: Final = 48
+_KINDS: Final = {"lora": "LoRA", "full": "successor"}
 _INTRODUCTION = """\
 Models that were tuned for a subject, or a style. The word stands for the subject: write it into a
 prompt, and choose the model, or `auto`, which goes by the word.
@@ -35,16 +36,26 @@ def build(page: Page, tab: gr.Tab) -> None:
     examples = Thumbnails()
     gr.Markdown(_INTRODUCTION)
     message = messages.place("sd-taught-message")
+    with gr.Row():
+        missing = gr.Button(
+            "Make the examples",
+            scale=0,
+            min_width=200,
+            size="md",
+            visible=False,
+            elem_id="sd-taught-make",
+        )
     shown = gr.HTML(js_on_load=tiles.TELL, elem_id="sd-taught-list")
-    missing = gr.Button("Make the examples", visible=False, elem_id="sd-taught-make")
 
     def updates(models: Sequence[Model], making: frozenset[str] = frozenset()) -> Values:
         names = [model.name for model in models if examples.kept(_name(model)) is None]
         html = "".join(_tile(one, examples.kept(_name(one)), one.name in making) for one in models)
-        label = "Make the example" if len(names) == 1 else f"Make the {len(names)} examples"
-        idle = bool(names) and not making
+        label = f"Make the {len(names)} examples"
+        idle = len(names) > 1 and not making
         return [
-            f"<div class='sd-tiles'>{html}</div>" if models else f"<p>{escape(_NONE)}</p>",
+            f"<div class='sd-tiles sd-subjects'>{html}</div>"
+            if models
+            else f"<p>{escape(_NONE)}</p>",
             gr.update(visible=idle, value=label),
         ]
 
@@ -156,7 +167,7 @@ def _tile(model: Model, example: bytes | None, is_making: bool) -> str:
     tuning = model.fine_tuning or {}
     token = model.subject_token
     facts = [
-        f"{model.kind} of {model.base}",
+        f"{_KINDS.get(model.kind, model.kind)} of {model.base}",
         *([f"{tuning['steps']} steps"] if tuning.get("steps") else []),
         str(tuning.get("created") or "")[:10],
     ]
