@@ -44,6 +44,17 @@ THEME: Final = gr.themes.Soft(
     neutral_hue="slate",
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
+).set(
+    body_background_fill="*neutral_50",
+    block_border_width="1px",
+    block_title_background_fill="transparent",
+    block_title_background_fill_dark="transparent",
+    block_title_padding="0",
+    block_title_text_color="*body_text_color",
+    block_title_text_color_dark="*body_text_color",
+    block_title_text_weight="600",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_400",
 )
 
 
@@ -83,7 +94,7 @@ def build(service: Service) -> gr.Blocks:
 
         async def wanted(
             session: Session, given: str, visitor: str
-        ) -> tuple[Values, Served | None]:
+        ) -> tuple[Values, Served | None, bool]:
             own = [given, visitor or secrets.token_hex(16)]
             try:
                 served = await session.served()
@@ -94,7 +105,7 @@ def build(service: Service) -> gr.Blocks:
                 wall_there, tabs_there = session.has_own_key, True
                 shown, known = messages.nothing(), served
             there = [gr.update(visible=wall_there), gr.update(visible=tabs_there)]
-            return [*own, *there, shown], known
+            return [*own, *there, shown], known, known is not None or wall_there
 
         inputs, outputs = [key, tag], [key, tag, wall, tabs, state]
         page.load(blocks.load, wanted, inputs, outputs, js=_KEPT_KEY)

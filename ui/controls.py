@@ -81,7 +81,7 @@ class Controls:
 
     def _size(self) -> None:
         with gr.Row():
-            self._choice("size", "Size", scale=2)
+            self._choice("size", "Size", scale=2, min_width=220)
             self._number("width", "Width", min_width=80)
             self._number("height", "Height", min_width=80)
         size: Any = self.by_name["size"]
@@ -106,8 +106,8 @@ class Controls:
     def _seed(self) -> None:
         with gr.Row(elem_classes="sd-seed"):
             self._number("seed", "Seed", scale=3)
-            dice = gr.Button("🎲 Dice", min_width=80, elem_id=self._id("dice"))
-            self._tick("lock", "🔒 Lock", min_width=90)
+            dice = gr.Button("Dice", min_width=60, elem_id=self._id("dice"))
+            self._tick("lock", "Lock", min_width=70)
         dice.click(None, None, [self.by_name["seed"], self.by_name["lock"]], js=_DICE_JS)
         self.place("seed")
 
@@ -147,7 +147,7 @@ class Controls:
         self._add(name, gr.Textbox, label=label, lines=lines, max_lines=12, **options)
 
     def _choice(self, name: str, label: str, **options: Any) -> None:
-        self._add(name, gr.Dropdown, choices=[], label=label, min_width=140, **options)
+        self._add(name, gr.Dropdown, choices=[], label=label, **{"min_width": 160, **options})
 
     def _number(self, name: str, label: str, **options: Any) -> None:
         self._add(name, gr.Number, label=label, precision=0, **{"min_width": 120, **options})
@@ -156,7 +156,7 @@ class Controls:
         self, name: str, label: str, least: float, most: float, step: float, **options: Any
     ) -> None:
         bounds = {"minimum": least, "maximum": most, "step": step}
-        self._add(name, gr.Slider, label=label, min_width=140, **bounds, **options)
+        self._add(name, gr.Slider, label=label, min_width=160, **bounds, **options)
 
     def _tick(self, name: str, label: str, **options: Any) -> None:
         self._add(name, gr.Checkbox, label=label, container=False, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
 import gradio as gr
 
@@ -14,6 +14,11 @@ from ui.order import Order, Pictures
 from ui.page import Page, Parcel, Values
 from ui.served import Served
 
+_HINT: Final = (
+    '<p class="sd-quiet">Paint over a part of the picture, and only that part is made anew; '
+    "without, all of it is.</p>"
+)
+
 
 def build(page: Page, tab: gr.Tab) -> None:
     """Fill the tab."""
@@ -21,7 +26,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300, elem_classes="sd-form"):
             editor = gr.ImageEditor(
-                label="Picture: paint over a part, and only that is made anew",
+                label="Picture",
                 type="pil",
                 format="png",
                 sources=("upload", "clipboard"),
@@ -31,6 +36,7 @@ def build(page: Page, tab: gr.Tab) -> None:
                 height=420,
                 elem_id="sd-edit-picture",
             )
+            gr.HTML(_HINT, apply_default_css=False)
             form = Form(page, "edit", "img2img")
             order.buttons(form)
         with gr.Column(scale=3, min_width=300, elem_classes="sd-result"):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ui.refusal import Refusal
-from ui.served import Model, Served
+from ui.served import AUTO, Model, Served
 
 # So many scales can be set; further LoRAs go into the further fields.
 LORAS: Final = 8
@@ -90,6 +90,8 @@ def controls(served: Served, fields: Mapping[str, Any], task: str) -> dict[str, 
         values["refiner"] = refiner.get("model") or values["refiner"]
         values["switch_at"] = refiner.get("switch_at") or SWITCH_AT
     values["lock"] = "seed" in given
+    if fields.get("model") == AUTO:
+        values["model"] = AUTO
     others = {name: given[name] for name in given if name not in known | {"model"}}
     values["further"] = json.dumps(others, ensure_ascii=False) if others else ""
     return values

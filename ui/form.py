@@ -12,7 +12,7 @@ from ui import fields, messages, sizes
 from ui.controls import AS_PICTURE, OTHER, Controls
 from ui.page import Page, Values
 from ui.refusal import Refusal
-from ui.served import Model, Served
+from ui.served import AUTO, Model, Served
 from ui.session import Session
 
 # The places of faults that several fields share.
@@ -124,6 +124,8 @@ class Form:
         served, now = await session.served(), self.values(given)
         model = fields.chosen(served, now["model"], self._task)
         values = fields.defaults(served, model, self._task)
+        if now["model"] == AUTO:
+            values["model"] = AUTO
         return self._updates(served, values | {name: now[name] for name in _KEPT})
 
     def _updates(self, served: Served, values: Mapping[str, Any]) -> Values:
@@ -141,9 +143,9 @@ class Form:
 
     def _choices(self, served: Served, model: Model) -> dict[str, dict[str, Any]]:
         limits, loras = served.limits, [lora.name for lora in served.loras(model)]
-        own = (f"{model.defaults['scheduler']}, the model's own", "")
+        own = (f"{model.defaults['scheduler']} (default)", "")
         return {
-            "model": {"choices": [other.name for other in served.able(self._task)]},
+            "model": {"choices": self._models(served), "info": model.description},
             "loras": {
                 "choices": loras,
                 "visible": bool(loras),
@@ -158,6 +160,13 @@ class Form:
             "output_format": {"choices": list(served.output_formats)},
             "previews": {"visible": model.shows_previews},
         }
+
+    def _models(self, served: Served) -> list[tuple[str, str]]:
+        able = served.able(self._task)
+        named = [(model.name, model.name) for model in able]
+        if any(model.subject_token for model in able):
+            named.append(("auto: the subject in the prompt decides", AUTO))
+        return named
 
     def _sizes(self, served: Served, model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
         """Choices and value of the size."""

@@ -208,7 +208,7 @@ def _sheet(plan: Plan, cells: Cells) -> Image.Image:
 def _running(cells: Cells, run: str) -> Values:
     """The status, the run and the buttons, while it is made."""
     made = f"{len(cells.pictures)} of {cells.count} pictures"
-    status = stage.line(made) + stage.bar(cells.share)
+    status = stage.line(made, is_said=False) + stage.bar(cells.share)
     return [status, run, gr.update(interactive=False), gr.update(interactive=True)]
 
 

@@ -12,7 +12,9 @@ from ui.refusal import Refusal
 
 def place(elem_id: str | None = None) -> gr.HTML:
     """The element under a field or a button that shows what is wrong; hidden while nothing is."""
-    return gr.HTML("", visible=False, elem_id=elem_id, elem_classes="sd-message")
+    return gr.HTML(
+        "", visible=False, apply_default_css=False, elem_id=elem_id, elem_classes="sd-message"
+    )
 
 
 def wrong(why: Refusal | str) -> dict[str, Any]:

@@ -71,11 +71,15 @@ class Order:
     def stage(self) -> None:
         """Add how it stands, and its pictures."""
         self._status = gr.HTML(
-            "", elem_id=f"sd-{self._tab}-status", elem_classes="sd-status", min_height=44
+            "",
+            apply_default_css=False,
+            elem_id=f"sd-{self._tab}-status",
+            elem_classes="sd-status",
         )
         self._gallery = gr.HTML(
             NOTHING,
             js_on_load=cards.SCRIPT,
+            apply_default_css=False,
             elem_id=f"sd-{self._tab}-gallery",
             elem_classes="sd-stage",
         )
@@ -93,10 +97,11 @@ class Order:
         """
         self._form = form
         self._pictures = pictures
-        given = [*form.inputs, *(inputs or [])]
+        given = [self._running, *form.inputs, *(inputs or [])]
         outputs = [*self._shown, form.control("seed"), *form.faults]
-        for trigger in (self._make.click, self.go.change):
-            self._page.on(trigger, self._order, given, outputs)
+        made = self._page.on(self._make.click, self._order, given, outputs)
+        # Another tab sends what is to be made while this one makes something: only one is watched.
+        self._page.on(self.go.change, self._order, given, outputs, cancels=[made])
         self._page.on(
             self._cancel.click, self._end, [self._running], [], message=form.place("order")
         )
@@ -107,14 +112,14 @@ class Order:
     def _shown(self) -> list[Any]:
         return [self._status, self._gallery, self._running, self._make, self._cancel]
 
-    async def _order(self, session: Session, *given: Any) -> AsyncIterator[Values]:
+    async def _order(self, session: Session, before: str, *given: Any) -> AsyncIterator[Values]:
         count = len(self._form.inputs)
         values = self._form.values(given[:count])
         identifier = session.new_id()
         if not values["lock"] or values["seed"] is None:
             values["seed"] = fields.random_seed()
         stage = Stage()
-        begun = [stage.status(), stage.pictures(), identifier, *_buttons(is_running=True)]
+        begun = [stage.status(), gr.skip(), identifier, *_buttons(is_running=True)]
         yield [*begun, values["seed"], *self._form.no_fault()]
         try:
             wanted = fields.requested(values)
@@ -125,10 +130,11 @@ class Order:
             async for shown in _watched(session, identifier, stage):
                 yield [*shown, gr.skip(), *self._unchanged()]
         except Refusal as refusal:
-            yield self._refused(refusal, has_begun=stage.prediction is not None)
+            # What was there before stays, where nothing was ordered.
+            yield self._refused(refusal, before if stage.prediction is None else identifier)
             return
         if (failure := stage.failure()) is not None:
-            yield self._refused(Refusal(failure), has_begun=True)
+            yield self._refused(Refusal(failure), identifier)
 
     async def _again(self, session: Session, identifier: str) -> AsyncIterator[Values]:
         """After a reload of the page: the latest order."""
@@ -160,14 +166,9 @@ class Order:
                 break
         return []
 
-    def _refused(self, refusal: Refusal, *, has_begun: bool) -> Values:
-        idle = [gr.skip(), gr.skip(), gr.skip()] if has_begun else ["", NOTHING, ""]
-        return [
-            *idle,
-            *_buttons(is_running=False),
-            gr.skip(),
-            *self._form.fault(refusal, "order"),
-        ]
+    def _refused(self, refusal: Refusal, latest: str) -> Values:
+        idle = ["", gr.skip(), latest, *_buttons(is_running=False)]
+        return [*idle, gr.skip(), *self._form.fault(refusal, "order")]
 
     def _unchanged(self) -> Values:
         return [gr.skip()] * len(self._form.faults)

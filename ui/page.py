@@ -27,8 +27,9 @@ through ``html.escape``.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ from ui.service import Service
 from ui.session import Session
 
 Trigger = Callable[..., Any]
+
+_AGAIN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ class Page:
     def load(
         self,
         opened: Trigger,
-        wanted: Callable[..., Awaitable[tuple[Values, Served | None]]],
+        wanted: Callable[..., Awaitable[tuple[Values, Served | None, bool]]],
         inputs: Values,
         outputs: Values,
         **options: Any,
@@ -189,19 +192,24 @@ class Page:
 
         Args:
             opened: when.
-            wanted: the shell's own part: returns the values of ``outputs``, and what is served;
-                None where that is not known.
+            wanted: the shell's own part: returns the values of ``outputs``; what is served, None
+                where that is not known; and whether it need not be asked again in a moment.
             inputs: its values.
             outputs: see ``wanted``.
             options: those of Gradio's listeners.
         """
         followers = [one for _, each in self._of_models for one in each]
 
-        async def opening(session: Session, *values: Any) -> Values:
-            own, served = await wanted(session, *values)
-            if served is None:
-                return [*own, *(gr.skip() for _ in followers)]
-            return [*own, *(one for fn, _ in self._of_models for one in fn(served))]
+        async def opening(session: Session, *values: Any) -> AsyncIterator[Values]:
+            while True:
+                own, served, is_final = await wanted(session, *values)
+                if served is not None:
+                    yield [*own, *(one for fn, _ in self._of_models for one in fn(served))]
+                else:
+                    yield [*own, *(gr.skip() for _ in followers)]
+                if is_final:
+                    return
+                await asyncio.sleep(_AGAIN_SECONDS)
 
         after = self.on(opened, opening, inputs, [*outputs, *followers], **options)
         for fn, given, shown, message in self._at_load:

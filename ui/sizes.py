@@ -20,11 +20,11 @@ def presets(model: Model, limits: Limits) -> list[tuple[str, Size]]:
     is left out.
     """
     own = (model.defaults["width"], model.defaults["height"])
-    sizes = {own: f"{named(own)}, the model's own"}
+    sizes = {own: f"{named(own)} (default)"}
     for across, down in _PROPORTIONS:
         size = _of_area(own[0] * own[1], across / down, model, limits)
         if size is not None and size not in sizes:
-            sizes[size] = f"{named(size)}, {across}:{down}"
+            sizes[size] = f"{named(size)} ({across}:{down})"
     return [(label, size) for size, label in sizes.items()]
 
 

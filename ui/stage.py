@@ -66,7 +66,7 @@ class Stage:
             return line(self._waiting()) + bar(None)
         left = self._seconds_left(step, total)
         shown = f"Step {step} of {total}" + (f", {left}" if left else "")
-        return line(shown) + bar(step / total)
+        return line(shown, is_said=False) + bar(step / total)
 
     def pictures(self) -> str:
         """The pictures, as HTML: finished ones as cards, before that how they look so far."""
@@ -143,9 +143,10 @@ class Stage:
         return f'<figure class="sd-card sd-unfinished">{picture}</figure>'
 
 
-def line(text: str) -> str:
-    """A sentence about how it stands, as HTML."""
-    return f'<p class="sd-line">{escape(text)}</p>'
+def line(text: str, *, is_said: bool = True) -> str:
+    """How it stands, as HTML; screen readers say it, unless it changes all the time."""
+    role = ' role="status"' if is_said else ""
+    return f'<p class="sd-line"{role}>{escape(text)}</p>'
 
 
 def bar(share: float | None) -> str:
