@@ -97,6 +97,7 @@ class Grid:
         self._status = gr.HTML(elem_id="sd-grid-status", elem_classes="sd-status", min_height=44)
         self._sheet = gr.Image(
             label="The grid",
+            show_label=False,
             format="png",
             interactive=False,
             buttons=["download", "fullscreen"],
