@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -14,8 +15,7 @@ from collections.abc import Sequence
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 # What visitors put onto the page is for no other user of the machine, and goes with the page.
-_UPLOADS = tempfile.TemporaryDirectory(prefix="stable-diffusion-page-")
-os.environ["GRADIO_TEMP_DIR"] = _UPLOADS.name
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="stable-diffusion-page-")
 
 import uvicorn
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
     signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(page, host=chosen.host, port=chosen.port, log_level="warning", access_log=False)
-    _UPLOADS.cleanup()
+    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 if __name__ == "__main__":
