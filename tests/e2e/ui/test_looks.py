@@ -6,12 +6,10 @@ import pytest
 
 from tests.e2e.browser import needs_browser
 from tests.e2e.ui.process import needs_page
-from tests.e2e.ui.visitor import Visitor
+from tests.e2e.ui.visitor import TABS, Visitor
 from tests.effort import only_in_full
 
 pytestmark = [*needs_browser, needs_page, only_in_full, pytest.mark.slow]
-
-TABS = ("text", "edit", "history", "parameters", "grid", "taught", "classify")
 
 
 def test_no_tab_is_wider_than_a_telephone(somebody: Visitor) -> None:

@@ -20,6 +20,15 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.integration.server import wait_until
 
 # What axe-core calls so: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
+TABS: Final = {
+    "text": "Text → picture",
+    "edit": "Picture → picture",
+    "history": "History",
+    "parameters": "Read parameters",
+    "grid": "Compare",
+    "taught": "Fine-tuned",
+    "classify": "Classify",
+}
 _NUMBERS: Final = count(1)
 PROMPT: Final = "a red apple on a blue background"
 SERIOUS: Final = ("serious", "critical")
@@ -126,8 +135,18 @@ class Visitor:
         element.click()
 
     def go_to(self, tab: str) -> None:
-        """Go to a tab, by its id."""
-        self.press(f"sd-tab-{tab}-button")
+        """Go to a tab, by its id; on a narrow screen some are in a menu."""
+        if self.shows(f"sd-tab-{tab}-button"):
+            self.press(f"sd-tab-{tab}-button")
+            return
+        self.press("#sd-tabs .overflow-menu > button")
+        for one in self.browser.find_elements(
+            By.CSS_SELECTOR, "#sd-tabs .overflow-dropdown button"
+        ):
+            if one.text.strip() == TABS[tab]:
+                one.click()
+                return
+        raise AssertionError(f"no tab {tab}")
 
     def upload(self, identifier: str, file: Path) -> None:
         """Give a component a file."""
