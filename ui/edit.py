@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, Final
 
 import gradio as gr
@@ -46,9 +45,9 @@ def build(page: Page, tab: gr.Tab) -> None:
     def fill(served: Served, parcel: Parcel) -> Values:
         filled = form.fill(served, parcel.fields) if parcel.fields else form.unchanged()
         shown = gr.skip() if parcel.picture is None else _shown(parcel.picture)
-        return [*filled, shown, time.time() if parcel.make else gr.skip()]
+        return [*filled, shown]
 
-    page.receive("edit", fill, [*form.outputs, editor, order.go])
+    page.receive("edit", fill, [*form.outputs, editor])
 
 
 def _shown(file: bytes) -> dict[str, Any]:

@@ -7,6 +7,14 @@ window.sdKey = {
   kept: () => sessionStorage.getItem("sd-key") || "",
 };
 
+// What was sent to a tab to be made is made as if its button were pressed, once that is there.
+window.sdMake = (tab, tries = 40) => {
+  if (!tab) return;
+  const make = document.getElementById(`sd-${tab}-make`);
+  if (make && make.offsetParent !== null) make.click();
+  else if (tries) setTimeout(() => window.sdMake(tab, tries - 1), 50);
+};
+
 (() => {
   const shown = (element) => element.offsetParent !== null;
   const button = (ending) =>

@@ -50,7 +50,6 @@ class Order:
         self._tab = tab
         # Of the latest order: after a reload, that one is shown again.
         self._running = gr.BrowserState("", storage_key=f"sd-{tab}-running", secret=Page.SECRET)
-        self.go = gr.State(0.0)
 
     def buttons(self, form: Form) -> None:
         """Add the buttons, and the place of what is wrong with no field."""
@@ -99,9 +98,7 @@ class Order:
         self._pictures = pictures
         given = [self._running, *form.inputs, *(inputs or [])]
         outputs = [*self._shown, form.control("seed"), *form.faults]
-        made = self._page.on(self._make.click, self._order, given, outputs)
-        # Another tab sends what is to be made while this one makes something: only one is watched.
-        self._page.on(self.go.change, self._order, given, outputs, cancels=[made])
+        self._page.on(self._make.click, self._order, given, outputs)
         self._page.on(
             self._cancel.click, self._end, [self._running], [], message=form.place("order")
         )

@@ -170,15 +170,18 @@ class Page:
     def finish(self) -> None:
         """Connect the tabs, once all are built."""
         outputs = [one for receiver in self._receivers.values() for one in receiver.outputs]
+        # The tab that is to make something: its button is pressed, once its form is filled.
+        maker = gr.Textbox(visible=False)
         for trigger, fn, inputs, message, told in self._senders:
-            self.on(
+            sent = self.on(
                 trigger,
                 self._delivery(fn),
                 inputs,
-                [self._tabs, *outputs],
+                [self._tabs, maker, *outputs],
                 message=message,
                 told=told,
             )
+            sent.then(None, maker, None, js="(tab) => window.sdMake(tab)")
 
     def load(
         self,
@@ -221,6 +224,7 @@ class Page:
             served = await session.served()
             shown = parcel is not None and parcel.show
             updates: list[Any] = [gr.Tabs(selected=parcel.to) if shown else gr.skip()]
+            updates.append(parcel.to if parcel is not None and parcel.make else "")
             for name, receiver in self._receivers.items():
                 if parcel is not None and name == parcel.to:
                     updates += receiver.fill(served, parcel)

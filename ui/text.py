@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import gradio as gr
 
 from ui.form import Form
@@ -24,10 +22,9 @@ def build(page: Page, tab: gr.Tab) -> None:
     order.connect(form, _no_pictures)
 
     def fill(served: Served, parcel: Parcel) -> Values:
-        filled = form.fill(served, parcel.fields) if parcel.fields else form.unchanged()
-        return [*filled, time.time() if parcel.make else gr.skip()]
+        return form.fill(served, parcel.fields) if parcel.fields else form.unchanged()
 
-    page.receive("text", fill, [*form.outputs, order.go])
+    page.receive("text", fill, form.outputs)
 
 
 async def _no_pictures() -> Pictures:
