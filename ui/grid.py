@@ -85,6 +85,8 @@ class Grid:
                 interactive=False,
                 elem_id="sd-grid-cancel",
             )
+        # Here, as on a narrow screen the sheet is far below.
+        self._status = gr.HTML(elem_id="sd-grid-status", elem_classes="sd-status")
         with gr.Accordion("What all pictures have", open=True):
             self._form = Form(page, "grid", "txt2img")
             self._form.place("order")
@@ -94,7 +96,6 @@ class Grid:
 
     def result(self) -> None:
         """Add the sheet, and have the buttons do what they say."""
-        self._status = gr.HTML(elem_id="sd-grid-status", elem_classes="sd-status", min_height=44)
         self._sheet = gr.Image(
             label="The grid",
             show_label=False,
