@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 
 # Before Gradio is imported, which reads them: nothing is told or fetched.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What visitors put onto the page is for no other user of the machine, and goes with the page.
+_UPLOADS = tempfile.TemporaryDirectory(prefix="stable-diffusion-page-")
+os.environ["GRADIO_TEMP_DIR"] = _UPLOADS.name
 
 import uvicorn
 
@@ -89,7 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = server.create(Service(chosen.url, chosen.key), chosen.host, names)
     shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     print(f"The page is at http://{shown}:{chosen.port}", flush=True)
+    # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(page, host=chosen.host, port=chosen.port, log_level="warning", access_log=False)
+    _UPLOADS.cleanup()
 
 
 if __name__ == "__main__":

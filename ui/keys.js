@@ -69,4 +69,22 @@ window.sdMake = (tab, tries = 40) => {
     document.body.append(dialog);
     dialog.showModal();
   }
+
+  // Gradio says nothing to the visitor where a file is too large for it.
+  window.addEventListener("unhandledrejection", (event) => {
+    const limit = /File size exceeded maximum allowed size of (\d+)/.exec(String(event.reason));
+    if (limit) say(`This picture is too large: at most ${Math.floor(limit[1] / 2 ** 20)} MB.`);
+  });
+  window.addEventListener("error", (event) => {
+    if (/File size exceeded/.test(event.message)) say("This picture is too large.");
+  });
+
+  function say(sentence) {
+    const said = document.createElement("p");
+    said.className = "sd-wrong sd-said";
+    said.setAttribute("role", "alert");
+    said.textContent = sentence;
+    document.body.append(said);
+    setTimeout(() => said.remove(), 8000);
+  }
 })();

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any, Final
 
 from PIL import Image, ImageChops, ImageOps
 
 from ui.refusal import Refusal
 
+# The service makes no larger ones of it.
+_SENT_PIXELS: Final = 4_000_000
 # What is sent has to fit into a body of the service's, in base64 and with the mask.
 _SENT_BYTES: Final = 7 * 2**20
 _JPEG_QUALITY: Final = 95
@@ -46,7 +49,15 @@ def mask_of(painting: Mapping[str, Any], size: tuple[int, int]) -> Image.Image |
 
 
 def file_of(picture: Image.Image) -> bytes:
-    """The picture as a PNG; one that would be too large to send, as a JPEG of high quality."""
+    """The picture or mask as a PNG, no larger than needed; one that still does not fit into a body,
+    as a JPEG of high quality."""
+    shrink = sqrt(_SENT_PIXELS / (picture.width * picture.height))
+    if shrink < 1:
+        size = (round(picture.width * shrink), round(picture.height * shrink))
+        is_mask = picture.mode == "L"
+        picture = picture.resize(
+            size, Image.Resampling.NEAREST if is_mask else Image.Resampling.LANCZOS
+        )
     written = io.BytesIO()
     picture.save(written, "PNG")
     if written.tell() > _SENT_BYTES:

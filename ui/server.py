@@ -91,7 +91,8 @@ def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozense
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size="12mb",
+        # The editor sends what it shows as PNGs, which are larger than the photograph was.
+        max_file_size="64mb",
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
