@@ -89,7 +89,6 @@ def _both(service: str, page: str, folder: Path, host: str) -> Iterator[psutil.P
             env={
                 **inherited,
                 "SD_STORE": str(folder / "store"),
-                "GRADIO_TEMP_DIR": str(folder / "gradio"),
                 "BENTOML_CONFIG": str(ROOT / "configuration.yaml"),
                 "BENTOML_HOME": str(folder / "bentoml"),
                 "BENTOML_DO_NOT_TRACK": "True",

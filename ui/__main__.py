@@ -6,10 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
-<<<<<<< HEAD
-=======
 import shutil
->>>>>>> h1
 import signal
 import sys
 import tempfile
@@ -109,7 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = server.create(Service(chosen.url, chosen.key), chosen.host, names)
     shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     print(f"The page is at http://{shown}:{chosen.port}", flush=True)
-<<<<<<< HEAD
     logging.getLogger("uvicorn.error").addFilter(is_told)
     # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -122,12 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         access_log=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-=======
-    # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.run(page, host=chosen.host, port=chosen.port, log_level="warning", access_log=False)
     shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
->>>>>>> h1
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class PageProcess:
 
     Args:
         service: the URL of the service.
-        folder: for its log and what visitors upload.
+        folder: for its log.
         port: where it listens; any by default.
         arguments: further ones.
 
@@ -52,7 +52,7 @@ class PageProcess:
                     *arguments,
                 ],
                 cwd=ROOT,
-                env={**inherited, "GRADIO_TEMP_DIR": str(folder / "gradio")},
+                env=inherited,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

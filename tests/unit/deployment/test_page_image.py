@@ -30,7 +30,6 @@ def test_any_user_of_group_0_runs_it_and_writes_to_tmp_alone() -> None:
     assert names[names.index("USER") :] == ["USER", "ENTRYPOINT"]
     assert dict(STEPS)["USER"] == "1034:0"
     assert "HOME=/tmp" in text
-    assert "GRADIO_TEMP_DIR=/tmp/gradio" in text
     assert "PYTHONDONTWRITEBYTECODE=1" in text
     # Modes of a checkout are not those of the image.
     copied = [arguments for name, arguments in STEPS if name == "COPY"]
