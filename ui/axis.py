@@ -15,6 +15,8 @@ from ui.refusal import Refusal
 from ui.session import Session
 
 NOTHING: Final = "Nothing"
+# Of values to choose from, so many are chosen at first.
+_TAKEN: Final = 3
 # The parameter, None where nothing differs, and its values.
 Reading = tuple[Parameter | None, list[Any]]
 
@@ -88,6 +90,6 @@ async def _changed(session: Session, name: str) -> Values:
         return [gr.update(visible=False), gr.update(visible=False)]
     if one.kind == "choice":
         offered = list(axes.choices(one, await session.served()))
-        taken = offered[: axes.MAX_VALUES]
+        taken = offered[:_TAKEN]
         return [gr.update(visible=False), gr.update(visible=True, choices=offered, value=taken)]
     return [gr.update(visible=True, value="", info=one.hint), gr.update(visible=False, value=[])]

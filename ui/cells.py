@@ -128,8 +128,10 @@ class Cells:
             return fitted(picture, self._columns, self._rows)
 
     async def _give_up(self, identifier: str) -> None:
+        """Cancel it, and leave nothing of it in the history."""
         try:
             await self._session.cancel(identifier)
+            await self._session.delete(identifier)
         except Refusal:
             # It ends without us, then.
             return

@@ -27,7 +27,12 @@ def build(page: Page, tab: gr.Tab) -> None:
             )
             message = messages.place("sd-classify-message")
         with gr.Column(min_width=280):
-            labels = gr.Label(label="It shows", num_top_classes=_MOST, elem_id="sd-classify-labels")
+            labels = gr.Label(
+                label="It shows",
+                num_top_classes=_MOST,
+                visible=False,
+                elem_id="sd-classify-labels",
+            )
 
     def follow(served: Served) -> Values:
         if not served.labels:
@@ -39,9 +44,9 @@ def build(page: Page, tab: gr.Tab) -> None:
 
     async def classify(session: Session, path: str | None, wanted: int) -> Values:
         if path is None:
-            return [None]
+            return [gr.update(value=None, visible=False)]
         found = await session.classify(uploads.content(path), int(wanted))
-        return [{one.label: one.score for one in found}]
+        return [gr.update(value={one.label: one.score for one in found}, visible=True)]
 
     page.on_models(follow, [there, absent, count])
     for trigger in (picture.change, count.release):

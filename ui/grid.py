@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import gradio as gr
-from PIL import Image
 
 from ui import axes, fields, messages, stage
 from ui.axes import AxisError, Parameter
@@ -22,6 +21,7 @@ from ui.session import Session
 from ui.sheet import Edge, Place, compose
 
 _LOOK_SECONDS: Final = 0.5
+_NOTHING: Final = '<p class="sd-empty">The grid appears here.</p>'
 # Looks between two sheets that are not whole: each is a file that the browser fetches.
 _SHEET_LOOKS: Final = 6
 _INTRODUCTION: Final = f"""\
@@ -85,6 +85,8 @@ class Grid:
                 interactive=False,
                 elem_id="sd-grid-cancel",
             )
+        # Here, as on a narrow screen the sheet is far below.
+        self._status = gr.HTML(elem_id="sd-grid-status", elem_classes="sd-status")
         with gr.Accordion("What all pictures have", open=True):
             self._form = Form(page, "grid", "txt2img")
             self._form.place("order")
@@ -94,9 +96,11 @@ class Grid:
 
     def result(self) -> None:
         """Add the sheet, and have the buttons do what they say."""
-        self._status = gr.HTML(elem_id="sd-grid-status", elem_classes="sd-status", min_height=44)
+        self._nothing = gr.HTML(_NOTHING)
         self._sheet = gr.Image(
+            visible=False,
             label="The grid",
+            show_label=False,
             format="png",
             interactive=False,
             buttons=["download", "fullscreen"],
@@ -104,7 +108,7 @@ class Grid:
         )
         running = gr.State("")
         inputs = [*(one for axis in self._axes for one in axis.inputs), *self._form.inputs]
-        shown = [self._status, running, self._make, self._cancel, self._sheet]
+        shown = [self._status, running, self._make, self._cancel, self._nothing, self._sheet]
         faults = [*(axis.fault for axis in self._axes), *self._form.faults]
         outputs = [*shown, self._form.control("seed"), *faults]
         self._page.on(self._make.click, self._order, inputs, outputs)
@@ -120,23 +124,24 @@ class Grid:
             plan = self._plan(values, given[:count])
             cells = Cells(session, plan.wanted)
             self._ends[run] = ended
-            yield [*_running(cells, run), None, values["seed"], *self._no_fault()]
+            sheet = await _sheet(plan, cells)
+            yield [*_running(cells, run), *sheet, values["seed"], *self._no_fault()]
             looks = 0
             async for is_new in cells.make(ended, _LOOK_SECONDS):
                 looks += 1
                 is_due = is_new and looks % _SHEET_LOOKS == 0
-                sheet = await asyncio.to_thread(_sheet, plan, cells) if is_due else gr.skip()
-                yield [*_running(cells, run), sheet, gr.skip(), *self._unchanged()]
+                sheet = await _sheet(plan, cells) if is_due else [gr.skip(), gr.skip()]
+                yield [*_running(cells, run), *sheet, gr.skip(), *self._unchanged()]
         except Refusal as refusal:
-            idle = [*_idle(""), gr.skip(), gr.skip()]
+            idle = [*_idle(""), gr.skip(), gr.skip(), gr.skip()]
             yield [*idle, *self._fault(refusal, given[:count])]
             return
         finally:
             self._ends.pop(run, None)
-        sheet = await asyncio.to_thread(_sheet, plan, cells) if cells.pictures else None
+        sheet = await _sheet(plan, cells)
         said = f"{len(cells.pictures)} of {len(plan.wanted)} pictures"
         said += ", as it was cancelled." if ended.is_set() else "."
-        yield [*_idle(stage.line(said)), sheet, gr.skip(), *self._unchanged()]
+        yield [*_idle(stage.line(said)), *sheet, gr.skip(), *self._unchanged()]
 
     async def _end(self, session: Session, run: str) -> Values:
         if (ended := self._ends.get(run)) is not None:
@@ -200,8 +205,11 @@ def _spread(
     }
 
 
-def _sheet(plan: Plan, cells: Cells) -> Image.Image:
-    return compose(plan.across, plan.down, dict(cells.pictures), dict(cells.notes))
+async def _sheet(plan: Plan, cells: Cells) -> Values:
+    """The sheet, with what is finished, and nothing in its place."""
+    given = dict(cells.pictures), dict(cells.notes)
+    sheet = await asyncio.to_thread(compose, plan.across, plan.down, *given)
+    return [gr.update(visible=False), gr.update(value=sheet, visible=True)]
 
 
 def _running(cells: Cells, run: str) -> Values:

@@ -29,8 +29,8 @@ _STATES: Final = {
 _ABSENT: Final = {**_STATES, "succeeded": "Deleted, as its time was over"}
 _OF_KEY: Final = "All that was made with your key, here or elsewhere."
 _OF_BROWSER: Final = (
-    "What this browser has made here. Nobody else sees it; where the browser forgets what it keeps "
-    "for this page, you do not either."
+    "What this browser has made here. Nobody else sees it, and you do not where the browser's data "
+    "of this page is cleared."
 )
 
 
@@ -47,7 +47,7 @@ def build(page: Page, tab: gr.Tab) -> None:
                 label="Search in prompts",
                 max_lines=1,
                 max_length=256,
-                submit_btn=True,
+                placeholder="Words, then Enter",
                 scale=3,
                 min_width=200,
                 elem_id="sd-history-search",
