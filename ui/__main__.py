@@ -82,7 +82,9 @@ async def state(service: Service) -> str | None:
     try:
         await service.session().served()
     except Refusal as refused:
-        return refused.sentence
+        if refused.wants_key and service.key is None:
+            return "The service wants a key: visitors are asked for their own."
+        return f"{refused.sentence} The page says so too, until that changes."
     finally:
         await service.close()
     return None
@@ -101,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (why := refusal(chosen)) is not None:
         sys.exit(why)
     if (told := asyncio.run(state(Service(chosen.url, chosen.key)))) is not None:
-        print(f"{chosen.url}: {told} The page says so too, until it does.", file=sys.stderr)
+        print(f"{chosen.url}: {told}", file=sys.stderr)
     names = frozenset(name.strip() for name in chosen.allowed_hosts.split(",") if name.strip())
     page = server.create(Service(chosen.url, chosen.key), chosen.host, names)
     shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
