@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -14,8 +15,7 @@ from collections.abc import Sequence
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 # What visitors put onto the page is for no other user of the machine, and goes with the page.
-_UPLOADS = tempfile.TemporaryDirectory(prefix="stable-diffusion-page-")
-os.environ["GRADIO_TEMP_DIR"] = _UPLOADS.name
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="stable-diffusion-page-")
 
 import uvicorn
 
@@ -77,7 +77,9 @@ async def state(service: Service) -> str | None:
     try:
         await service.session().served()
     except Refusal as refused:
-        return refused.sentence
+        if refused.wants_key and service.key is None:
+            return "The service wants a key: visitors are asked for their own."
+        return f"{refused.sentence} The page says so too, until that changes."
     finally:
         await service.close()
     return None
@@ -89,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (why := refusal(chosen)) is not None:
         sys.exit(why)
     if (told := asyncio.run(state(Service(chosen.url, chosen.key)))) is not None:
-        print(f"{chosen.url}: {told} The page says so too, until it does.", file=sys.stderr)
+        print(f"{chosen.url}: {told}", file=sys.stderr)
     names = frozenset(name.strip() for name in chosen.allowed_hosts.split(",") if name.strip())
     page = server.create(Service(chosen.url, chosen.key), chosen.host, names)
     shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
     signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(page, host=chosen.host, port=chosen.port, log_level="warning", access_log=False)
-    _UPLOADS.cleanup()
+    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def build(service: Service) -> gr.Blocks:
         tag = gr.BrowserState("", storage_key="sd-visitor", secret=Page.SECRET)
         gr.HTML("<h1>Stable Diffusion</h1>", elem_id="sd-title")
         state = messages.place("sd-state")
-        with gr.Group(visible=False, elem_id="sd-wall") as wall:
+        with gr.Accordion("Key", visible=False, elem_id="sd-wall") as wall:
             key = gr.Textbox(
                 label="Key",
                 info="It stays in this tab of your browser, until you close it.",
@@ -119,7 +119,10 @@ def build(service: Service) -> gr.Blocks:
             else:
                 wall_there, tabs_there = session.has_own_key, True
                 shown, known = messages.nothing(), served
-            there = [gr.update(visible=wall_there), gr.update(visible=tabs_there)]
+            there = [
+                gr.update(visible=wall_there, open=not tabs_there),
+                gr.update(visible=tabs_there),
+            ]
             return [*own, *there, shown], known, known is not None or wall_there
 
         inputs, outputs = [key, tag], [key, tag, wall, tabs, state]

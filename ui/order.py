@@ -102,7 +102,7 @@ class Order:
         self._page.on(
             self._cancel.click, self._end, [self._running], [], message=form.place("order")
         )
-        self._page.on_load(self._again, [self._running], outputs)
+        self._page.on_load(self._again, [self._running], [*outputs, *form.outputs])
         self._page.send(self._gallery.click, parcel, [], told=True, message=self._message)
 
     @property
@@ -134,21 +134,26 @@ class Order:
             yield self._refused(Refusal(failure), identifier)
 
     async def _again(self, session: Session, identifier: str) -> AsyncIterator[Values]:
-        """After a reload of the page: the latest order."""
-        nothing = [gr.skip()] * len(self._shown)
+        """After a reload of the page: the latest order, and the form as it was."""
+        unfilled = [gr.skip(), *self._unchanged(), *self._form.unchanged()]
         if not identifier:
-            yield [*nothing, gr.skip(), *self._unchanged()]
+            yield [*([gr.skip()] * len(self._shown)), *unfilled]
             return
         stage = Stage()
         try:
             stage.prediction = await session.find(identifier)
+            # A seed that is there would be locked.
+            wanted = {**stage.prediction.fields, "seed": None}
+            filled = self._form.fill(await session.served(), wanted)
+            found = [stage.status(), stage.pictures(), identifier, *_buttons(is_running=True)]
+            yield [*found, gr.skip(), *self._unchanged(), *filled]
             async for shown in _watched(session, identifier, stage):
-                yield [*shown, gr.skip(), *self._unchanged()]
+                yield [*shown, *unfilled]
         except Refusal as refusal:
             gone = refusal.status == 404
             idle = ["", NOTHING, "" if gone else gr.skip(), *_buttons(is_running=False)]
             faults = self._form.no_fault() if gone else self._form.fault(refusal, "order")
-            yield [*idle, gr.skip(), *faults]
+            yield [*idle, gr.skip(), *faults, *self._form.unchanged()]
 
     async def _end(self, session: Session, identifier: str) -> Values:
         for _ in range(_CANCEL_TRIES):

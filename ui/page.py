@@ -36,12 +36,15 @@ from typing import Any, Final
 import gradio as gr
 from gradio.components import Component
 
-from ui.reactions import Reaction, Values, around
+from ui.reactions import Reaction, around
+from ui.reactions import Values as Values
 from ui.served import Served
 from ui.service import Service
 from ui.session import Session
 
 Trigger = Callable[..., Any]
+# Gets a session and the values of its inputs; None sends nothing.
+Sender = Callable[..., Awaitable["Parcel | None"]]
 
 _AGAIN_SECONDS: Final = 2.0
 
@@ -97,7 +100,7 @@ class Page:
         self._of_models: list[tuple[Callable[[Served], Values], Sequence[Component]]] = []
         self._at_load: list[tuple[Reaction, Values, Values, gr.HTML | None]] = []
         self._receivers: dict[str, _Receiver] = {}
-        self._senders: list[tuple[Trigger, Reaction, Values, gr.HTML | None, bool]] = []
+        self._senders: list[tuple[Trigger, Sender, Values, gr.HTML | None, bool]] = []
 
     def session(self, request: gr.Request, key: str | None, tag: str | None) -> Session:
         """The session of a visitor, from what his browser has sent."""
@@ -158,7 +161,7 @@ class Page:
     def send(
         self,
         trigger: Trigger,
-        fn: Reaction,
+        fn: Sender,
         inputs: Values = (),
         *,
         message: gr.HTML | None = None,
@@ -218,18 +221,20 @@ class Page:
         for fn, given, shown, message in self._at_load:
             self.on(after.then, fn, given, shown, message=message)
 
-    def _delivery(self, fn: Reaction) -> Callable[..., Awaitable[Values]]:
+    def _delivery(self, fn: Sender) -> Callable[..., Awaitable[Values]]:
         async def deliver(session: Session, *values: Any) -> Values:
-            parcel: Parcel | None = await fn(session, *values)  # type: ignore[misc,assignment]
+            parcel = await fn(session, *values)
+            if parcel is None:
+                return [gr.skip(), "", *(gr.skip() for one in receivers for _ in one.outputs)]
             served = await session.served()
-            shown = parcel is not None and parcel.show
-            updates: list[Any] = [gr.Tabs(selected=parcel.to) if shown else gr.skip()]
-            updates.append(parcel.to if parcel is not None and parcel.make else "")
+            updates: list[Any] = [gr.Tabs(selected=parcel.to) if parcel.show else gr.skip()]
+            updates.append(parcel.to if parcel.make else "")
             for name, receiver in self._receivers.items():
-                if parcel is not None and name == parcel.to:
+                if name == parcel.to:
                     updates += receiver.fill(served, parcel)
                 else:
                     updates += [gr.skip() for _ in receiver.outputs]
             return updates
 
+        receivers = self._receivers.values()
         return deliver

@@ -142,7 +142,8 @@ class Event:
 
 async def events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
     """The events in the lines of a ``text/event-stream``."""
-    name, data, identifier = "", [], None
+    name, identifier = "", None
+    data: list[str] = []
     async for line in lines:
         if not line:
             if data:

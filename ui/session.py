@@ -252,7 +252,7 @@ class Session:
 
     @asynccontextmanager
     async def _stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        async with self._http.stream("GET", path, headers=self._headers | headers) as response:
+        async with self._http.stream("GET", path, headers={**self._headers, **headers}) as response:
             if response.is_error:
                 await response.aread()
                 raise Refusal.of(response)
