@@ -97,7 +97,6 @@ class Page:
         self.key = key
         self.tag = tag
         self._tabs = tabs
-        self._nowhere = gr.Textbox(visible=False)
         self._of_models: list[tuple[Callable[[Served], Values], Sequence[Component]]] = []
         self._at_load: list[tuple[Reaction, Values, Values, gr.HTML | None]] = []
         self._receivers: dict[str, _Receiver] = {}
@@ -131,10 +130,10 @@ class Page:
             [self.key, self.tag, *inputs],
             [*outputs, *shown],
             **{
-                # Hidden or not, Gradio counts tenths of seconds on each output while it waits,
-                # which takes more of the browser than all else: let it do so on what is not there.
+                # Hidden or not, Gradio counts tenths of seconds on each output while it waits, which
+                # takes more of the browser than all else: one that is mostly not there is enough.
                 "show_progress": "hidden",
-                "show_progress_on": self._nowhere,
+                "show_progress_on": self.key,
                 "api_visibility": "private",
                 "queue": queued,
                 **options,
