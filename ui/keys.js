@@ -15,6 +15,39 @@ window.sdMake = (tab, tries = 40) => {
   else if (tries) setTimeout(() => window.sdMake(tab, tries - 1), 50);
 };
 
+// How an order stands comes from the server of the page, and does not go through Gradio, which would
+// take more of the processor for it than the picture does. "submit" has the page look itself.
+window.sdWatch = (element, props, trigger, watch) => {
+  let source = null;
+  const begin = () => {
+    source?.close();
+    source = null;
+    const ticket = element.querySelector("[data-ticket]")?.dataset.ticket;
+    if (!ticket) return;
+    const mine = (source = new EventSource(`watch/${ticket}`));
+    const [status, pictures] = element.children;
+    mine.onmessage = (event) => {
+      if (!element.isConnected || mine !== source) return mine.close();
+      const told = JSON.parse(event.data);
+      if (told.over) {
+        mine.close();
+        delete status.dataset.ticket;
+      }
+      if (status.innerHTML !== told.status) status.innerHTML = told.status;
+      if (pictures.innerHTML !== told.pictures) pictures.innerHTML = told.pictures;
+      if (!told.over) return;
+      props.value = element.innerHTML;
+      trigger("submit", { over: true });
+    };
+    mine.onerror = () => {
+      if (mine.readyState === EventSource.CONNECTING || mine !== source) return;
+      setTimeout(() => element.isConnected && mine === source && trigger("submit", {}), 2000);
+    };
+  };
+  watch("value", begin);
+  begin();
+};
+
 (() => {
   const shown = (element) => element.offsetParent !== null;
   const button = (ending) =>

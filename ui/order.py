@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import gradio as gr
@@ -13,14 +11,13 @@ from gradio.components import Component
 from ui import cards, fields, messages
 from ui.form import Form
 from ui.page import Page, Parcel, Values
+from ui.prediction import Prediction
 from ui.refusal import Refusal
 from ui.session import Session
-from ui.stage import NOTHING, Stage
+from ui.stage import NOTHING, Stage, shown
 
-# What is shown while it runs: often enough for the eye.
-_SHOWN_SECONDS: Final = 0.2
-_CANCEL_TRIES: Final = 20
-_CANCEL_SECONDS: Final = 0.25
+# ``window.sdWatch`` is in keys.js.
+_WATCH: Final = "window.sdWatch(element, props, trigger, watch);"
 # What the tab for pictures takes over from one that is sent there.
 _TAKEN_OVER: Final = (
     "prompt",
@@ -69,18 +66,11 @@ class Order:
 
     def stage(self) -> None:
         """Add how it stands, and its pictures."""
-        self._status = gr.HTML(
-            "",
+        self._stage = gr.HTML(
+            shown(self._tab, "", NOTHING),
+            js_on_load=cards.SCRIPT + _WATCH,
             apply_default_css=False,
-            elem_id=f"sd-{self._tab}-status",
-            elem_classes="sd-status",
-        )
-        self._gallery = gr.HTML(
-            NOTHING,
-            js_on_load=cards.SCRIPT,
-            apply_default_css=False,
-            elem_id=f"sd-{self._tab}-gallery",
-            elem_classes="sd-stage",
+            elem_id=f"sd-{self._tab}-stage",
         )
         self._message = messages.place(f"sd-{self._tab}-card-fault")
 
@@ -96,95 +86,73 @@ class Order:
         """
         self._form = form
         self._pictures = pictures
-        given = [self._running, *form.inputs, *(inputs or [])]
-        outputs = [*self._shown, form.control("seed"), *form.faults]
-        self._page.on(self._make.click, self._order, given, outputs)
-        self._page.on(
-            self._cancel.click, self._end, [self._running], [], message=form.place("order")
-        )
-        self._page.on_load(self._again, [self._running], [*outputs, *form.outputs])
-        self._page.send(self._gallery.click, parcel, [], told=True, message=self._message)
+        page, running = self._page, [self._running]
+        elements = [self._stage, self._running, self._make, self._cancel, form.control("seed")]
+        outputs = [*elements, *form.faults]
+        page.on(self._make.click, self._order, [*form.inputs, *(inputs or [])], outputs)
+        page.on(self._stage.submit, self._settle, running, outputs, told=True)
+        page.on(self._cancel.click, self._end, running, [], message=form.place("order"))
+        page.on_load(self._again, running, [*outputs, *form.outputs])
+        page.send(self._stage.click, parcel, [], told=True, message=self._message)
 
-    @property
-    def _shown(self) -> list[Any]:
-        return [self._status, self._gallery, self._running, self._make, self._cancel]
-
-    async def _order(self, session: Session, before: str, *given: Any) -> AsyncIterator[Values]:
+    async def _order(self, session: Session, *given: Any) -> Values:
         count = len(self._form.inputs)
         values = self._form.values(given[:count])
-        identifier = session.new_id()
         if not values["lock"] or values["seed"] is None:
             values["seed"] = fields.random_seed()
-        stage = Stage()
-        begun = [stage.status(), gr.skip(), identifier, *_buttons(is_running=True)]
-        yield [*begun, values["seed"], *self._form.no_fault()]
         try:
             wanted = fields.requested(values)
             image, mask = await self._pictures(*given[count:])
-            stage.prediction = await session.order(
-                wanted, image=image, mask=mask, identifier=identifier
-            )
-            async for shown in _watched(session, identifier, stage):
-                yield [*shown, gr.skip(), *self._unchanged()]
+            ordered = await session.order(wanted, image=image, mask=mask)
         except Refusal as refusal:
-            # What was there before stays, where nothing was ordered.
-            yield self._refused(refusal, before if stage.prediction is None else identifier)
-            return
-        if (failure := stage.failure()) is not None:
-            yield self._refused(Refusal(failure), identifier)
+            # What was there before stays.
+            unchanged = [gr.skip(), gr.skip(), *_buttons(is_running=False), gr.skip()]
+            return [*unchanged, *self._form.fault(refusal, "order")]
+        return [*self._elements(session, ordered), values["seed"], *self._form.no_fault()]
 
-    async def _again(self, session: Session, identifier: str) -> AsyncIterator[Values]:
-        """After a reload of the page: the latest order, and the form as it was."""
-        unfilled = [gr.skip(), *self._unchanged(), *self._form.unchanged()]
-        if not identifier:
-            yield [*([gr.skip()] * len(self._shown)), *unfilled]
-            return
-        stage = Stage()
+    async def _settle(self, session: Session, told: Mapping[str, Any], identifier: str) -> Values:
+        """It is over, or it cannot be watched any more: look at it, and watch it once more."""
         try:
-            stage.prediction = await session.find(identifier)
+            found = await session.find(identifier)
+        except Refusal as refusal:
+            idle = [gr.skip(), gr.skip(), *_buttons(is_running=False), gr.skip()]
+            return [*idle, *self._form.fault(refusal, "order")]
+        stage = Stage(found)
+        faults = self._form.no_fault()
+        if (failure := stage.failure()) is not None:
+            faults = self._form.fault(Refusal(failure), "order")
+        elements = list(self._elements(session, found))
+        if told.get("over"):
+            # It shows the pictures already; other links to them would have them fetched again.
+            elements[0] = gr.skip()
+        return [*elements, gr.skip(), *faults]
+
+    async def _again(self, session: Session, identifier: str) -> Values:
+        """After a reload of the page: the latest order, and the form as it was."""
+        faults = [gr.skip()] * len(self._form.faults)
+        try:
+            if not identifier:
+                return [*([gr.skip()] * 5), *faults, *self._form.unchanged()]
+            found = await session.find(identifier)
             # A seed that is there would be locked.
-            wanted = {**stage.prediction.fields, "seed": None}
-            filled = self._form.fill(await session.served(), wanted)
-            found = [stage.status(), stage.pictures(), identifier, *_buttons(is_running=True)]
-            yield [*found, gr.skip(), *self._unchanged(), *filled]
-            async for shown in _watched(session, identifier, stage):
-                yield [*shown, *unfilled]
+            filled = self._form.fill(await session.served(), {**found.fields, "seed": None})
         except Refusal as refusal:
             gone = refusal.status == 404
-            idle = ["", NOTHING, "" if gone else gr.skip(), *_buttons(is_running=False)]
-            faults = self._form.no_fault() if gone else self._form.fault(refusal, "order")
-            yield [*idle, gr.skip(), *faults, *self._form.unchanged()]
+            idle = [gr.skip(), "" if gone else gr.skip(), *_buttons(is_running=False), gr.skip()]
+            shown = faults if gone else self._form.fault(refusal, "order")
+            return [*idle, *shown, *self._form.unchanged()]
+        return [*self._elements(session, found), gr.skip(), *faults, *filled]
 
     async def _end(self, session: Session, identifier: str) -> Values:
-        for _ in range(_CANCEL_TRIES):
-            try:
-                await session.cancel(identifier)
-            except Refusal as refusal:
-                if refusal.status != 404:
-                    raise
-                # It may be on its way to the service still.
-                await asyncio.sleep(_CANCEL_SECONDS)
-            else:
-                break
+        await session.cancel(identifier)
         return []
 
-    def _refused(self, refusal: Refusal, latest: str) -> Values:
-        idle = ["", gr.skip(), latest, *_buttons(is_running=False)]
-        return [*idle, gr.skip(), *self._form.fault(refusal, "order")]
-
-    def _unchanged(self) -> Values:
-        return [gr.skip()] * len(self._form.faults)
-
-
-async def _watched(session: Session, identifier: str, stage: Stage) -> AsyncIterator[Values]:
-    """The status, the pictures, the id and the buttons, as the order goes on."""
-    shown = 0.0
-    async for event in session.watch(identifier):
-        stage.tell(event)
-        if stage.is_over or time.monotonic() - shown >= _SHOWN_SECONDS:
-            shown = time.monotonic()
-            buttons = _buttons(is_running=not stage.is_over)
-            yield [stage.status(), stage.pictures(), identifier, *buttons]
+    def _elements(self, session: Session, prediction: Prediction) -> Values:
+        """The stage, the id and the buttons; the stage watches what is not over."""
+        stage, is_over = Stage(prediction), prediction.is_over
+        ticket = "" if is_over else self._page.service.tickets.issue(session, prediction.id)
+        html = shown(self._tab, stage.status(), stage.pictures(), ticket)
+        return [html, prediction.id, *_buttons(is_running=not is_over)]
 
 
 def _buttons(*, is_running: bool) -> Values:

@@ -16,6 +16,7 @@ from ui import app
 from ui.doors import Doors
 from ui.refusal import Refusal
 from ui.service import Service
+from ui.watching import watched
 
 _PASSED_ON: Final = ("range", "if-range", "if-none-match")
 _PASSED_BACK: Final = (
@@ -54,6 +55,16 @@ def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozense
     async def ready() -> Response:
         is_ready = await service.is_ready()
         return PlainTextResponse("ok" if is_ready else "waiting", 200 if is_ready else 503)
+
+    @server.get("/watch/{ticket}")
+    async def watch(ticket: str) -> Response:
+        """What becomes of an order, as server-sent events."""
+        if service.tickets.find(ticket) is None:
+            return PlainTextResponse("There is no such order.", 404)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(
+            watched(service, ticket), headers=headers, media_type="text/event-stream"
+        )
 
     @server.get("/picture/{identifier}/{index}")
     async def picture(request: Request, identifier: str, index: int) -> Response:

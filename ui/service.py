@@ -11,6 +11,7 @@ import httpx
 
 from ui.refusal import no_answer
 from ui.session import Session
+from ui.tickets import Tickets
 
 # The service says something every 15 seconds, if only that it is there.
 _TIMEOUT: Final = httpx.Timeout(30, connect=5, read=60, pool=None)
@@ -22,10 +23,14 @@ class Service:
     Args:
         url: where it is; paths of the API are below it.
         key: for visitors who have none of their own; None where each needs his own, or none does.
+
+    Attributes:
+        tickets: for what visitors watch.
     """
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.key = key
+        self.tickets = Tickets()
         self._http = httpx.AsyncClient(
             base_url=url.rstrip("/"),
             timeout=_TIMEOUT,

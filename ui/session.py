@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -187,7 +187,7 @@ class Session:
         body = await self._json("POST", "/sdapi/v1/png-info", json={"image": image})
         return Reading(body["info"], body["request"], tuple(body["ignored"]))
 
-    async def watch(self, identifier: str) -> AsyncIterator[Event]:
+    async def watch(self, identifier: str) -> AsyncGenerator[Event, None]:
         """What happens to a prediction, from its beginning to ``completed``.
 
         While it waits, ``prediction`` comes every two seconds, for its place in the queue. Where

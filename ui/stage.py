@@ -21,6 +21,7 @@ class Stage:
     """What is known of an order.
 
     Args:
+        prediction: as it is now.
         clock: seconds, to say how long it takes yet.
 
     Attributes:
@@ -28,9 +29,13 @@ class Stage:
         is_over: whether nothing more happens.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.prediction: Prediction | None = None
-        self.is_over = False
+    def __init__(
+        self,
+        prediction: Prediction | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.prediction = prediction
+        self.is_over = prediction is not None and prediction.is_over
         self._clock = clock
         self._began: tuple[float, int] | None = None
         self._steps: dict[int, tuple[int, int]] = {}
@@ -141,6 +146,15 @@ class Stage:
         )
         picture = f'<span class="sd-picture">{shown}</span>'
         return f'<figure class="sd-card sd-unfinished">{picture}</figure>'
+
+
+def shown(tab: str, status: str, pictures: str, ticket: str = "") -> str:
+    """Both as the HTML of a tab; with a ticket, the page watches the order by it."""
+    watched = f' data-ticket="{ticket}"' if ticket else ""
+    return (
+        f'<div id="sd-{tab}-status" class="sd-status"{watched}>{status}</div>'
+        f'<div id="sd-{tab}-gallery" class="sd-stage">{pictures}</div>'
+    )
 
 
 def line(text: str, *, is_said: bool = True) -> str:

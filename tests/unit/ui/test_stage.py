@@ -51,7 +51,7 @@ def progress(index: int, step: int, preview: str | None = None) -> Event:
 
 def test_the_place_in_the_queue_then_steps_and_time_left_then_the_end() -> None:
     now = [0.0]
-    stage = Stage(lambda: now[0])
+    stage = Stage(clock=lambda: now[0])
     assert "Sending" in stage.status()
     stage.tell(Event("prediction", body(queue_position=3)))
     assert "3 in front" in stage.status()
@@ -74,7 +74,7 @@ def test_the_place_in_the_queue_then_steps_and_time_left_then_the_end() -> None:
 
 
 def test_an_order_that_is_begun_again_forgets_its_steps() -> None:
-    stage = Stage(lambda: 0.0)
+    stage = Stage(clock=lambda: 0.0)
     stage.tell(Event("prediction", body()))
     stage.tell(progress(0, 9, "AAAA"))
     stage.tell(Event("start", {}))
