@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Final
 
 # Before Gradio is imported, which reads them: nothing is told or fetched.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -23,6 +25,9 @@ from ui import server
 from ui.doors import is_loopback
 from ui.refusal import Refusal
 from ui.service import Service
+
+# Pages that are open hold a stream each, and would never let go.
+_STOP_SECONDS: Final = 1
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -85,6 +90,13 @@ async def state(service: Service) -> str | None:
     return None
 
 
+def is_told(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's is logged: not where the end cuts off what a page listens to."""
+    if record.exc_info:
+        return not isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not str(record.msg).startswith("Cancel ")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the page until SIGTERM or SIGINT."""
     chosen = options(arguments)
@@ -96,9 +108,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = server.create(Service(chosen.url, chosen.key), chosen.host, names)
     shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     print(f"The page is at http://{shown}:{chosen.port}", flush=True)
+    logging.getLogger("uvicorn.error").addFilter(is_told)
     # uvicorn raises the signal again when it is done; that ends the process with 0, as asked.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.run(page, host=chosen.host, port=chosen.port, log_level="warning", access_log=False)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: None)
+    uvicorn.run(
+        page,
+        host=chosen.host,
+        port=chosen.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
     shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 

@@ -102,9 +102,15 @@ def _caption(prediction: Prediction, output: Output) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value):
-        return ", ".join(f"{one['name']} ({one.get('scale') or 1:g})" for one in value)
+        return ", ".join(f"{one['name']} ({_scale(one):g})" for one in value)
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')}: {one}" for name, one in value.items())
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _scale(lora: Mapping[str, Any]) -> float:
+    """As the API has it by default, where it is not given."""
+    scale = lora.get("scale")
+    return 1.0 if scale is None else float(scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from io import BytesIO
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ class Cells:
         """How much of the work is done, 0 to 1."""
         return sum(self._shares.values()) / len(self._wanted)
 
-    async def make(self, ended: asyncio.Event, seconds: float) -> AsyncIterator[bool]:
+    async def make(self, ended: asyncio.Event, seconds: float) -> AsyncGenerator[bool, None]:
         """Make them, and look every so many seconds.
 
         Args:

@@ -20,14 +20,19 @@ def place(elem_id: str | None = None) -> gr.HTML:
 def wrong(why: Refusal | str) -> dict[str, Any]:
     """The update of a ``place`` that shows a sentence; screen readers say it at once."""
     sentence = why.sentence if isinstance(why, Refusal) else why
-    return gr.update(value=f'<p class="sd-wrong" role="alert">{escape(sentence)}</p>', visible=True)
+    return _shown(f'<p class="sd-wrong" role="alert">{escape(sentence)}</p>')
 
 
 def note(sentence: str) -> dict[str, Any]:
     """The update of a ``place`` that shows what is no fault."""
-    return gr.update(value=f'<p class="sd-note" role="status">{escape(sentence)}</p>', visible=True)
+    return _shown(f'<p class="sd-note" role="status">{escape(sentence)}</p>')
 
 
 def nothing() -> dict[str, Any]:
     """The update of a ``place`` that hides it."""
-    return gr.update(value="", visible=False)
+    return _shown("")
+
+
+def _shown(html: str) -> dict[str, Any]:
+    update: dict[str, Any] = gr.update(value=html, visible=bool(html))
+    return update

@@ -130,8 +130,8 @@ class Page:
             [self.key, self.tag, *inputs],
             [*outputs, *shown],
             **{
-                # Hidden or not, Gradio counts tenths of seconds on each output while it waits, which
-                # takes more of the browser than all else: one that is mostly not there is enough.
+                # Hidden or not, Gradio counts tenths of seconds on each output while it waits,
+                # which takes more of the browser than all else: let it do so where little is seen.
                 "show_progress": "hidden",
                 "show_progress_on": self.key,
                 "api_visibility": "private",

@@ -91,4 +91,4 @@ def _left_out(notes: list[str]) -> str:
     if not notes:
         return ""
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"<h3>Not used</h3><ul class='sd-left-out'>{listed}</ul>"
+    return f"<h2>Not used</h2><ul class='sd-left-out'>{listed}</ul>"

@@ -45,7 +45,7 @@ def compose(
     columns, rows = len(across.labels), 1 if down is None else len(down.labels)
     width = max((cell.width for cell in cells.values()), default=_MIN_CELL)
     height = max((cell.height for cell in cells.values()), default=_MIN_CELL)
-    scale = max(1, -(-_MIN_CELL // width))
+    scale: float = max(1, -(-_MIN_CELL // width))
     scale = min(scale, _ROOM / (columns * width), _ROOM / (rows * height))
     cell = max(1, int(width * scale)), max(1, int(height * scale))
     font = _font(min(32, max(14, cell[0] // 16)))

@@ -182,7 +182,7 @@ def _tile(model: Model, example: bytes | None, is_making: bool) -> str:
     return (
         "<article class='sd-subject'>"
         f"{tiles.picture(example, f'An example: {_prompt(model)}', waiting)}"
-        f"<h3>{title}</h3><p>{named}</p>"
+        f"<h2>{title}</h2><p>{named}</p>"
         f"<p class='sd-quiet'>{escape(', '.join(filter(None, facts)))}</p>"
         f"<div class='sd-buttons'>{tiles.button('Use it', 'select', 'sd-primary', name=model.name)}"
         f"{make}</div></article>"

@@ -15,7 +15,7 @@ def picture(label: str, elem_id: str) -> gr.Image:
     )
     # Gradio's own looks into the file, and has no sentence for a broken one: the service has. It is
     # no class of its own, as Gradio would write a stub of that beside this module.
-    made.preprocess = _path  # type: ignore[method-assign]
+    made.preprocess = _path
     return made
 
 

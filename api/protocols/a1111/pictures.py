@@ -27,10 +27,14 @@ class LookEndpoints:
     Args:
         uploads: reads the bodies.
         classifier: classifies pictures, if there is one.
+        prompt_chars: characters of the longest prompt that is taken.
     """
 
-    def __init__(self, uploads: Uploads, classifier: BoundedClassifier | None) -> None:
+    def __init__(
+        self, uploads: Uploads, classifier: BoundedClassifier | None, prompt_chars: int
+    ) -> None:
         self._uploads = uploads
+        self._prompt_chars = prompt_chars
         self._classifier = classifier
 
     async def png_info(self, request: Request) -> Response:
@@ -39,7 +43,7 @@ class LookEndpoints:
         async with self._uploads.body(request) as data:
             body = await self._uploads.parse(PNGInfoRequest, data)
             file = bodies.picture("image", body.image)
-            found = await asyncio.to_thread(_info, file)
+            found = await asyncio.to_thread(_info, file, self._prompt_chars)
         return reply(found)
 
     async def interrogate(self, request: Request) -> Response:
@@ -63,11 +67,11 @@ class LookEndpoints:
         return reply(Caption(caption=label.label))
 
 
-def _info(file: bytes) -> PNGInfo:
+def _info(file: bytes, prompt_chars: int) -> PNGInfo:
     items = file_texts.read("image", file)
     text = items.pop(file_texts.PARAMETERS, "")
     parameters = infotext.parse(text)
-    found = reading.read(parameters)
+    found = reading.read(parameters, prompt_chars)
     return PNGInfo(
         info=text,
         items=items,

@@ -59,7 +59,7 @@ class WebUIProtocol(Protocol):
         self._generation = GenerationEndpoints(pictures, settings, preferences, work)
         self._client = ClientEndpoints(served, uploads, preferences, work)
         self._lists = ListEndpoints(served)
-        self._look = LookEndpoints(uploads, classifier)
+        self._look = LookEndpoints(uploads, classifier, settings.max_prompt_chars)
         self._documentation = Documentation(settings, served.models)
         self.schemas = self._documentation.schemas()
         self.endpoints = [*self._with_bodies(), *self._without_bodies(), *self._what_there_is()]

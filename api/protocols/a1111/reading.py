@@ -20,8 +20,6 @@ from models.architectures import SCHEDULERS, RequestField
 # Of more notes, the number alone; of longer ones, the beginning.
 _LISTED: Final = 32
 _NOTE_CHARS: Final = 200
-# No service takes more (``max_prompt_chars``).
-_PROMPT_CHARS: Final = 100_000
 _WHOLE = re.compile("[0-9]{1,16}")
 _INTERVAL = re.compile(r"([0-9.]{1,20})-([0-9.]{1,20})")
 _LORA = re.compile(r"([^:,\s]{1,256}):([-0-9.e]{1,20})")
@@ -47,12 +45,17 @@ class Reading:
     notes: tuple[str, ...]
 
 
-def read(parameters: Mapping[str, str]) -> Reading:
-    """Read parameters as ``infotext.parse`` gives them; nothing of none."""
+def read(parameters: Mapping[str, str], prompt_chars: int) -> Reading:
+    """Read parameters.
+
+    Args:
+        parameters: as ``infotext.parse`` gives them; nothing is read from none.
+        prompt_chars: characters of the longest prompt that is taken.
+    """
     fields: dict[str, Any] = {}
     notes: list[str] = []
     left = {name: value for name, value in parameters.items() if name not in _SAYS_NOTHING}
-    _read_prompts(left, fields, notes)
+    _read_prompts(left, fields, notes, prompt_chars)
     _read_scheduler(left, fields, notes)
     for name in _READ_APART:
         left.pop(name, None)
@@ -77,7 +80,9 @@ def read(parameters: Mapping[str, str]) -> Reading:
     return Reading(fields, tuple(notes))
 
 
-def _read_prompts(given: Mapping[str, str], fields: dict[str, Any], notes: list[str]) -> None:
+def _read_prompts(
+    given: Mapping[str, str], fields: dict[str, Any], notes: list[str], longest: int
+) -> None:
     ours = given.get("Sampler") in SCHEDULERS
     loras = [
         {"name": match[1], "scale": scale}
@@ -86,8 +91,8 @@ def _read_prompts(given: Mapping[str, str], fields: dict[str, Any], notes: list[
     ]
     for name, field in _PROMPTS.items():
         written = given.get(name, "")
-        if len(written) > _PROMPT_CHARS:
-            notes.append(f"{name}: it has more than {_PROMPT_CHARS} characters")
+        if len(written) > longest:
+            notes.append(f"{name}: {longest} characters are the most, it has {len(written)}")
             continue
         if not ours:
             try:

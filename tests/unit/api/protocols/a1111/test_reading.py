@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from api.parameters import LoraParameter, RefinerParameter
+from api.protocols.a1111 import reading as reader
 from api.protocols.a1111.infotext import parse
-from api.protocols.a1111.reading import Reading, read
+from api.protocols.a1111.reading import Reading
 from api.protocols.native.schemas import Img2ImgBody
 from contract.request import LoraUse, Segment
 from engine.stages.infotext import to_text
@@ -16,6 +19,10 @@ from models.architectures import SCHEDULERS
 from tests.conftest import make_request
 from tests.effort import effort
 from tests.unit.api.protocols.a1111.test_file_texts import THEIRS
+
+
+def read(parameters: Mapping[str, str]) -> Reading:
+    return reader.read(parameters, 2000)
 
 
 def test_ours_are_read_as_they_were_sent() -> None:
@@ -89,9 +96,10 @@ def test_what_cannot_be_used_is_said() -> None:
     assert brackets.request["prompt"] == "(" * 501
     assert "at most 500 brackets" in brackets.notes[0]
     assert read({}) == Reading({}, ())
-    long = read({"Prompt": "x" * 100_001, **{f"{n} {'y' * 300}": "" for n in range(40)}})
+    long = read({"Prompt": "x" * 2001, **{f"{n} {'y' * 300}": "" for n in range(40)}})
     assert long.request == {}
     assert (len(long.notes), len(long.notes[1])) == (33, 203)
+    assert long.notes[0] == "Prompt: 2000 characters are the most, it has 2001"
 
 
 _VALUES = st.text(st.sampled_from('a0-.:,x"e '), max_size=12)
