@@ -47,6 +47,11 @@ THEME: Final = gr.themes.Soft(
 ).set(
     body_background_fill="*neutral_50",
     block_border_width="1px",
+    checkbox_border_color="*neutral_400",
+    checkbox_border_color_dark="*neutral_500",
+    input_border_width="1px",
+    input_border_color="*neutral_300",
+    input_border_color_dark="*neutral_600",
     block_title_background_fill="transparent",
     block_title_background_fill_dark="transparent",
     block_title_padding="0",

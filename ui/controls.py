@@ -81,7 +81,7 @@ class Controls:
 
     def _size(self) -> None:
         with gr.Row():
-            self._choice("size", "Size", scale=2, min_width=220)
+            self._choice("size", "Size", scale=2, min_width=380)
             self._number("width", "Width", min_width=80)
             self._number("height", "Height", min_width=80)
         size: Any = self.by_name["size"]
@@ -98,7 +98,7 @@ class Controls:
         self.place("num_inference_steps")
         self.place("guidance_scale")
         with gr.Row():
-            self._choice("scheduler", "Scheduler")
+            self._choice("scheduler", "Scheduler", min_width=200)
             self._slider("num_images", "Pictures", 1, 8, 1)
         self.place("scheduler")
         self.place("num_images")
