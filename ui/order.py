@@ -89,8 +89,10 @@ class Order:
         page, running = self._page, [self._running]
         elements = [self._stage, self._running, self._make, self._cancel, form.control("seed")]
         outputs = [*elements, *form.faults]
-        page.on(self._make.click, self._order, [*form.inputs, *(inputs or [])], outputs)
-        page.on(self._stage.submit, self._settle, running, outputs, told=True)
+        # They show what is refused themselves, and need not wait for a turn.
+        given = [*form.inputs, *(inputs or [])]
+        page.on(self._make.click, self._order, given, outputs, queue=False)
+        page.on(self._stage.submit, self._settle, running, outputs, told=True, queue=False)
         page.on(self._cancel.click, self._end, running, [], message=form.place("order"))
         page.on_load(self._again, running, [*outputs, *form.outputs])
         page.send(self._stage.click, parcel, [], told=True, message=self._message)

@@ -13,7 +13,7 @@ from ui.service import Service
 from ui.stage import Stage
 
 # As often as the eye can tell.
-_SHOWN_SECONDS: Final = 0.15
+_SHOWN_SECONDS: Final = 0.25
 
 
 async def watched(service: Service, ticket: str) -> AsyncIterator[str]:

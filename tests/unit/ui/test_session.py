@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -21,6 +22,7 @@ from ui.prediction import Event
 from ui.refusal import Refusal
 from ui.service import Service
 from ui.session import Session
+from ui.watching import watched as watched_html
 
 Trial = Callable[[Service], Awaitable[None]]
 
@@ -109,6 +111,22 @@ def test_a_cancelled_order_ends_for_who_watches(backend: ColourBackend, tmp_path
             await asyncio.sleep(0.01)
         assert (await session.cancel(ordered.id)).status == "canceled"
         assert (await watching)[-1].data["status"] == "canceled"
+
+    attempt(trial, backend, tmp_path)
+
+
+def test_the_browser_watches_an_order_by_its_ticket(backend: ColourBackend, tmp_path: Path) -> None:
+    async def trial(service: Service) -> None:
+        session = service.session(tag="anna")
+        ordered = await session.order({"prompt": "a pear", "num_images": 2})
+        ticket = service.tickets.issue(session, ordered.id)
+        told = [json.loads(line[6:]) async for line in watched_html(service, ticket)]
+        assert told[-1]["over"]
+        assert not any(one["over"] for one in told[:-1])
+        assert told[-1]["pictures"].count("data-action") == 8
+        # It has been used up, as another one cannot be guessed.
+        assert not [line async for line in watched_html(service, ticket)]
+        assert not [line async for line in watched_html(service, "another")]
 
     attempt(trial, backend, tmp_path)
 
