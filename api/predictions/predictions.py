@@ -19,6 +19,7 @@ from api.predictions.execution import Execution, input_key
 from api.predictions.files import Files, FilesFull
 from api.predictions.guard import Guard
 from api.predictions.hub import Hub
+from api.predictions.keeping import Keeping
 from api.predictions.leases import Leased, Leases
 from api.predictions.links import Links
 from api.predictions.measures import Measures
@@ -54,6 +55,7 @@ class Predictions:
     Attributes:
         outbox: the deliveries of webhooks; ``webhooks`` sign them.
         hub: what happens in this process.
+        keeping: keeps pictures that are there already.
         closing: whether requests that wait for something are to end.
     """
 
@@ -82,6 +84,7 @@ class Predictions:
         self._store = Store(database)
         self._leases = Leases(database, settings.prediction_lease, settings.prediction_attempts)
         self._room = Room(self._store, files, settings, measures)
+        self.keeping = Keeping(self._store, files, self._room)
         self._retention = Retention(database, self._store, files, settings)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -71,6 +71,14 @@ def test_a_key_opens_the_service_until_it_is_revoked(guarded: Server, file: Path
     password = guarded.client.post("/txt2img", json=SHORT, auth=("anyone", key))
     assert password.headers["content-type"] == "image/png"
 
+    # A link to a picture needs none, and nothing but itself.
+    wanted = {**SHORT, "response_format": "url"}
+    headers = {"Authorization": f"Bearer {key}"}
+    linked = guarded.client.post("/v1/images/generations", json=wanted, headers=headers)
+    link = linked.json()["data"][0]["url"]
+    assert guarded.client.get(link).headers["content-type"] == "image/png"
+    assert guarded.client.get(link.partition("?")[0]).status_code == 401
+
     command(file, "revoke", "alice")
     wait_until(lambda: make(guarded, key).status_code == 401, "it to be revoked", SECONDS)
     log = guarded.log.read_text()

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import PIL.Image
 import PIL.ImageChops
@@ -90,6 +91,18 @@ def test_generate(client: openai.OpenAI, server: Server) -> None:
     assert response._request_id
 
 
+def test_links(client: openai.OpenAI, server: Server) -> None:
+    """The picture that a link leads to is the one that would have come."""
+    response = client.images.generate(
+        prompt=PROMPT, response_format="url", extra_body={**FIELDS, "width": 64, "height": 72}
+    )
+    assert response.data is not None
+    linked = httpx.get(response.data[0].url or "")
+    assert linked.headers["etag"]
+    expected = native(server, json={"prompt": PROMPT, "width": 64, "height": 72, **FIELDS})
+    assert same(base64.b64encode(linked.content).decode(), expected)
+
+
 def test_formats(client: openai.OpenAI) -> None:
     sizes = []
     for quality in (100, 10):
@@ -163,7 +176,7 @@ def test_errors(client: openai.OpenAI) -> None:
     assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
     for fields, param in (
         ({"size": "100x64"}, "size"),
-        ({"response_format": "url"}, "response_format"),
+        ({"response_format": "link"}, "response_format"),
         ({"background": "transparent"}, "background"),
         ({"steps": 3}, "steps"),
     ):
