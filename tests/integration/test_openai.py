@@ -1,16 +1,12 @@
-"""OpenAI's client, unchanged, and what docs/clients.md has to paste, against a real server."""
+"""OpenAI's client, unchanged, against a real server."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +16,6 @@ import PIL.ImageChops
 import pytest
 
 from tests import uploads
-from tests.conftest import ROOT
 from tests.integration.server import WAIT_SECONDS, Server
 
 PROMPT = "a red apple on a blue background"
@@ -208,21 +203,3 @@ def test_many_at_once(client: openai.OpenAI, server: Server) -> None:
     for seed, picture in enumerate(made):
         assert same(picture, native(server, json={**body, "seed": seed}))
     assert same(streamed, native(server, json=body))
-
-
-def test_lines_to_paste(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
-    page = page.replace("http://127.0.0.1:3000", server.url)
-    blocks = dict(re.findall(r"^## ([^\n]+)\n\n```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
-    monkeypatch.chdir(tmp_path)
-
-    exec(blocks["openai (Python)"], {})  # in a process of its own it takes seconds
-    if shutil.which("curl") and shutil.which("jq"):
-        command = ["bash", "-euo", "pipefail", "-c", blocks["curl"]]
-        subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
-        assert Path("green.png").exists()
-
-    for file in tmp_path.glob("*.png"):
-        with PIL.Image.open(file) as picture:
-            picture.load()
-    assert Path("apple.png").exists()
