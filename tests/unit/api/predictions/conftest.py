@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from api.predictions.database import Database
-from api.predictions.files import FolderFiles
+from api.predictions.files import Files, FolderFiles
 from api.predictions.leases import Leases
 from api.predictions.measures import NoMeasures
 from api.predictions.outbox import Outbox
@@ -105,15 +105,15 @@ async def running(
 
 
 def make_predictions(
-    url: str, folder: Path, backend: ColourBackend, **settings: Any
+    url: str, folder: Path, backend: ColourBackend, files: Files | None = None, **settings: Any
 ) -> Predictions:
-    """The same, not opened."""
+    """The same, not opened; ``files`` are in the folder unless they are given."""
     announced = url if url.startswith("postgresql") else None
     return Predictions(
         backend,
         Settings(**{"store": "none", **settings}),
         Database(url),
-        FolderFiles(folder / "pictures"),
+        files or FolderFiles(folder / "pictures"),
         NoMeasures(),
         announced,
     )
