@@ -19,10 +19,10 @@ from api.predictions.outbox import Outbox
 from api.predictions.prediction import Options, Order
 from api.predictions.predictions import Predictions
 from api.predictions.store import Store
+from benchmarks.postgresql import PostgreSQL, programs
 from settings import Settings
 from tests.conftest import make_request
 from tests.effort import only_in_full
-from tests.postgresql import PostgreSQL, programs
 from tests.unit.api.conftest import ColourBackend
 
 _databases = itertools.count()
