@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from api.backend import Backend
 from api.errors import shown
+from api.predictions import refusals
 from api.predictions.announcements import Announcements
 from api.predictions.database import Database
 from api.predictions.deliveries import Deliveries
@@ -26,7 +27,6 @@ from api.predictions.measures import Measures
 from api.predictions.notices import Notices
 from api.predictions.outbox import Delivery, Outbox
 from api.predictions.prediction import Order, Output, Prediction, Status, pictures_of
-from api.predictions.refusals import gone, not_found, storage_full, the_same, unreachable
 from api.predictions.retention import Retention
 from api.predictions.room import Room
 from api.predictions.store import Filter, Store
@@ -118,9 +118,7 @@ class Predictions:
         """Send a webhook once more. Raises ``RequestError``: NOT_FOUND."""
         delivery = await self.outbox.resend(tenant, identifier)
         if delivery is None:
-            raise RequestError(
-                ErrorCode.NOT_FOUND, f"there is no delivery {shown(identifier)}", field="id"
-            )
+            raise refusals.no_delivery(identifier)
         self._deliveries.wake()
         return delivery
 
@@ -163,7 +161,7 @@ class Predictions:
             known = await self._store.known(order)
             if known is None:
                 raise
-            return the_same(known, order), False
+            return refusals.the_same(known, order), False
         folder = uuid.uuid4().hex
         if size:
             await self._put_input(folder, pictures_of(order.request))
@@ -172,7 +170,7 @@ class Predictions:
         if not is_new:
             if size:
                 await self._files.delete([input_key(folder)])
-            return the_same(prediction, order), False
+            return refusals.the_same(prediction, order), False
         self._room.taken(order.tenant, size)
         self._measures.accepted()
         self._worker.wake()
@@ -182,7 +180,7 @@ class Predictions:
         """A prediction of a tenant, None for any. Raises ``RequestError``: NOT_FOUND."""
         prediction = await self._store.find(identifier)
         if prediction is None or (tenant is not None and prediction.tenant != tenant):
-            raise not_found(identifier)
+            raise refusals.not_found(identifier)
         return prediction
 
     async def wait(self, prediction: Prediction, seconds: float) -> Prediction:
@@ -236,14 +234,14 @@ class Predictions:
         try:
             await self._retention.remove([prediction])
         except OSError as error:
-            raise unreachable() from error
+            raise refusals.unreachable() from error
         await self._store.delete(prediction)
         self.hub.forget(prediction.id)
 
     async def picture(self, prediction: Prediction, index: int) -> Output:
         """A picture of a prediction. Raises ``RequestError``: NOT_FOUND, GONE."""
         if prediction.removed_at is not None:
-            raise gone()
+            raise refusals.gone()
         for output in prediction.outputs:
             if output.index == index:
                 return output
@@ -256,9 +254,9 @@ class Predictions:
         try:
             return await self._files.get(output.key, start, end)
         except FileNotFoundError:
-            raise gone() from None
+            raise refusals.gone() from None
         except OSError as error:
-            raise unreachable() from error
+            raise refusals.unreachable() from error
 
     def _rendered(self, prediction: Prediction) -> dict[str, Any]:
         return document(prediction, self.links, prediction.base_url)
@@ -279,9 +277,9 @@ class Predictions:
         try:
             await self._files.put(input_key(folder), pictures)
         except FilesFull as error:
-            raise storage_full("the disk of the store is full") from error
+            raise refusals.storage_full("the disk of the store is full") from error
         except OSError as error:
-            raise unreachable() from error
+            raise refusals.unreachable() from error
 
     def _heard(self, message: str) -> None:
         what, _, identifier = message.partition(" ")
