@@ -54,12 +54,11 @@ def opening(
             measures.append(PredictionMeasures(instruments()))
         if folder is not None:
             _writable(folder)
-            database, url = Database.in_folder(folder), None
-        else:
-            try:
-                database, url = Database(settings.store), settings.store
-            except ArgumentError as error:
-                raise StoreUnusable(f"SD_STORE is no URL of a database: {error}") from error
+        try:
+            database = Database.of(settings)
+        except ArgumentError as error:
+            raise StoreUnusable(f"SD_STORE is no URL of a database: {error}") from error
+        url = settings.store if folder is None else None
         return Predictions(backend, settings, database, _files(settings), measures[0], url)
 
     # The newcomer's folder is made when it is needed.

@@ -125,7 +125,9 @@ class ListQuery(Query):
     """Which predictions to list."""
 
     status: Status | None = Field(None, description="Only those", examples=["succeeded"])
-    model: str | None = Field(None, description="Only those with this model")
+    model: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = Field(
+        None, description="Only those with this model"
+    )
     created_after: datetime | None = Field(
         None, description="Only later ones", examples=["2026-01-31T12:00:00Z"]
     )
