@@ -63,7 +63,7 @@ def test_the_lines_of_a_shell(lines: dict[str, str], tmp_path: Path) -> None:
 def test_the_lines_of_kserves_clients(client: str, lines: dict[str, str], tmp_path: Path) -> None:
     if not KSERVE.exists():
         pytest.skip("KServe's clients are not installed; run: make kserve-tools")
-    command = [KSERVE, "-c", lines[client]]
+    command = [str(KSERVE), "-c", lines[client]]
     told = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from starlette.testclient import TestClient
 from api.app import create_app, middleware
 from api.drain import Drain
 from api.pictures import Pictures
-from api.predictions import links
 from api.predictions.database import Database
 from api.predictions.files import FilesFull, FolderFiles
 from api.predictions.measures import NoMeasures
@@ -115,8 +115,8 @@ def test_a_link_leads_to_the_picture(client: TestClient, monkeypatch: pytest.Mon
     assert stranger.get(f"/predictions/{identifier}").status_code == 404
 
     # The picture stays when the link has expired, and whose it is gets a new one.
-    now = links.time.time()
-    monkeypatch.setattr(links.time, "time", lambda: now + 3601)
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 3601)
     expired = stranger.get(urls[0])
     assert (expired.status_code, expired.json()["field"]) == (410, "expires")
     monkeypatch.undo()
@@ -130,14 +130,15 @@ def test_a_link_leads_to_the_picture(client: TestClient, monkeypatch: pytest.Mon
 
 def test_links_to_edits_and_variations(client: TestClient) -> None:
     """What is kept says which pictures it was made of, and does not have them."""
-    form = {"image": ("a.png", PICTURE, "image/png"), "mask": ("m.png", half_transparent())}
+    image = ("a.png", PICTURE, "image/png")
+    mask = ("m.png", half_transparent(), "image/png")
     fields = {"prompt": "a pear", "response_format": "url", "seed": "3"}
     reference = {"image_url": data_url(PICTURE)}
     body = {"prompt": "a pear", "response_format": "url", "seed": 3, "images": [reference]}
     responses = [
-        client.post(EDITS, data=fields, files=form),
+        client.post(EDITS, data=fields, files={"image": image, "mask": mask}),
         client.post(EDITS, json={**body, "mask": {"image_url": data_url(half_transparent())}}),
-        client.post("/v1/images/variations", data=fields, files={"image": form["image"]}),
+        client.post("/v1/images/variations", data=fields, files={"image": image}),
     ]
     pictures = [client.get(one.json()["data"][0]["url"]).content for one in responses]
     assert pictures[0] == pictures[1] != pictures[2]

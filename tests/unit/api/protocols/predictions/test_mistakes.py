@@ -11,7 +11,7 @@ from tests.unit.api.protocols.predictions.conftest import ORDER, other, predict
 
 _JSON: Final = {"Content-Type": "application/json"}
 
-MISTAKES: list[tuple[Any, int, str]] = [
+MISTAKES: list[tuple[Any, int, str | None]] = [
     ({}, 400, "input"),
     ({"input": 1}, 400, "input"),
     ({"input": {}}, 400, "prompt"),
@@ -119,9 +119,9 @@ def test_another_clients_prediction_is_none(client: TestClient) -> None:
         ("GET", "/events"),
         ("GET", "/output/0"),
     ):
-        body = {"json": ORDER} if method == "PUT" else {}
+        body = ORDER if method == "PUT" else None
         answers = [
-            stranger.request(method, f"/predictions/{name}{place}", **body)
+            stranger.request(method, f"/predictions/{name}{place}", json=body)
             for name in (("theirs",) if method == "PUT" else ("theirs", "nobodys"))
         ]
         assert {one.status_code for one in answers} == {404}, (method, place)
