@@ -10,6 +10,10 @@ BENTOCTL := .venv-bentoctl
 DEPLOY_VENV := .venv-deploy
 KSERVE_VENV := .venv-kserve
 RAY_VENV := .venv-ray
+UI_VENV := .venv-ui
+# Where the page is (make ui).
+UI_HOST ?= 127.0.0.1
+UI_PORT ?= 7860
 CONFIG ?= deployment/bentoctl/deployment_config.yaml
 FOLDER ?= runs/ec2
 # One more worker than the cores of a small machine: the tests of deployment/ mostly wait.
@@ -23,10 +27,27 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve serve-ray test-ray bento bentoctl-test container vulnerabilities container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy ec2-roll ec2-rollback ec2-versions ec2-updates test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve ui ui-container ui-tools serve-ray test-ray bento bentoctl-test container vulnerabilities container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy ec2-roll ec2-rollback ec2-versions ec2-updates test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
+
+SERVE := $(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
 
 serve: $(VENV)/.serving  ## start the service on http://127.0.0.1:3000
-	$(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
+	@echo "a page for the browser, from another terminal: make ui URL=http://$(HOST):$(PORT)"
+	$(SERVE)
+
+# URL=... and KEY=... of a service; without a URL one is started beside the page, where none is yet
+ui: export SD_KEY := $(or $(KEY),$(SD_KEY))
+ui: $(UI_VENV)/.installed $(if $(URL),,$(VENV)/.serving)  ## a page to make pictures with, on http://127.0.0.1:7860
+	$(UI_VENV)/bin/python $(if $(URL),-m ui --url "$(URL)",-m ui.beside --url http://$(HOST):$(PORT)) \
+		--host $(UI_HOST) --port $(UI_PORT) $(if $(URL),,-- $(SERVE))
+
+# BACKEND=docker|podman, BASE_IMAGE
+ui-container:  ## an image of the page: docs/ui.md
+	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		&& $(or $(BACKEND),$$(command -v docker >/dev/null && echo docker || echo podman)) build --network host \
+		--tag "stable_diffusion_ui:$$version" --build-arg "VERSION=$$version" \
+		--build-arg "REVISION=$$(git rev-parse HEAD)" \
+		$(if $(BASE_IMAGE),--build-arg "BASE_IMAGE=$(BASE_IMAGE)") ui
 
 # OPTIONS="models=embedded max_replicas=2" (docs/ray.md), ISOLATED=1: in a network with nothing but
 # loopback, for machines where Ray must not look for others
@@ -59,11 +80,11 @@ container-test: $(VENV)/.serving $(KSERVE_VENV)/.installed  ## build and run an 
 release: $(VENV)/.development  ## dist/: Bentos, Terraform modules, bills of materials, provenance, checksums
 	$(BIN)/python -m deployment.release $(if $(KEY),--key "$(KEY)")
 
-test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed  ## the whole test suite
+test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed $(UI_VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(BIN)/python -m pytest $(ABUSE)
 
-test-rest: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed  ## the tests that take long, which make test leaves out
+test-rest: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed $(UI_VENV)/.installed  ## the tests that take long, which make test leaves out
 	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) -m full --ignore tests/abuse
 
 test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: within two minutes
@@ -75,7 +96,7 @@ test-ray: $(RAY_VENV)/.installed  ## the tests of the Ray host, in a network wit
 abuse: $(VENV)/.development  ## tests/abuse with far more examples: ten minutes and more
 	EFFORT=full $(BIN)/python -m pytest $(ABUSE) --timeout 3600
 
-test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed  ## the test suite with all that takes minutes, and the abuse
+test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(UI_VENV)/.installed  ## the test suite with all that takes minutes, and the abuse
 	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(MAKE) abuse
 
@@ -85,6 +106,8 @@ ec2-updates: $(VENV)/.development $(DEPLOY_VENV)/.installed  ## plan a change of
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 
 kserve-tools: $(KSERVE_VENV)/.installed  ## the clients that the tests of KServe's protocols run
+
+ui-tools: $(UI_VENV)/.installed  ## the environment of the page
 
 bentoctl-tools: $(BENTOCTL)/.installed  ## an environment for bentoctl
 
@@ -139,11 +162,12 @@ soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory
 architecture: $(VENV)/.development  ## the drawing in docs/architecture.md, made of the code's imports
 	$(BIN)/python -m docs.architecture
 
-lock: $(VENV)/.development $(RAY_VENV)/.benchmark  ## write down what is installed, after a change of a requirement
+lock: $(VENV)/.development $(RAY_VENV)/.benchmark $(UI_VENV)/.installed  ## write down what is installed, after a change of a requirement
 	$(RAY_VENV)/bin/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
+	$(UI_VENV)/bin/pip freeze --exclude pip --exclude setuptools > ui/requirements.lock
 
 clean:  ## remove the virtual environments
-	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV) $(RAY_VENV)
+	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV) $(RAY_VENV) $(UI_VENV)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -152,8 +176,10 @@ $(VENV)/.serving: requirements.txt requirements.lock | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -r requirements.txt -c requirements.lock
 	@touch $@
 
+# Of the last package the tests take axe-core, a file, and not Playwright, of which it is a plug-in.
 $(VENV)/.development: requirements-dev.txt requirements-nsfw.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-dev.txt -c requirements.lock
+	$(BIN)/pip install --quiet --no-deps axe-playwright-python==0.1.8
 	@touch $@
 
 $(BENTOCTL)/.installed: requirements-bentoctl.txt
@@ -186,4 +212,9 @@ $(KSERVE_VENV)/.installed: requirements-kserve.txt requirements-kserve.lock
 	$(PYTHON) -m venv $(KSERVE_VENV)
 	$(KSERVE_VENV)/bin/pip install --quiet -r requirements-kserve.txt -c requirements-kserve.lock
 	$(KSERVE_VENV)/bin/pip install --quiet --no-deps kserve-storage==0.21.0
+	@touch $@
+
+$(UI_VENV)/.installed: ui/requirements.txt ui/requirements.lock
+	$(PYTHON) -m venv $(UI_VENV)
+	$(UI_VENV)/bin/pip install --quiet -r ui/requirements.txt -c ui/requirements.lock
 	@touch $@

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -29,6 +29,12 @@ from api.protocols.base import Protocols
 from api.version import VERSION
 from contract.errors import ErrorCode, RequestError
 from settings import Settings
+
+# What Swagger UI begins with: it is for those who write programs.
+_PAGE_FOR_PEOPLE: Final = (
+    "A page to make, refine and keep pictures with is a program beside this service, which speaks "
+    "this API: `make ui URL=` and this service's address, or a container (docs/ui.md)."
+)
 
 
 class Application(FastAPI):
@@ -76,6 +82,7 @@ def create_app(
     app = Application(
         title="Stable Diffusion",
         summary="Pictures from text, from text and a picture, and by inpainting",
+        description=_PAGE_FOR_PEOPLE,
         version=VERSION,
         servers=[{"url": "."}],
         openapi_url="/docs.json",

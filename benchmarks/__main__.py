@@ -87,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--store", help="SD_STORE; default: SQLite in a temporary folder")
     cost.set_defaults(run=overhead.command)
 
+    page = commands.add_parser("page", help="what the page costs over the API, and by being open")
+    page.add_argument("--host", choices=("bentoml", "local"), default="bentoml")
+    page.add_argument("--pairs", type=int, default=20, help="of pictures")
+    page.add_argument("--pages", type=int, default=50, help="that are open")
+    page.add_argument("--seconds", type=float, default=30.0, help="for which they are")
+    page.set_defaults(run=_page)
+
     tune = commands.add_parser("tune", help="find the settings that suit each contestant here")
     tune.add_argument("--contestants", type=_names(CONTESTANTS), default=list(CONTESTANTS))
     tune.set_defaults(run=_tune)
@@ -216,6 +223,13 @@ def _simulate(options: argparse.Namespace) -> int:
     from benchmarks.simulation.command import run
 
     return run(options)
+
+
+def _page(options: argparse.Namespace) -> int:
+    # It needs a browser, and what drives it.
+    from benchmarks.page import command
+
+    return command(options)
 
 
 def _tune(options: argparse.Namespace) -> int:

@@ -35,6 +35,8 @@ TOGETHER: Final = (
         "tests/integration/test_protocols.py",
         "tests/integration/test_streams.py",
     ),
+    # A service, a page and a browser.
+    ("tests/e2e/ui",),
     # All but the host without BentoML and the server that is killed are about one server, whose
     # memory is looked at in the end.
     ("tests/abuse/test_local_host.py", "tests/abuse/test_faults.py"),

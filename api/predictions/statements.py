@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Executable, Float, Select, and_, bindparam, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Float,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
@@ -32,6 +45,16 @@ def same_order(order: Order, identifier: str) -> Select[Any]:
     if key is not None:
         same = or_(same, and_(table.tenant == order.tenant, table.idempotency_key == key))
     return select(*COLUMNS).where(same)
+
+
+def with_text(text: str) -> ColumnElement[bool]:
+    """The condition that a text without NUL is in one of a prediction's prompts."""
+    given = PREDICTIONS.c.input
+    names = ("prompt", "negative_prompt")
+    found = or_(*(given[name].as_string().icontains(text, autoescape=True) for name in names))
+    # Of JSON with an escaped NUL PostgreSQL can make no text.
+    has_nul = cast(given, Text).contains("\\u0000", autoescape=True)
+    return case((has_nul, False), else_=found)
 
 
 def acceptance(database: Database) -> Executable:

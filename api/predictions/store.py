@@ -24,16 +24,18 @@ from api.predictions.prediction import (
     pictures_of,
     request_text,
 )
-from api.predictions.statements import COLUMNS, acceptance, found, same_order
+from api.predictions.statements import COLUMNS, acceptance, found, same_order, with_text
 from api.predictions.tables import PREDICTIONS, SECRETS
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which predictions to list. Times are seconds since 1970."""
+    """Which predictions to list. Times are seconds since 1970, ``search`` is part of a prompt."""
 
     status: Status | None = None
     model: str | None = None
+    search: str | None = None
+    id_prefix: str | None = None
     created_after: float | None = None
     created_before: float | None = None
 
@@ -179,6 +181,12 @@ class Store:
             conditions.append(table.status == wanted.status)
         if wanted.model is not None:
             conditions.append(table.served_as == wanted.model)
+        if wanted.search is not None:
+            conditions.append(with_text(wanted.search))
+        if wanted.id_prefix is not None:
+            # LIKE would not tell capitals in SQLite.
+            start = func.substr(table.id, 1, len(wanted.id_prefix))
+            conditions.append(start == wanted.id_prefix)
         if wanted.created_after is not None:
             conditions.append(table.created_at > wanted.created_after)
         if wanted.created_before is not None:

@@ -9,6 +9,9 @@
 #   CERTIFICATE  ARN of the certificate in ACM (required)
 #   SCHEME       internal (default) or internet-facing
 #   CIDRS        networks that may reach it, comma-separated (default: 10.0.0.0/8)
+#   PAGE_IMAGE, PAGE_HOSTNAME
+#                image and name of the page (docs/ui.md; default: there is none). The certificate has
+#                that name as well
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -27,12 +30,17 @@ cidrs=${CIDRS:-10.0.0.0/8}
 [[ $scheme == internal || $scheme == internet-facing ]] || fail "SCHEME must be internal or internet-facing, got $scheme"
 [[ $CERTIFICATE == arn:aws*:acm:* ]] || fail "CERTIFICATE must be the ARN of a certificate in ACM, got $CERTIFICATE"
 [[ $IMAGE == *:* && $IMAGE != *:latest ]] || fail "IMAGE must have a tag that does not move, got $IMAGE"
+page_image=${PAGE_IMAGE:-}
+[[ -z $page_image || ($page_image == *:* && $page_image != *:latest) ]] || fail "PAGE_IMAGE must have a tag that does not move, got $page_image"
+[[ -z $page_image || -n ${PAGE_HOSTNAME:-} ]] || fail "PAGE_HOSTNAME must be the name of the page, such as studio.example.com"
 need terraform aws kubectl helm openssl
 
 # What kubectl makes of a folder, with the names of this cluster in the places of the examples'.
 rendered() {
     kubectl kustomize "$1" | sed \
         -e "s|registry.example.com/stable_diffusion_fp[0-9]*:[0-9.]*|$IMAGE|" \
+        -e "s|registry.example.com/stable_diffusion_ui:[0-9.]*|$page_image|" \
+        -e "s|studio.example.com|${PAGE_HOSTNAME:-}|" \
         -e "s|s3://example-models/models|$(output model_source)|" \
         -e "s|role: pictures-engine-node|role: $(output engine_node_role)|" \
         -e "s|karpenter.sh/discovery: pictures|karpenter.sh/discovery: $cluster|" \
@@ -112,7 +120,17 @@ kubectl --namespace monitoring create configmap stable-diffusion-dashboard \
     kubectl label --local --filename - grafana_dashboard=1 --dry-run=client --output yaml |
     kubectl apply --server-side --filename -
 rendered "$here/../kuberay/overlays/$flavour" | kubectl apply --filename -
+if [[ -n $page_image ]]; then
+    say "the page"
+    rendered "$here/../kuberay/page" | kubectl apply --filename -
+fi
 kubectl --namespace "$namespace" wait rayservice/stable-diffusion --for=condition=Ready --timeout=30m
 say "https://$HOSTNAME is to be a CNAME of:"
 kubectl --namespace "$namespace" get ingress stable-diffusion \
     --output 'jsonpath={.status.loadBalancer.ingress[0].hostname}{"\n"}'
+if [[ -n $page_image ]]; then
+    kubectl --namespace "$namespace" rollout status deployment/page --timeout=10m
+    say "https://$PAGE_HOSTNAME is to be a CNAME of:"
+    kubectl --namespace "$namespace" get ingress page \
+        --output 'jsonpath={.status.loadBalancer.ingress[0].hostname}{"\n"}'
+fi

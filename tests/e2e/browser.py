@@ -26,9 +26,15 @@ needs_browser = [
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[WebDriver]:
-    """Start Chromium without a window; ``arguments`` are further ones of its command line."""
+def started(*arguments: str, logs_network: bool = False) -> Iterator[WebDriver]:
+    """Start Chromium without a window; ``arguments`` are further ones of its command line.
+
+    Args:
+        logs_network: whether ``get_log("performance")`` has what is asked for.
+    """
     options = webdriver.ChromeOptions()
+    if logs_network:
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     options.binary_location = CHROMIUM or ""
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", *arguments):
         options.add_argument(argument)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.classifier import BoundedClassifier
 from api.errors import shown
 from api.json_response import reply
-from api.protocols.a1111 import bodies, file_texts, infotext
+from api.protocols.a1111 import bodies, file_texts, infotext, reading
 from api.protocols.a1111.responses import Caption, PNGInfo
 from api.protocols.a1111.schemas import InterrogateRequest, PNGInfoRequest
 from api.uploads import Uploads
@@ -66,4 +66,12 @@ class LookEndpoints:
 def _info(file: bytes) -> PNGInfo:
     items = file_texts.read("image", file)
     text = items.pop(file_texts.PARAMETERS, "")
-    return PNGInfo(info=text, items=items, parameters=infotext.parse(text))
+    parameters = infotext.parse(text)
+    found = reading.read(parameters)
+    return PNGInfo(
+        info=text,
+        items=items,
+        parameters=parameters,
+        request=found.request,
+        ignored=list(found.notes),
+    )

@@ -56,6 +56,13 @@ class PNGInfo(BaseModel):
     info: str = Field(description="The parameters; empty where there are none")
     items: dict[str, str] = Field(description="Its other texts by their keywords")
     parameters: dict[str, str] = Field(description="The parameters by their names in the web UI")
+    request: dict[str, Any] = Field(
+        description="The fields of `POST /txt2img` that make the picture again, and `strength` of "
+        "one that was made from another picture; beyond what the web UI has"
+    )
+    ignored: list[str] = Field(
+        description="What is not in `request`, a sentence each; beyond what the web UI has"
+    )
 
 
 class Caption(BaseModel):

@@ -22,6 +22,8 @@ _MAX_SECONDS: Final = 7 * 24 * 3600
 _PICTURES: Final = ("image", "mask")
 
 Seconds = Annotated[float, Field(gt=0, le=_MAX_SECONDS)]
+# PostgreSQL has no texts with NUL.
+Sought = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 
 
 class PredictionBody(Body):
@@ -125,8 +127,15 @@ class ListQuery(Query):
     """Which predictions to list."""
 
     status: Status | None = Field(None, description="Only those", examples=["succeeded"])
-    model: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = Field(
-        None, description="Only those with this model"
+    model: Sought | None = Field(None, description="Only those with this model")
+    search: Sought | None = Field(
+        None,
+        description="Only those with this in `prompt` or `negative_prompt`; capitals do not matter "
+        "(in SQLite: those of ASCII)",
+        examples=["apple"],
+    )
+    id_prefix: Annotated[str, Field(pattern=f"^{ID.pattern}$")] | None = Field(
+        None, description="Only those whose id begins with it", examples=["order-"]
     )
     created_after: datetime | None = Field(
         None, description="Only later ones", examples=["2026-01-31T12:00:00Z"]

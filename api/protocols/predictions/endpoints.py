@@ -57,6 +57,8 @@ class PredictionEndpoints:
         wanted = Filter(
             status=query.status,
             model=query.model,
+            search=query.search,
+            id_prefix=query.id_prefix,
             created_after=_seconds(query.created_after),
             created_before=_seconds(query.created_before),
         )

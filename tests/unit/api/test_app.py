@@ -27,6 +27,10 @@ def test_models(client: TestClient, settings: Settings) -> None:
     assert body["output_formats"] == ["png", "jpeg", "webp"]
 
 
+def test_the_document_names_the_page_for_people(client: TestClient) -> None:
+    assert "make ui URL=" in client.get("/docs.json").json()["info"]["description"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

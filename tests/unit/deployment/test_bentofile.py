@@ -17,7 +17,7 @@ from models.catalog import load_catalog
 EMBEDDED = load_catalog().get("embedded")
 SD15 = load_catalog().get("sd-1.5")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-STAYS = {"training", "benchmarks", "deployment"}
+STAYS = {"training", "benchmarks", "deployment", "ui"}
 
 
 def included(description: Path) -> BentoPathSpec:

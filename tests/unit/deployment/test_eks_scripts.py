@@ -155,8 +155,28 @@ def test_install(run: Run) -> None:
     assert len(documents) >= len(built(EKS / "cluster")) + len(
         built(ROOT / "deployment/kuberay/overlays/gpu")
     )
+    assert "stable_diffusion_ui" not in given
     # Not where others see it: in arguments, or in what is printed.
     assert "0123456789abcdef" not in done.stdout + done.stderr + run.calls_file.read_text()
+
+
+def test_install_with_the_page(run: Run) -> None:
+    page = {"PAGE_IMAGE": "a/drawings:page-0.2.0", "PAGE_HOSTNAME": "studio.example.org"}
+    done = run(
+        *("install.sh", "cpu"),
+        IMAGE="a/drawings:0.2.0",
+        HOSTNAME="a.example.org",
+        CERTIFICATE=CERTIFICATE,
+        **page,
+    )
+    assert done.returncode == 0, done.stderr
+
+    given = run.given_file.read_text()
+    assert given.count("image: a/drawings:page-0.2.0\n") == 1
+    assert given.count("image: a/drawings:0.2.0\n") == 3
+    assert "host: studio.example.org\n" in given
+    assert "example.com" not in given
+    assert run.calls("kubectl")[-1].startswith("kubectl --namespace stable-diffusion get ingress p")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +186,8 @@ def test_install(run: Run) -> None:
         ("gpu", {"IMAGE": "a/b:latest"}, "IMAGE must have a tag that does not move"),
         ("gpu", {"CERTIFICATE": "mine.pem"}, "CERTIFICATE must be the ARN"),
         ("gpu", {"SCHEME": "open"}, "SCHEME must be internal or internet-facing"),
+        ("gpu", {"PAGE_IMAGE": "a/b:latest"}, "PAGE_IMAGE must have a tag that does not move"),
+        ("gpu", {"PAGE_IMAGE": "a/b:2"}, "PAGE_HOSTNAME must be the name of the page"),
     ],
 )
 def test_install_refuses(run: Run, flavour: str, changed: dict[str, str], sentence: str) -> None:

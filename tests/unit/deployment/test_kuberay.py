@@ -61,6 +61,7 @@ def test_schemas_and_checkov(cluster: list[Document], tmp_path: Path) -> None:
     service, on_cpus = (built(KUBERAY / "overlays" / overlay) for overlay in ("gpu", "cpu"))
     documents = [*cluster, *service, *pods(service), one(on_cpus, "RayService")]
     documents += ray_jobs.checked(ray_jobs.applied())
+    documents += built(KUBERAY / "page")
     assert faults(documents) == []
 
     file = tmp_path / "manifests.yaml"
@@ -233,3 +234,44 @@ def test_the_way_in(service: list[Document], cluster: list[Document]) -> None:
     assert len(dashboards) == 1
     assert "kuberay-operator" in dashboards[0]
     assert not any("ipBlock" in source for source in open_ports)
+
+
+def test_the_page_is_one_process_that_reaches_the_gateway_alone(service: list[Document]) -> None:
+    page = built(KUBERAY / "page")
+    deployment = one(page, "Deployment")["spec"]
+    spec = deployment["template"]["spec"]
+    (container,) = spec["containers"]
+    labels = deployment["template"]["metadata"]["labels"]
+    policies = {each["metadata"]["name"]: each["spec"] for each in page if "Policy" in each["kind"]}
+
+    # Its queue is in the memory of the process.
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"] == {"type": "Recreate"}
+    attributes = one(page, "Ingress")["metadata"]["annotations"]
+    assert (
+        "stickiness.enabled=true"
+        in (attributes["alb.ingress.kubernetes.io/target-group-attributes"])
+    )
+    assert spec["securityContext"]["runAsUser"] == USER
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+    # The way in to the service is that of everyone.
+    (path,) = one(service, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+    (url,) = [each["value"] for each in container["env"] if each["name"] == "SD_URL"]
+    assert url == f"http://{path['backend']['service']['name']}"
+    gateway = one(service, "NetworkPolicy", "gateway")["spec"]["podSelector"]
+    assert policies["page"]["podSelector"]["matchLabels"] == labels
+    assert policies["page"]["egress"] == [
+        {"to": [{"podSelector": gateway}], "ports": [{"protocol": "TCP", "port": 80}]}
+    ]
+    assert policies["page-to-gateway"]["podSelector"] == gateway
+    assert policies["page-to-gateway"]["ingress"][0]["from"] == [
+        {"podSelector": {"matchLabels": labels}}
+    ]
+    # Nobody's key, unless there is a Secret of that name.
+    assert container["envFrom"] == [{"secretRef": {"name": "page", "optional": True}}]
+    # Kubernetes asks what the image asks of itself.
+    asked = {container[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe")}
+    assert all(path in (ROOT / "ui" / "Dockerfile").read_text() for path in asked)
+    (allowed,) = [each["value"] for each in container["env"] if each["name"] == "UI_ALLOWED_HOSTS"]
+    assert allowed == one(page, "Ingress")["spec"]["rules"][0]["host"]

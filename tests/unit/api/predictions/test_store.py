@@ -84,6 +84,31 @@ def test_a_page_has_the_latest_of_one_tenant(url: str) -> None:
     asyncio.run(story())
 
 
+def test_a_search_finds_texts_in_prompts(url: str) -> None:
+    async def story() -> None:
+        async with opened(url) as here:
+            prompts = ("a Red apple", "100% red_dish", "nul\0red", "\U0001f34e redder", "blue")
+            for number, prompt in enumerate(prompts):
+                order = make_order(id=f"a{number}")
+                order = replace(order, input={"prompt": prompt, "negative_prompt": "Ugly"})
+                await here.store.accept(order, f"{number}")
+            other = replace(make_order("bert", id="b-0"), input={"prompt": "red"})
+            await here.store.accept(other, "b")
+
+            async def ids(**wanted: str) -> list[str]:
+                found = await here.store.page("anna", Filter(**wanted), None, 9)  # type: ignore[arg-type]
+                return sorted(one.id for one in found)
+
+            assert await ids(search="RED") == ["a0", "a1", "a3"]
+            assert await ids(search="d_d") == await ids(search="0%") == ["a1"]
+            assert await ids(search="\U0001f34e") == ["a3"]
+            assert await ids(search="ugly", id_prefix="a4") == ["a4"]
+            assert await ids(search="seed") == await ids(id_prefix="A") == []
+            assert await ids(id_prefix="a") == ["a0", "a1", "a2", "a3", "a4"]
+
+    asyncio.run(story())
+
+
 def test_secrets_are_the_same_for_all(url: str) -> None:
     async def story() -> None:
         async with opened(url) as here, opened(url) as there:

@@ -213,4 +213,6 @@ def test_what_a_picture_shows(client: TestClient) -> None:
         "info": "",
         "items": {},
         "parameters": {},
+        "request": {},
+        "ignored": [],
     }

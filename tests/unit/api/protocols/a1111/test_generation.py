@@ -9,7 +9,9 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from api.drain import Drain
+from api.parameters import LoraParameter
 from api.protocols.a1111.infotext import parse
+from api.protocols.native.schemas import Txt2ImgBody
 from contract.errors import ErrorCode
 from contract.events import Failed
 from contract.request import LoraUse
@@ -104,7 +106,9 @@ def test_info_and_the_files_say_how_it_was_made(client: TestClient, backend: Col
         assert (fields["Seed"], fields["Sampler"]) == (str(seed), "Euler a")
         assert (fields["Schedule type"], fields["Model"]) == ("Automatic", "tiny")
         seen = client.post("/sdapi/v1/png-info", json={"image": file}).json()
-        assert seen == {"info": text, "items": {}, "parameters": fields}
+        assert (seen["info"], seen["items"], seen["parameters"]) == (text, {}, fields)
+        again = Txt2ImgBody.model_validate(seen["request"]).parameters()
+        assert (again.seed, again.loras) == (seed, (LoraParameter("clay", 0.5),))
 
 
 def test_batches(client: TestClient, backend: ColourBackend) -> None:

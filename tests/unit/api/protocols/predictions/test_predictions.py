@@ -227,8 +227,12 @@ def test_pages_and_filters(client: TestClient) -> None:
         {"model": "other"},
         {"created_after": "2100-01-01T00:00:00Z"},
         {"created_before": "2000-01-01T00:00:00"},
+        {"search": "apple"},
+        {"id_prefix": "other-"},
     ):
         assert client.get("/v1/predictions", params=query).json()["results"] == []
+    sought = {"search": "PEAR", "id_prefix": made[0]}
+    assert len(client.get("/predictions", params=sought).json()["results"]) == 1
     assert other(client).get("/predictions").json()["results"] == []
 
 

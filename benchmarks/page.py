@@ -1,0 +1,165 @@
+"""What the page costs: until it may be used, over the API for a picture, and by being open."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import psutil
+from selenium.webdriver.chrome.webdriver import WebDriver
+
+from benchmarks.contestant import ROOT
+from benchmarks.killed import until
+from benchmarks.server import free_port
+from tests.e2e.browser import started
+from tests.e2e.ui.process import PYTHON
+from tests.e2e.ui.visitor import Visitor, visitor
+
+# The bars.
+USABLE_SECONDS: Final = 3.0
+MOST_RATIO: Final = 1.15
+MOST_BYTES: Final = 100_000_000
+PROMPT: Final = "a red apple on a blue background"
+# From the click on the button to the frame after the picture is read.
+_TIMED: Final = """
+    const [button, gallery, done] = arguments;
+    const before = new Set([...document.querySelectorAll(`#${gallery} img`)].map(one => one.src));
+    const began = performance.now();
+    document.getElementById(button).click();
+    const look = () => {
+        const found = [...document.querySelectorAll(`#${gallery} img[src*="/picture/"]`)]
+            .some(one => !before.has(one.src) && one.complete && one.naturalWidth);
+        if (found) done((performance.now() - began) / 1000);
+        else setTimeout(look, 5);
+    };
+    look();
+"""
+
+
+def command(options: argparse.Namespace) -> int:
+    """``python -m benchmarks page``: prints a table; returns 1 where a bar is missed."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        browser = stack.enter_context(started())
+        service, page = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        both = stack.enter_context(_both(service, page, Path(folder), options.host))
+        usable, somebody = _first(stack, browser, service, page)
+        api, paged = _pictures(service, somebody, options.pairs)
+        ratio = statistics.median(one / other for one, other in zip(paged, api, strict=True))
+        row_steps, grown, busy = _idle(stack, browser, service, page, both, options)
+    rows = [
+        ("usable after /readyz", f"{usable:.2f} s", usable <= USABLE_SECONDS),
+        ("a picture by the API, median", f"{statistics.median(api) * 1000:.0f} ms", None),
+        ("by the page, from the click", f"{statistics.median(paged) * 1000:.0f} ms", None),
+        ("ratio of each pair, median", f"{ratio:.3f}", ratio <= MOST_RATIO),
+        (f"{options.pages} open pages: row-steps", f"{row_steps:.0f}", row_steps == 0),
+        ("memory of the page's process", f"+{grown / 1e6:.0f} MB", grown <= MOST_BYTES),
+        ("its processor time a second", f"{busy * 1000:.1f} ms", None),
+    ]
+    for name, value, held in rows:
+        bar = "" if held is None else "held" if held else "MISSED"
+        print(f"| {name} | {value} | {bar} |")
+    return 0 if all(held is not False for _, _, held in rows) else 1
+
+
+@contextmanager
+def _both(service: str, page: str, folder: Path, host: str) -> Iterator[psutil.Process]:
+    """The service and the page beside it, as ``make ui`` starts them."""
+    address = ("--host", "127.0.0.1", "--port", service.rpartition(":")[2])
+    serve = ("bentoml", "serve", "service:svc") if host == "bentoml" else ("serving.local",)
+    inherited = {name: value for name, value in os.environ.items() if name[:3] != "SD_"}
+    (folder / "bentoml").mkdir()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(str(PYTHON), "-m", "ui.beside", "--url", service),
+                *("--port", page.rpartition(":")[2], "--", sys.executable, "-m", *serve, *address),
+            ],
+            cwd=ROOT,
+            env={
+                **inherited,
+                "SD_STORE": str(folder / "store"),
+                "BENTOML_CONFIG": str(ROOT / "configuration.yaml"),
+                "BENTOML_HOME": str(folder / "bentoml"),
+                "BENTOML_DO_NOT_TRACK": "True",
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _first(stack: ExitStack, browser: WebDriver, service: str, page: str) -> tuple[float, Visitor]:
+    """Seconds from the service's readiness until a visitor who comes then may use the page."""
+    somebody = stack.enter_context(visitor(browser, page))
+    until(lambda: _is_ready(service), "the service")
+    began = time.perf_counter()
+    until(lambda: _is_ready(page), "the page")
+    somebody.open()
+    somebody.element("sd-text-make")
+    return time.perf_counter() - began, somebody
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=10).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _pictures(service: str, somebody: Visitor, pairs: int) -> tuple[list[float], list[float]]:
+    """Seconds of pictures by the API and by the page, in turns, each with its own seed."""
+    somebody.write("sd-text-prompt", PROMPT)
+    api, paged = [], []
+    with httpx.Client(base_url=service, timeout=300) as client:
+        for number in range(pairs + 3):
+            began = time.perf_counter()
+            client.post("/txt2img", json={"prompt": PROMPT, "seed": number}).raise_for_status()
+            took = time.perf_counter() - began
+            seconds = somebody.browser.execute_async_script(
+                _TIMED, "sd-text-make", "sd-text-gallery"
+            )
+            if number >= 3:
+                api.append(took)
+                paged.append(seconds)
+    return api, paged
+
+
+def _idle(
+    stack: ExitStack,
+    browser: WebDriver,
+    service: str,
+    page: str,
+    both: psutil.Process,
+    options: argparse.Namespace,
+) -> tuple[float, int, float]:
+    """What open pages cost: row-steps of the denoiser, bytes and processor time of the page."""
+    (process,) = [one for one in both.children() if one.cmdline()[1:3] == ["-m", "ui"]]
+    before = process.memory_full_info().uss
+    for _ in range(options.pages):
+        stack.enter_context(visitor(browser, page)).open()
+    work, cpu = _row_steps(service), sum(process.cpu_times()[:2])
+    time.sleep(options.seconds)
+    busy = (sum(process.cpu_times()[:2]) - cpu) / options.seconds
+    return _row_steps(service) - work, process.memory_full_info().uss - before, busy
+
+
+def _row_steps(service: str) -> float:
+    """What the denoiser has done since its start."""
+    lines = httpx.get(f"{service}/metrics", timeout=30).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("sd_row_steps_total"))

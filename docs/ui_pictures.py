@@ -1,0 +1,169 @@
+"""The pictures of the page in docs/images, of the page as it is: ``python -m docs.ui_pictures``.
+
+Needs Chromium, ``.venv`` and ``.venv-ui``. It starts a service with the models that ship, and the
+page, and drives them as the tests do (``tests.e2e.ui``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from models.lora import LORA_FILE
+from tests.conftest import ROOT
+from tests.e2e.browser import started
+from tests.e2e.ui.process import page
+from tests.e2e.ui.visitor import Visitor, visitor
+from tests.integration.server import Server, serving, wait_until
+from tests.loras import save_lora
+
+IMAGES: Final = ROOT / "docs" / "images"
+MOST_BYTES: Final = 300_000
+WIDE: Final = (1360, 940)
+PHONE: Final = (390, 844)
+PROMPTS: Final = (
+    "a red apple on a blue background",
+    "a yellow star on a purple background",
+    "a green tree on an orange background",
+)
+MODELS: Final = "embedded,embedded-xl,embedded-xl-refiner,embedded-3"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the pictures of all states, or of those that are named."""
+    parser = argparse.ArgumentParser(prog="python -m docs.ui_pictures", description=__doc__)
+    parser.add_argument("state", nargs="*", choices=[*STATES, []], help="default: all")
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        server = stack.enter_context(serving(folder, host="local", SD_MODELS=MODELS))
+        _register(server, folder)
+        process = stack.enter_context(page(server.url, folder))
+        browser = stack.enter_context(started())
+        somebody = stack.enter_context(visitor(browser, process.url))
+        for state in options.state or STATES:
+            somebody.prefer("light")
+            somebody.resize(*WIDE)
+            somebody.open()
+            STATES[state](somebody)
+            file = options.out / f"ui-{state}.png"
+            file.write_bytes(_shot(somebody))
+            print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
+
+
+def _register(server: Server, folder: Path) -> None:
+    """A fine-tuned model, for what shows those."""
+    file = save_lora(folder) / LORA_FILE
+    words = ("register", "clay", "--lora", str(file), "--base", "embedded", "--token", "unqtkn")
+    subprocess.run(
+        [sys.executable, "-m", "models", *words],
+        cwd=ROOT,
+        env={**os.environ, "BENTOML_HOME": str(server.home), "BENTOML_DO_NOT_TRACK": "True"},
+        check=True,
+        capture_output=True,
+    )
+
+
+def _shot(somebody: Visitor) -> bytes:
+    """What is on the screen, as a PNG; with fewer colours where it would be too large."""
+    somebody.browser.execute_script("document.activeElement.blur()")
+    shot = base64.b64decode(somebody.browser.get_screenshot_as_base64())
+    picture = Image.open(BytesIO(shot)).convert("RGB")
+    for colours in (None, 256, 128, 64):
+        small = picture if colours is None else picture.quantize(colours)
+        written = BytesIO()
+        small.save(written, "PNG", optimize=True)
+        if written.tell() < MOST_BYTES:
+            break
+    return written.getvalue()
+
+
+def _text(somebody: Visitor) -> None:
+    somebody.write("sd-text-num_images", "4")
+    somebody.make(7, PROMPTS[0])
+
+
+def _progress(somebody: Visitor) -> None:
+    somebody.write("sd-text-prompt", PROMPTS[1])
+    somebody.write("sd-text-num_images", "4")
+    somebody.write("sd-text-num_inference_steps", "100")
+    somebody.press("sd-text-make")
+    wait_until(lambda: "left" in somebody.said("sd-text-status"), "the time that is left")
+    wait_until(lambda: len(somebody.pictures("sd-text-gallery")) == 4, "unfinished pictures")
+
+
+def _wrong(somebody: Visitor) -> None:
+    somebody.write("sd-text-prompt", PROMPTS[0])
+    somebody.write("sd-text-width", "65")
+    somebody.press("sd-text-make")
+    wait_until(lambda: somebody.said("sd-text-width-fault"), "a sentence at the field")
+
+
+def _phone(somebody: Visitor) -> None:
+    somebody.resize(*PHONE)
+    somebody.prefer("dark")
+    somebody.open()
+
+
+def _dark(somebody: Visitor) -> None:
+    somebody.prefer("dark")
+    somebody.open()
+    _text(somebody)
+
+
+def _history(somebody: Visitor) -> None:
+    somebody.write("sd-text-num_images", "1")
+    for seed, prompt in enumerate(PROMPTS):
+        somebody.make(seed, prompt)
+    somebody.go_to("history")
+    wait_until(lambda: len(somebody.pictures("sd-history-list")) >= len(PROMPTS), "thumbnails")
+
+
+def _parameters(somebody: Visitor) -> None:
+    (made, *_) = somebody.make(7, PROMPTS[0])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "apple.png")
+        file.write_bytes(made)
+        somebody.go_to("parameters")
+        somebody.upload("sd-parameters-file", file)
+        wait_until(lambda: PROMPTS[0] in somebody.said("sd-parameters-text"), "the parameters")
+
+
+def _classify(somebody: Visitor) -> None:
+    (made, *_) = somebody.make(7, PROMPTS[0])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "apple.png")
+        file.write_bytes(made)
+        somebody.go_to("classify")
+        somebody.upload("sd-classify-picture", file)
+        wait_until(lambda: "%" in somebody.said("sd-classify-labels"), "labels")
+
+
+STATES: Final[dict[str, Callable[[Visitor], None]]] = {
+    "empty": lambda somebody: None,
+    "text": _text,
+    "progress": _progress,
+    "wrong": _wrong,
+    "phone": _phone,
+    "dark": _dark,
+    "history": _history,
+    "parameters": _parameters,
+    "classify": _classify,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""A service with keys, and a page beside it that acts with one of them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from api.keys.__main__ import main
+from tests.e2e.ui.process import PageProcess, page
+from tests.integration.server import Server, serving
+
+
+class House:
+    """Both, started; they can be stopped and started again.
+
+    To visitors of the page it is one without keys: they enter none, and each sees what his own
+    browser has made.
+
+    Args:
+        folder: for all that they keep.
+
+    Attributes:
+        service: the service.
+        page: the page.
+    """
+
+    service: Server
+    page: PageProcess
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keys = folder / "keys.json"
+        self._key = self.key("page")
+        self._stack = ExitStack()
+        self._port: int | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start them, and wait until both are there. The page keeps its address."""
+        home = self._folder / "bentoml"
+        service = serving(
+            self._folder,
+            host="local",
+            home=home if home.exists() else None,
+            SD_API_KEYS_FILE=str(self._keys),
+            SD_METRICS_FROM="127.0.0.1",
+        )
+        self.service = self._stack.enter_context(service)
+        process = page(self.service.url, self._folder, self._port, "--key", self._key)
+        self.page = self._stack.enter_context(process)
+        self._port = self.page.port
+
+    def stop(self) -> None:
+        """Stop both."""
+        self._stack.close()
+
+    def key(self, name: str) -> str:
+        """A new key for the service."""
+        with redirect_stdout(StringIO()) as printed:
+            assert main(["create", name, "--file", str(self._keys)]) == 0
+        return printed.getvalue().strip()

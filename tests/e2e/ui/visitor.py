@@ -1,0 +1,267 @@
+"""A visitor of the page: a tab of Chromium with a storage of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.integration.server import wait_until
+
+# What axe-core calls so: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
+TABS: Final = {
+    "text": "Text → picture",
+    "edit": "Picture → picture",
+    "history": "History",
+    "parameters": "Read parameters",
+    "grid": "Compare",
+    "taught": "Fine-tuned",
+    "classify": "Classify",
+}
+_NUMBERS: Final = count(1)
+PROMPT: Final = "a red apple on a blue background"
+SERIOUS: Final = ("serious", "critical")
+
+
+class Visitor:
+    """What somebody does with the page, in a tab of his own, by the ids of its elements.
+
+    Args:
+        browser: that of all visitors.
+        url: of the page.
+        window: his own, of ``browser.window_handles``.
+    """
+
+    def __init__(self, browser: WebDriver, url: str, window: str) -> None:
+        self._browser = browser
+        self._url = url
+        self._window = window
+
+    @property
+    def browser(self) -> WebDriver:
+        """The browser, with his window in front."""
+        self._browser.switch_to.window(self._window)
+        return self._browser
+
+    def open(self) -> None:
+        """Go to the page, or load it again, and wait until it may be used."""
+        self.browser.get(self._url)
+        wait_until(lambda: self.shows("sd-wall") or self._knows_models(), "a page to be used")
+
+    def _knows_models(self) -> bool:
+        script = "return document.querySelector('#sd-text-model input')?.value"
+        return bool(self.browser.execute_script(script))
+
+    def element(self, selector: str) -> WebElement:
+        """The first element of a selector, or of an id, that is shown; waits for it."""
+        wanted = selector if selector[0] in "#.[" else f"#{selector}"
+        found: list[WebElement] = []
+
+        def there() -> bool:
+            found[:] = [
+                one
+                for one in self.browser.find_elements(By.CSS_SELECTOR, wanted)
+                if one.is_displayed()
+            ]
+            return bool(found)
+
+        wait_until(lambda: _steady(there), f"{wanted} on the page")
+        return found[0]
+
+    def shows(self, identifier: str) -> bool:
+        """Whether an element is there and to be seen."""
+        elements = self.browser.find_elements(By.ID, identifier)
+        return _steady(lambda: any(one.is_displayed() for one in elements))
+
+    def said(self, identifier: str) -> str:
+        """The text of an element, as it is shown; empty where it is not."""
+        elements = self.browser.find_elements(By.ID, identifier)
+        try:
+            return "\n".join(one.text for one in elements)
+        except StaleElementReferenceException:
+            return ""
+
+    def field(self, identifier: str) -> WebElement:
+        """What one writes into, of a component."""
+        return self.element(f"#{identifier} textarea, #{identifier} input:not([type=range])")
+
+    def write(self, identifier: str, text: str) -> None:
+        """Replace what a field has."""
+        field = self.field(identifier)
+        field.click()
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text or Keys.DELETE)
+        field.send_keys(Keys.TAB)
+
+    def choose(self, identifier: str, option: str) -> None:
+        """Take an option of a list."""
+        self.field(identifier).click()
+        options = f"#{identifier} [role=option], [role=listbox] [role=option]"
+
+        def taken() -> bool:
+            for one in self.browser.find_elements(By.CSS_SELECTOR, options):
+                if one.text.removeprefix("✓").strip() == option:
+                    one.click()
+                    return True
+            return False
+
+        wait_until(lambda: _steady(taken), f"{option} among the options of {identifier}")
+
+    def value(self, identifier: str) -> str:
+        """What a field has."""
+        return str(self.field(identifier).get_property("value"))
+
+    def tick(self, identifier: str, *, is_on: bool = True) -> None:
+        """Set a checkbox."""
+        box = self.element(f"#{identifier} input[type=checkbox]")
+        if box.is_selected() is not is_on:
+            box.click()
+
+    def press(self, identifier: str) -> None:
+        """Click on an element, where it is."""
+        element = self.element(identifier)
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def go_to(self, tab: str) -> None:
+        """Go to a tab, by its id; on a narrow screen some are in a menu."""
+        if self.shows(f"sd-tab-{tab}-button"):
+            self.press(f"sd-tab-{tab}-button")
+            return
+        self.press("#sd-tabs .overflow-menu > button")
+        for one in self.browser.find_elements(
+            By.CSS_SELECTOR, "#sd-tabs .overflow-dropdown button"
+        ):
+            if one.text.strip() == TABS[tab]:
+                one.click()
+                return
+        raise AssertionError(f"no tab {tab}")
+
+    def upload(self, identifier: str, file: Path) -> None:
+        """Give a component a file."""
+        selector = f"#{identifier} input[type=file]"
+        wait_until(
+            lambda: self.browser.find_elements(By.CSS_SELECTOR, selector), f"{selector} on the page"
+        )
+        self.browser.find_elements(By.CSS_SELECTOR, selector)[0].send_keys(str(file))
+
+    def pictures(self, identifier: str) -> list[str]:
+        """The addresses of the pictures in an element, those that the browser has read."""
+        script = """
+            return [...document.querySelectorAll(`#${arguments[0]} img`)]
+                .filter(one => one.complete && one.naturalWidth).map(one => one.src)"""
+        found: list[str] = self.browser.execute_script(script, identifier)
+        return list(dict.fromkeys(found))
+
+    def make(self, seed: int, prompt: str = PROMPT, *, tab: str = "text") -> list[bytes]:
+        """The files of the pictures that a tab makes, of what its form has and this."""
+        self.write(f"sd-{tab}-prompt", prompt)
+        self.write(f"sd-{tab}-seed", str(seed))
+        self.tick(f"sd-{tab}-lock")
+        before = self.pictures(f"sd-{tab}-gallery")
+        self.press(f"sd-{tab}-make")
+        wait_until(lambda: self._made(tab, before), "a picture on the page")
+        return [self.file(address) for address in self.pictures(f"sd-{tab}-gallery")]
+
+    def _made(self, tab: str, before: list[str]) -> bool:
+        """Whether there are finished pictures, others than before, and nothing runs."""
+        found = self.pictures(f"sd-{tab}-gallery")
+        is_over = re.match(r"\d+ pictures?, in ", self.said(f"sd-{tab}-status"))
+        return bool(is_over and found) and found != before and "data:" not in "".join(found)
+
+    def file(self, address: str) -> bytes:
+        """What is behind an address, as the page's own scripts get it."""
+        script = """
+            const [address, done] = arguments;
+            fetch(address).then(answer => answer.arrayBuffer())
+                .then(bytes => done([...new Uint8Array(bytes)]))"""
+        numbers: list[int] = self.browser.execute_async_script(script, address)
+        return bytes(numbers)
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Have a screen of that size, in pixels; the window of the browser may not be as narrow."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def prefer(self, scheme: str) -> None:
+        """Prefer ``light`` or ``dark``."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def overflow(self) -> int:
+        """By how many pixels the page is wider than the window."""
+        script = (
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return int(self.browser.execute_script(script))
+
+    def violations(self) -> list[str]:
+        """What axe-core finds that is serious or worse, a line each."""
+        script = """
+            const done = arguments[arguments.length - 1];
+            axe.run(document, {resultTypes: ['violations']}).then(done)"""
+        self.browser.execute_script(_axe())
+        found: dict[str, Any] = self.browser.execute_async_script(script)
+        return [
+            f"{one['id']}: {one['help']}: {node['html'][:200]}"
+            for one in found["violations"]
+            if one["impact"] in SERIOUS
+            for node in one["nodes"]
+        ]
+
+
+@contextmanager
+def visitor(browser: WebDriver, url: str) -> Iterator[Visitor]:
+    """Somebody whose browser has never been on the page; see ``Visitor``.
+
+    He comes to it by a name of his own, and browsers keep what they keep by that. All names below
+    ``localhost`` are this machine.
+    """
+    first = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    name = f"visitor-{next(_NUMBERS)}.localhost"
+    somebody = Visitor(browser, url.replace("127.0.0.1", name), browser.current_window_handle)
+    try:
+        somebody.resize(1280)
+        yield somebody
+    finally:
+        somebody.browser.close()
+        browser.switch_to.window(first)
+
+
+def requested(browser: WebDriver) -> list[str]:
+    """The addresses that the browser has asked for since the last call, in all windows."""
+    entries: Sequence[dict[str, Any]] = browser.get_log("performance")  # type: ignore[no-untyped-call]
+    messages = [json.loads(entry["message"])["message"] for entry in entries]
+    return [
+        one["params"]["request"]["url"]
+        for one in messages
+        if one["method"] == "Network.requestWillBeSent"
+    ]
+
+
+def _steady(look: Any) -> bool:
+    """What ``look`` says; false where the page was drawn anew meanwhile."""
+    try:
+        return bool(look())
+    except StaleElementReferenceException:
+        return False
+
+
+def _axe() -> str:
+    """axe-core. The package brings it along, and is not imported: it is for Playwright."""
+    package = find_spec("axe_playwright_python")
+    assert package is not None, "axe-playwright-python is not installed"
+    assert package.submodule_search_locations is not None
+    return Path(package.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")

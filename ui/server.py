@@ -1,0 +1,105 @@
+"""The server of the page: Gradio's, the way of pictures to the browser, and who is let in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from ui import app
+from ui.doors import Doors
+from ui.refusal import Refusal
+from ui.service import Service
+
+_PASSED_ON: Final = ("range", "if-range", "if-none-match")
+_PASSED_BACK: Final = (
+    "accept-ranges",
+    "cache-control",
+    "content-disposition",
+    "content-length",
+    "content-range",
+    "content-type",
+    "etag",
+)
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozenset()) -> FastAPI:
+    """The page as an application.
+
+    Args:
+        service: what it speaks to.
+        host: the address that it is going to listen on.
+        allowed_hosts: names that it is called by, beside those of the machine.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.close()
+
+    server = FastAPI(lifespan=lifespan, openapi_url=None)
+
+    @server.get("/livez")
+    async def live() -> Response:
+        return PlainTextResponse("ok")
+
+    @server.get("/readyz")
+    async def ready() -> Response:
+        is_ready = await service.is_ready()
+        return PlainTextResponse("ok" if is_ready else "waiting", 200 if is_ready else 503)
+
+    @server.get("/picture/{identifier}/{index}")
+    async def picture(request: Request, identifier: str, index: int) -> Response:
+        """A picture by its signed link: the file as the service made it."""
+        if not _ID.fullmatch(identifier) or "signature" not in request.query_params:
+            return PlainTextResponse("There is no such picture.", 404)
+        headers = {
+            name: value for name in _PASSED_ON if (value := request.headers.get(name)) is not None
+        }
+        stack = AsyncExitStack()
+        try:
+            answer = await stack.enter_async_context(
+                service.picture(identifier, index, request.url.query, headers)
+            )
+        except Refusal as refusal:
+            return PlainTextResponse(refusal.sentence, 502)
+        if answer.is_error:
+            await stack.aclose()
+            return PlainTextResponse(
+                "The link has expired: open the page again.", answer.status_code
+            )
+
+        async def body() -> AsyncIterator[bytes]:
+            async with stack:
+                async for chunk in answer.aiter_raw():
+                    yield chunk
+
+        kept = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
+        return StreamingResponse(body(), answer.status_code, kept)
+
+    gr.mount_gradio_app(
+        server,
+        app.build(service),
+        path="",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        # The editor sends what it shows as PNGs, which are larger than the photograph was.
+        max_file_size="64mb",
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=app.THEME,
+        css_paths=list(app.CSS),
+        head=f"<script>{app.SCRIPT.read_text()}</script>",
+    )
+    server.add_middleware(Doors, host=host, allowed_hosts=allowed_hosts)
+    return server
