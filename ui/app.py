@@ -105,7 +105,6 @@ def build(service: Service) -> gr.Blocks:
             for label, identifier, fill in _TABS:
                 with gr.Tab(label, id=identifier, elem_id=f"sd-tab-{identifier}") as tab:
                     fill(page, tab)
-        # Not among the tabs: it adds what is none.
         page.finish()
 
         async def wanted(
