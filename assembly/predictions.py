@@ -11,9 +11,9 @@ from sqlalchemy.exc import ArgumentError
 from api.backend import Backend
 from api.predictions.bucket import BucketFiles
 from api.predictions.database import FILE, Database
+from api.predictions.errors import StoreUnusable
 from api.predictions.files import Files, FolderFiles
 from api.predictions.measures import Measures
-from api.predictions.errors import StoreUnusable
 from api.predictions.opening import Opening
 from api.predictions.prediction import Prediction
 from api.predictions.predictions import Predictions
