@@ -33,6 +33,7 @@ class Controls:
         places: of faults, by the field, shared ones by the first of them.
         refiner: the part about it.
         more: what is rarely changed.
+        under_prompt: where the buttons go, in sight on any screen.
     """
 
     def __init__(self, tab: str, *, of_picture: bool) -> None:
@@ -61,6 +62,7 @@ class Controls:
     def _prompts(self) -> None:
         self._box("prompt", "Prompt", 3, placeholder="What the picture shows")
         self.place("prompt")
+        self.under_prompt = gr.Column(elem_classes="sd-under-prompt")
         self._box("negative_prompt", "Negative prompt", 1, placeholder="What it should not show")
         self.place("negative_prompt")
 

@@ -80,6 +80,11 @@ class Form:
         """What shows faults, for ``fault`` and ``no_fault``."""
         return [*self._controls.places.values(), self._controls.more]
 
+    @property
+    def under_prompt(self) -> gr.Column:
+        """A place for buttons, empty so far."""
+        return self._controls.under_prompt
+
     def control(self, name: str) -> Component:
         """A control."""
         return self._controls.by_name[name]

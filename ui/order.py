@@ -50,19 +50,24 @@ class Order:
 
     def buttons(self, form: Form) -> None:
         """Add the buttons, and the place of what is wrong with no field."""
-        with gr.Row(elem_classes="sd-order"):
-            self._make = gr.Button(
-                "Make", variant="primary", scale=3, min_width=120, elem_id=f"sd-{self._tab}-make"
-            )
-            self._cancel = gr.Button(
-                "Cancel",
-                variant="stop",
-                scale=1,
-                min_width=90,
-                interactive=False,
-                elem_id=f"sd-{self._tab}-cancel",
-            )
-        form.place("order")
+        with form.under_prompt:
+            with gr.Row(elem_classes="sd-order"):
+                self._make = gr.Button(
+                    "Make",
+                    variant="primary",
+                    scale=3,
+                    min_width=120,
+                    elem_id=f"sd-{self._tab}-make",
+                )
+                self._cancel = gr.Button(
+                    "Cancel",
+                    variant="stop",
+                    scale=1,
+                    min_width=90,
+                    interactive=False,
+                    elem_id=f"sd-{self._tab}-cancel",
+                )
+            form.place("order")
 
     def stage(self) -> None:
         """Add how it stands, and its pictures."""
