@@ -7,12 +7,10 @@ import bentoml
 from assembly import logs, startup
 from assembly.composition import compose
 from assembly.shutdown import Shutdown
-from assembly.site import build_site
 from runners.backend import RunnerBackend
 from runners.classifier import RunnerClassifier, build_classifier_runner
 from runners.stable_diffusion import build_runner
 from serving import process
-from serving.installation import install
 from settings import Settings
 
 with startup.explained():
@@ -29,17 +27,21 @@ if composition.vit is not None:
     runners.append(classifier_runner)
     classifier = RunnerClassifier(classifier_runner, composition.vit, settings.deadline)
 
-backend = RunnerBackend(runner, composition.models, composition.loras)
-with startup.explained():
-    site = build_site(composition, backend, classifier)
-
 svc = bentoml.legacy.Service("stable_diffusion", runners=runners)
-install(site, svc)
 
+if not process.is_runner():
+    # Imported here, as a runner has no site: its start takes two seconds less of processor time.
+    from assembly.site import build_site
+    from serving.installation import install
 
-@svc.on_startup
-async def begin(_: bentoml.Context) -> None:
-    """Open the site, and finish the work in flight before the process ends."""
-    begin_process()
-    await site.open()
-    Shutdown(site.close, settings.drain).install()
+    backend = RunnerBackend(runner, composition.models, composition.loras)
+    with startup.explained():
+        site = build_site(composition, backend, classifier)
+    install(site, svc)
+
+    @svc.on_startup
+    async def begin(_: bentoml.Context) -> None:
+        """Open the site, and finish the work in flight before the process ends."""
+        begin_process()
+        await site.open()
+        Shutdown(site.close, settings.drain).install()

@@ -51,7 +51,8 @@ DESCRIPTIONS: dict[int, str] = {
     500: "A fault of the service: quote the request id",
     503: "Loading, restarting or shutting down: try again after `Retry-After` seconds",
     504: "The request's deadline passed",
-    507: "There is no room for another prediction: try again after `Retry-After` seconds",
+    507: "There is no room for another prediction, or for pictures to be kept: "
+    "try again after `Retry-After` seconds",
 }
 
 _RETRY_AFTER = {ErrorCode.BUSY: 5.0, ErrorCode.NOT_READY: 10.0, ErrorCode.STORAGE_FULL: 60.0}

@@ -11,9 +11,10 @@ from sqlalchemy.exc import ArgumentError
 from api.backend import Backend
 from api.predictions.bucket import BucketFiles
 from api.predictions.database import FILE, Database
+from api.predictions.errors import StoreUnusable
 from api.predictions.files import Files, FolderFiles
 from api.predictions.measures import Measures
-from api.predictions.opening import Opening, StoreUnusable
+from api.predictions.opening import Opening
 from api.predictions.prediction import Prediction
 from api.predictions.predictions import Predictions
 from assembly.measuring import Instruments
@@ -53,12 +54,11 @@ def opening(
             measures.append(PredictionMeasures(instruments()))
         if folder is not None:
             _writable(folder)
-            database, url = Database.in_folder(folder), None
-        else:
-            try:
-                database, url = Database(settings.store), settings.store
-            except ArgumentError as error:
-                raise StoreUnusable(f"SD_STORE is no URL of a database: {error}") from error
+        try:
+            database = Database.of(settings)
+        except ArgumentError as error:
+            raise StoreUnusable(f"SD_STORE is no URL of a database: {error}") from error
+        url = settings.store if folder is None else None
         return Predictions(backend, settings, database, _files(settings), measures[0], url)
 
     # The newcomer's folder is made when it is needed.

@@ -128,7 +128,7 @@ def build_site(
         served.append(PredictionsProtocol(pictures, acceptance, settings))
     served += [
         KServeProtocol(pictures, settings, bounded, backend.ready),
-        OpenAIProtocol(pictures, settings, bounded, backend.ready),
+        OpenAIProtocol(pictures, settings, bounded, backend.ready, acceptance),
         WebUIProtocol(pictures, settings, bounded),
     ]
     if keys is not None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from api.keys.document import UnusableKeys
-from api.predictions.opening import StoreUnusable
+from api.predictions.errors import StoreUnusable
 from assembly.checks import (
     UnguardedAddress,
     UnusableCompiler,

@@ -73,7 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("--host", choices=sorted(killed.TARGETS), default="bentoml")
     kill.add_argument("--predictions", type=int, default=200)
     kill.add_argument("--kills", type=int, default=10)
-    kill.add_argument("--store", help="SD_STORE; default: SQLite in a temporary folder")
+    stores = kill.add_mutually_exclusive_group()
+    stores.add_argument("--store", help="SD_STORE; default: SQLite in a temporary folder")
+    stores.add_argument(
+        "--postgresql",
+        action="store_true",
+        help="a PostgreSQL server of its own, from Debian's package, which is killed as well",
+    )
     kill.set_defaults(run=chaos.command)
 
     cost = commands.add_parser("overhead", help="what a prediction costs over a plain request")

@@ -16,8 +16,9 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +28,10 @@ import numpy.typing as npt
 import PIL.Image
 
 from benchmarks.killed import PATIENCE, TARGETS, Service, until
+from benchmarks.postgresql import PostgreSQL
 
 _OVER: Final = ("succeeded", "failed", "canceled")
+_DATABASE: Final = "postgresql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Plan:
         pause: seconds between two kills, the shortest and the longest.
         interval: seconds that each client lets pass between two orders.
         store: ``SD_STORE``; None for SQLite in a temporary folder.
+        postgresql: whether it is a PostgreSQL server of its own instead, which is killed as well.
+        outage: seconds that such a server is away, at most; a request waits for it for 5.
     """
 
     host: str = "bentoml"
@@ -52,7 +57,14 @@ class Plan:
     clients: int = 4
     interval: float = 1.5
     store: str | None = None
+    postgresql: bool = False
+    outage: float = 8.0
     seed: int = 1
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is killed, in turns."""
+        return (*TARGETS[self.host], *((_DATABASE,) if self.postgresql else ()))
 
 
 @dataclass(slots=True)
@@ -100,12 +112,34 @@ def run(plan: Plan) -> Outcome:
     """Do all of it."""
     folder = Path(tempfile.mkdtemp(prefix="sd-chaos-"))
     outcome, chance = Outcome(), random.Random(plan.seed)  # noqa: S311
-    service = Service(plan.host, plan.store, folder)
-    began = time.monotonic()
-    try:
-        killed = threading.Event()
-        killer = threading.Thread(target=_kill, args=(service, plan, outcome, chance, killed))
-        killer.start()
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        database, store = None, plan.store
+        if plan.postgresql:
+            database = PostgreSQL()
+            stack.callback(database.close)
+            store = database.create("chaos")
+        service = Service(plan.host, store, folder)
+        stack.callback(service.stop)
+        try:
+            _measure(service, database, plan, outcome, chance)
+        except BaseException:
+            sys.stderr.write((folder / "log").read_text(errors="replace")[-5000:])
+            raise
+    return outcome
+
+
+def _measure(
+    service: Service,
+    database: PostgreSQL | None,
+    plan: Plan,
+    outcome: Outcome,
+    chance: random.Random,
+) -> None:
+    began, killed = time.monotonic(), threading.Event()
+    kill = partial(_kill, service, database, plan, outcome, chance, killed)
+    with ThreadPoolExecutor(1) as killers:
+        killer = killers.submit(kill)
         try:
             with ThreadPoolExecutor(plan.clients) as pool:
                 clients = [
@@ -119,17 +153,10 @@ def run(plan: Plan) -> Outcome:
             first = {name: _ended(service.url, name) for name in names}
         finally:
             killed.set()
-            killer.join()
-        until(service.ready, "a server that is ready")
-        _compare(service.url, names, first, outcome)
-        outcome.seconds = time.monotonic() - began
-    except BaseException:
-        sys.stderr.write((folder / "log").read_text(errors="replace")[-5000:])
-        raise
-    finally:
-        service.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-    return outcome
+        killer.result()
+    until(service.ready, "a server that is ready")
+    _compare(service.url, names, first, outcome)
+    outcome.seconds = time.monotonic() - began
 
 
 def _client(url: str, plan: Plan, first: int, killed: threading.Event) -> dict[str, int]:
@@ -189,16 +216,25 @@ def _ended(url: str, name: str) -> dict[str, Any]:
 
 
 def _kill(
-    service: Service, plan: Plan, outcome: Outcome, chance: random.Random, killed: threading.Event
+    service: Service,
+    database: PostgreSQL | None,
+    plan: Plan,
+    outcome: Outcome,
+    chance: random.Random,
+    killed: threading.Event,
 ) -> None:
     """Kill at random moments, until it is enough."""
-    targets = TARGETS[plan.host]
     try:
         for number in range(plan.kills):
             if killed.wait(chance.uniform(*plan.pause)):
                 return
-            target = targets[number % len(targets)]
-            if service.kill(target):
+            target = plan.targets[number % len(plan.targets)]
+            if database is not None and target == _DATABASE:
+                database.kill()
+                outcome.kills[target] += 1
+                time.sleep(chance.uniform(0, plan.outage))
+                database.start()
+            elif service.kill(target):
                 outcome.kills[target] += 1
             if target == "all":
                 service.start()
@@ -237,7 +273,13 @@ def _pixels(file: bytes) -> npt.NDArray[np.uint8]:
 
 def command(options: argparse.Namespace) -> int:
     """``python -m benchmarks chaos``: 1 where something was lost or wrong."""
-    plan = Plan(options.host, options.predictions, kills=options.kills, store=options.store)
+    plan = Plan(
+        options.host,
+        options.predictions,
+        kills=options.kills,
+        store=options.store,
+        postgresql=options.postgresql,
+    )
     outcome = run(plan)
     sys.stdout.write(f"{outcome.table()}\n")
     return 0 if outcome.right else 1

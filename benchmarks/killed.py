@@ -68,7 +68,11 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        until(self.ready, "a server that is ready")
+        try:
+            until(self.ready, "a server that is ready")
+        except BaseException:
+            self.kill("all")
+            raise
 
     def ready(self) -> bool:
         """Whether it says so."""

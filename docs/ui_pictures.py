@@ -34,8 +34,10 @@ WIDE: Final = (1360, 940)
 PHONE: Final = (390, 844)
 PROMPTS: Final = (
     "a red apple on a blue background",
-    "a yellow star on a purple background",
-    "a green tree on an orange background",
+    "a penguin on an orange background",
+    "a slice of pizza on a purple background",
+    "a sunflower on a green background",
+    "a butterfly on a yellow background",
 )
 MODELS: Final = "embedded,embedded-xl,embedded-xl-refiner,embedded-3"
 
@@ -79,7 +81,7 @@ def _register(server: Server, folder: Path) -> None:
 
 def _shot(somebody: Visitor) -> bytes:
     """What is on the screen, as a PNG; with fewer colours where it would be too large."""
-    somebody.browser.execute_script("document.activeElement.blur()")
+    somebody.browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
     shot = base64.b64decode(somebody.browser.get_screenshot_as_base64())
     picture = Image.open(BytesIO(shot)).convert("RGB")
     for colours in (None, 256, 128, 64):
@@ -105,11 +107,10 @@ def _progress(somebody: Visitor) -> None:
     wait_until(lambda: len(somebody.pictures("sd-text-gallery")) == 4, "unfinished pictures")
 
 
-def _wrong(somebody: Visitor) -> None:
-    somebody.write("sd-text-prompt", PROMPTS[0])
-    somebody.write("sd-text-width", "65")
-    somebody.press("sd-text-make")
-    wait_until(lambda: somebody.said("sd-text-width-fault"), "a sentence at the field")
+def _inpaint(somebody: Visitor) -> None:
+    somebody.make(7, PROMPTS[0])
+    somebody.press('#sd-text-gallery [data-action="inpaint"]')
+    somebody.paint("sd-edit-picture")
 
 
 def _phone(somebody: Visitor) -> None:
@@ -155,13 +156,14 @@ def _classify(somebody: Visitor) -> None:
 STATES: Final[dict[str, Callable[[Visitor], None]]] = {
     "empty": lambda somebody: None,
     "text": _text,
-    "progress": _progress,
-    "wrong": _wrong,
+    "inpaint": _inpaint,
     "phone": _phone,
     "dark": _dark,
     "history": _history,
     "parameters": _parameters,
     "classify": _classify,
+    # The last: it goes on.
+    "progress": _progress,
 }
 
 

@@ -46,6 +46,10 @@ class FairQueue(Generic[Key]):
         """Seconds that a key has had more than its share."""
         return max(0.0, self._seconds.get(key, self._now) - self._now)
 
+    def ahead(self, key: Key, other: Key) -> float:
+        """Seconds that a key has had more than another one; below zero where it had less."""
+        return self._seconds.get(key, self._now) - self._seconds.get(other, self._now)
+
     def charge(self, key: Key, seconds: float) -> None:
         """Work for this key took so long."""
         self._seconds[key] = self._seconds.get(key, self._now) + seconds

@@ -26,7 +26,8 @@ class Scheduler:
     """Owns the queue and the jobs in progress, and answers one question: ``next``.
 
     - Each tenant gets the same time, and in that time each of its shapes. Those whose turn it is
-      not go along where there is room, as far as nobody waits longer for that than its share.
+      not go along where there is room, as far as nobody waits longer for that than its share, and
+      they have not had more than theirs.
     - Between two passes of a tenant there is at most one piece of its other work, encoding or
       decoding, meant to take no longer than a pass.
     - A job that would miss its deadline if it waited goes first, within a credit that its tenant
@@ -205,12 +206,18 @@ class Scheduler:
         batch, shares = [lead], [room.work(lead)]
         own = total = shares[0]
         times = _times(lead.tenant, weights)
+        # Of tenants that share their passes one is ahead by a part of a pass.
+        most_ahead = self._estimates.longest_pass([lead])
         for job in self._looked(_interleaved(lead, self.running)):
             work = room.work(job)
             is_own = job.tenant == lead.tenant
             # A pass of n times the work takes at most n times as long, which is what the tenant
-            # would wait for if n tenants like it took turns.
-            if room.fits(job) and (is_own or total + work <= times * own):
+            # would wait for if n tenants like it took turns. For one that has had its time already
+            # it need not wait at all.
+            fair = total + work <= times * own and (
+                self._turns.ahead(job.tenant, lead.tenant) <= most_ahead
+            )
+            if room.fits(job) and (is_own or fair):
                 room.take(job)
                 batch.append(job)
                 shares.append(work)

@@ -62,6 +62,10 @@ class Turns:
             return debt
         return max(debt, self._of(job.tenant).shapes.debt(job.shape))
 
+    def ahead(self, tenant: str, other: str) -> float:
+        """Seconds that a tenant has had more than another one."""
+        return self._queue.ahead(tenant, other)
+
     def took_turn(self, plan: Plan) -> None:
         """A plan was made for the tenant of its first job."""
         one = self._of(plan.jobs[0].tenant)

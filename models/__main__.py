@@ -107,7 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_argument("--quantize", metavar="SCHEME", help="as SD_QUANTIZE has it")
     planning.add_argument("--text-encoders", metavar="NAMES", help="as SD_TEXT_ENCODERS has it")
     planning.add_argument(
-        "--configs", type=Path, metavar="FOLDER", help="its configs, where it is not downloaded"
+        "--configs",
+        type=Path,
+        metavar="FOLDER",
+        help="its configs; default: those of its release, where it is not downloaded",
     )
     planning.add_argument("--json", action="store_true", help="one JSON object")
     removal = commands.add_parser("remove", help="delete a downloaded or a fine-tuned model")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,11 @@ SCHEME = "s3://"
 CHUNK = 8 * 1024 * 1024
 
 
-def open_bucket(where: str) -> S3Store:
+def open_bucket(where: str, seconds: int = 300) -> S3Store:
     """The prefix of a bucket, ``s3://bucket/prefix``.
+
+    Args:
+        seconds: that one request may take; one that fails is made again for as long, at most 180.
 
     Raises:
         ModelError: obstore is not installed.
@@ -51,7 +55,11 @@ def open_bucket(where: str) -> S3Store:
             "models from S3 need a package that is not installed; "
             "run: pip install -r requirements-s3.txt"
         ) from None
-    return S3Store.from_url(where, client_options={"allow_http": True, "timeout": "300s"})
+    return S3Store.from_url(
+        where,
+        client_options={"allow_http": True, "timeout": f"{seconds}s"},
+        retry_config={"retry_timeout": timedelta(seconds=min(seconds, 180))},
+    )
 
 
 def fetch(source: str, entry: ModelEntry, precision: str) -> Stored | None:

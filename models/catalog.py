@@ -75,6 +75,9 @@ class ModelEntry(Frozen):
     refiner: ModelName | None = Field(
         None, description="The entry that finishes its pictures, where a request wants that"
     )
+    configs: ModelName | None = Field(
+        None, description="Whose configs in models/configs/ it has; its own, without this"
+    )
     licence: str = Field(min_length=1)
     licence_url: str | None = None
     gated: bool = Field(False, description="The hub asks for an accepted licence and a token")

@@ -6,17 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from models.budget import model_bytes
 from models.catalog import ModelEntry
 from models.dry_run import decode_bytes, pass_bytes, weightless, weightless_bytes
-from models.errors import LoadError, ModelError
+from models.errors import LoadError, ModelError, ModelNotDownloaded
 from models.store import readable, resolve
 from models.weights import upcast_components
 
 # Of the memory: for kernels' workspaces, fragmentation and the driver, which no figure here has.
 RESERVE = 0.1
+_CONFIGS: Final = Path(__file__).parent / "configs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Plan:
         passes: what a pass of the denoiser takes beside the weights, by its rows.
         decode: what decoding a picture takes beside them, at another time than a pass.
         memory: there is; None where that is not known.
+        by_configs: whether its configs alone were read, and not its files.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Plan:
     passes: Mapping[int, int]
     decode: int
     memory: int | None
+    by_configs: bool
 
     @property
     def together(self) -> int:
@@ -90,7 +93,8 @@ def plan(
         size: width and height of the pictures; default: its own.
         rows: of the passes to plan.
         memory: bytes that there are.
-        configs: a folder with the configs of its components, where it is not on this machine.
+        configs: a folder with the configs of its components; default: that of its release in
+            ``models/configs``, where its files are not on this machine.
 
     Raises:
         ModelError: neither its files nor its configs are here, or they are broken.
@@ -101,6 +105,8 @@ def plan(
         raise ModelError(
             f"--size must be multiples of {multiple} for {entry.name}, got {width}x{height}."
         )
+    if configs is None:
+        configs = _published(entry, precision)
     if configs is None:
         folder = entry.config_folder(resolve(entry, precision))
         weights = model_bytes(entry, precision)
@@ -124,7 +130,20 @@ def plan(
         passes={each: pass_bytes(components, precision, (width, height), each) for each in rows},
         decode=decode_bytes(components, "fp32" if "vae" in upcast else precision, (width, height)),
         memory=memory,
+        by_configs=configs is not None,
     )
+
+
+def _published(entry: ModelEntry, precision: str) -> Path | None:
+    """The folder of a release's configs; None where the model itself is on this machine."""
+    try:
+        resolve(entry, precision)
+    except ModelNotDownloaded as error:
+        folder = _CONFIGS / (entry.configs or entry.name)
+        if not folder.is_dir():
+            raise ModelNotDownloaded(f"{error}, or give its configs by --configs FOLDER") from None
+        return folder
+    return None
 
 
 def as_json(found: Plan) -> str:
@@ -135,7 +154,8 @@ def as_json(found: Plan) -> str:
 
 def as_text(found: Plan) -> str:
     """For people."""
-    lines = [f"{found.model} in {found.precision} at {found.width} x {found.height}", ""]
+    source = ", by its configs" if found.by_configs else ""
+    lines = [f"{found.model} in {found.precision} at {found.width} x {found.height}{source}", ""]
     for name, size in found.weights.items():
         how = found.quantized.get(name)
         lines.append(f"  {name:<16}{readable(size):>12}{f'  {how}' if how else ''}")

@@ -10,6 +10,11 @@ from serving import http_server, memory, metrics_files, request_timers, supervis
 from settings import Settings
 
 
+def is_runner() -> bool:
+    """Whether this process runs models, and answers no client."""
+    return bool(server_context.service_type == "runner")
+
+
 def prepare(settings: Settings) -> Callable[[], None]:
     """Prepare this process for its part, while it imports the service.
 

@@ -17,7 +17,7 @@ from settings.http import HttpSettings
 from settings.models import ModelSettings
 from settings.passes import PassSettings
 from settings.requests import RequestSettings
-from settings.store import POSTGRESQL, StoreSettings
+from settings.store import NONE, POSTGRESQL, StoreSettings
 
 
 class Settings(
@@ -72,6 +72,8 @@ class Settings(
             )
         if self.store.startswith(POSTGRESQL) and self.store_pictures is None:
             raise ValueError("store_pictures must say where the pictures are, as store is a server")
+        if self.api_keys_in_store and self.store == NONE:
+            raise ValueError("api_keys_in_store needs a store, and store is none")
         if self.prediction_seconds < self.picture_seconds:
             raise ValueError(
                 f"prediction_seconds ({self.prediction_seconds:g}) must not be below "

@@ -23,6 +23,11 @@ class AccessSettings(BaseModel):
         description="API keys themselves: what such a file holds, or lines of ID:SHA256[:SCOPE]. "
         "Hashes only, never a key",
     )
+    api_keys_in_store: bool = Field(
+        False,
+        description="The API keys are in SD_STORE, for all hosts that share it: python -m api.keys "
+        "writes them there as well, and changes take effect within seconds",
+    )
     allow_anonymous: bool = Field(
         False,
         description="Without keys: serve whoever reaches an address that is not a loopback one",
@@ -46,4 +51,5 @@ class AccessSettings(BaseModel):
     @property
     def has_keys(self) -> bool:
         """Whether clients need a key, even if there is none yet."""
-        return self.api_keys_file is not None or self.api_keys is not None
+        named = self.api_keys_file is not None or self.api_keys is not None
+        return named or self.api_keys_in_store

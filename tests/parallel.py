@@ -24,6 +24,7 @@ TOGETHER: Final = (
     (
         "tests/e2e/test_cross_site.py",
         "tests/integration/test_a1111.py",
+        "tests/integration/test_clients_page.py",
         "tests/integration/test_expansion.py",
         "tests/integration/test_fine_tuned.py",
         "tests/integration/test_generated_client.py",

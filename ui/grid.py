@@ -51,7 +51,7 @@ class Plan:
 def build(page: Page, tab: gr.Tab) -> None:
     """Fill the tab."""
     gr.Markdown(_INTRODUCTION)
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_id="sd-grid-row"):
         with gr.Column(scale=2, min_width=300, elem_classes="sd-form"):
             grid = Grid(page)
         with gr.Column(scale=3, min_width=300, elem_classes="sd-result"):
@@ -85,9 +85,8 @@ class Grid:
                 interactive=False,
                 elem_id="sd-grid-cancel",
             )
-        # Here, as on a narrow screen the sheet is far below.
         self._status = gr.HTML(elem_id="sd-grid-status", elem_classes="sd-status")
-        with gr.Accordion("What all pictures have", open=True):
+        with gr.Accordion("What all pictures have", open=True, elem_id="sd-grid-form"):
             self._form = Form(page, "grid", "txt2img")
             self._form.place("order")
         page.receive(

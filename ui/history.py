@@ -223,7 +223,7 @@ def _tile(prediction: Prediction, picture: bytes | None) -> str:
 
 
 def _opened(prediction: Prediction) -> Values:
-    actions = ("edit", "inpaint")
+    actions: tuple[str, ...] = ("edit", "inpaint")
     if prediction.task == "txt2img":
         actions += ("again", "vary")
     shown = "".join(cards.card(prediction, one, actions) for one in prediction.outputs)

@@ -1,4 +1,5 @@
-"""``python -m api.keys create|list|revoke``: the API keys of a file, which has hashes only."""
+"""``python -m api.keys create|list|revoke``: the API keys of a file or of the store of predictions,
+which have hashes only."""
 
 from __future__ import annotations
 
@@ -6,17 +7,31 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from api.keys import store
+from api.keys import file, in_store
 from api.keys.document import UnusableKeys, line, named
 from api.keys.key import Key, new_key
 from api.keys.scopes import Scope
+from settings.store import AUTO, StoreSettings
 
-_LIMITS = ("rate", "pictures_per_day", "pixel_steps_per_day", "max_queued", "priority")
+_LIMITS: Final = ("rate", "pictures_per_day", "pixel_steps_per_day", "max_queued", "priority")
+
+Keys = dict[str, Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where keys are: how they are read, and replaced by what a function makes of them."""
+
+    read: Callable[[], Keys]
+    change: Callable[[Callable[[Keys], Keys]], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,11 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         match options.command:
             case "create":
-                _create(options)
+                _create(options, _place(options))
             case "list":
-                _list(store.read(_file(options)), options.json)
+                _list(_named(_place(options)).read(), options.json)
             case _:
-                _revoke(_file(options), options.name)
+                _revoke(_named(_place(options)), options.name)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = str(first["loc"][0]).replace("_", "-")
@@ -44,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m api.keys", description=__doc__)
+    parser.add_argument("--file", type=Path, help="of the keys; default: SD_API_KEYS_FILE")
     parser.add_argument(
-        "--file",
-        type=Path,
-        default=os.environ.get("SD_API_KEYS_FILE"),
-        help="of the keys; default: SD_API_KEYS_FILE",
+        "--store",
+        help="a folder or postgresql+asyncpg://..., in place of a file; default: SD_STORE, where "
+        "SD_API_KEYS_IN_STORE is true",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser(
@@ -73,36 +88,54 @@ def _parser() -> argparse.ArgumentParser:
     for command in (create, listed, revoke):
         # After the command, where people write it, as well.
         command.add_argument("--file", type=Path, default=argparse.SUPPRESS, help="see above")
+        command.add_argument("--store", default=argparse.SUPPRESS, help="see above")
     return parser
 
 
-def _file(options: argparse.Namespace) -> Path:
-    if options.file is None:
-        raise UnusableKeys("which file? Give --file, or set SD_API_KEYS_FILE")
-    return Path(options.file)
+def _place(options: argparse.Namespace) -> Place | None:
+    """Where the keys are to be, by the options or else by the environment; None for nowhere."""
+    path, where = options.file, options.store
+    if path is None and where is None:
+        path = os.environ.get("SD_API_KEYS_FILE")
+        if TypeAdapter(bool).validate_python(os.environ.get("SD_API_KEYS_IN_STORE", "false")):
+            where = os.environ.get("SD_STORE", AUTO)
+    if path is not None and where is not None:
+        raise UnusableKeys("in the file, or in the store? Give --file or --store")
+    if path is not None:
+        return Place(partial(file.read, Path(path)), partial(file.change, Path(path)))
+    if where is not None:
+        settings = StoreSettings(store=where)
+        return Place(partial(in_store.read, settings), partial(in_store.change, settings))
+    return None
 
 
-def _create(options: argparse.Namespace) -> None:
+def _named(place: Place | None) -> Place:
+    if place is None:
+        raise UnusableKeys("which file? Give --file or --store, or set SD_API_KEYS_FILE")
+    return place
+
+
+def _create(options: argparse.Namespace, place: Place | None) -> None:
     limits = {name: getattr(options, name) for name in _LIMITS}
     text, key = new_key(options.name, scope=options.scope, **limits)
 
-    def with_it(keys: dict[str, Key]) -> dict[str, Key]:
+    def with_it(keys: Keys) -> Keys:
         if named(keys, key.name) is not None:
             raise UnusableKeys(f"there is a key with the name {key.name} already")
         return {**keys, key.id: key}
 
-    if options.file is None:
+    if place is None:
         stored = line(key)
         if any(value not in (None, 1) for value in limits.values()):
             stored = json.dumps({"keys": [json.loads(key.model_dump_json(exclude_none=True))]})
         print(f"for SD_API_KEYS: {stored}", file=sys.stderr)
     else:
-        store.change(_file(options), with_it)
+        place.change(with_it)
     # Alone, for scripts. It is nowhere else.
     print(text)
 
 
-def _list(keys: dict[str, Key], as_json: bool) -> None:
+def _list(keys: Keys, as_json: bool) -> None:
     if as_json:
         shown = [
             key.model_dump(mode="json", exclude={"sha256"}, exclude_none=True)
@@ -117,14 +150,14 @@ def _list(keys: dict[str, Key], as_json: bool) -> None:
         print(key.id, key.name, key.scope, *limits)
 
 
-def _revoke(path: Path, name: str) -> None:
-    def without_it(keys: dict[str, Key]) -> dict[str, Key]:
+def _revoke(place: Place, name: str) -> None:
+    def without_it(keys: Keys) -> Keys:
         key = named(keys, name)
         if key is None:
             raise UnusableKeys(f"there is no key with the name or id {name}")
         return {identity: other for identity, other in keys.items() if identity != key.id}
 
-    store.change(path, without_it)
+    place.change(without_it)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final
 
 from api.keys.document import UnusableKeys
+from api.keys.in_store import StoreKeys
 from api.keys.key import Key, id_of, matches
 from api.keys.source import FileKeys, KeySource, TextKeys
 from settings import Settings
@@ -85,4 +86,6 @@ def keyring(settings: Settings) -> Keyring | None:
         sources.append(TextKeys(settings.api_keys.get_secret_value(), "SD_API_KEYS"))
     if settings.api_keys_file is not None:
         sources.append(FileKeys(settings.api_keys_file, "SD_API_KEYS_FILE"))
+    if settings.api_keys_in_store:
+        sources.append(StoreKeys(settings))
     return Keyring(sources)

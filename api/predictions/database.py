@@ -19,6 +19,7 @@ from api.predictions import migrations
 from api.predictions.batches import Batches
 from api.predictions.refusals import storage_full
 from contract.errors import ErrorCode, RequestError
+from settings.store import StoreSettings
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,20 @@ class Database:
     def in_folder(cls, folder: Path) -> Database:
         """SQLite's, in a folder that exists."""
         return cls(URL.create("sqlite+aiosqlite", database=str(folder / FILE)))
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Database:
+        """The one that the settings name; its folder is made where it is not there.
+
+        Raises:
+            ArgumentError: ``store`` is no URL of a database, and no folder.
+            OSError: the folder cannot be made.
+        """
+        folder = settings.store_folder
+        if folder is None:
+            return cls(settings.store)
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls.in_folder(folder)
 
     @property
     def engine(self) -> AsyncEngine:

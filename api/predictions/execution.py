@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from contextlib import aclosing
 from dataclasses import asdict, replace
@@ -14,6 +13,7 @@ from api.backend import Backend
 from api.error_boundary import request_error
 from api.predictions.files import Files, FilesFull
 from api.predictions.hub import Hub
+from api.predictions.keeping import put_picture
 from api.predictions.leases import Leased, Leases
 from api.predictions.notices import Notices
 from api.predictions.prediction import Output, Prediction, Status
@@ -29,7 +29,6 @@ _PASSING: Final = (ErrorCode.BUSY, ErrorCode.NOT_READY)
 _BUSY_SECONDS: Final = 0.5
 _LOST_SECONDS: Final = 2.0
 _FULL_SECONDS: Final = 15.0
-_ENDINGS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 class Execution:
@@ -161,23 +160,8 @@ class Execution:
     async def _keep(self, image: Image) -> None:
         prediction = self.leased.prediction
         # One who has lost the lease, and does not know it yet, writes other files.
-        name = f"{self.leased.lease}-{image.index}.{_ENDINGS[image.media_type]}"
-        key = f"{prediction.folder}/{name}"
-        await self._files.put(key, image.data)
         self._outputs.append(
-            Output(
-                key=key,
-                index=image.index,
-                media_type=image.media_type,
-                bytes=len(image.data),
-                etag=hashlib.sha256(image.data).hexdigest(),
-                width=image.width,
-                height=image.height,
-                seed=image.seed,
-                prompt=image.prompt,
-                warnings=image.warnings,
-                screening=image.screening,
-            )
+            await put_picture(self._files, prediction.folder, self.leased.lease, image)
         )
         self._feed.add("output", {"index": image.index, "seed": image.seed})
         self._notices.put_out(prediction, self.step, self.total)

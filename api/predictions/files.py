@@ -105,10 +105,13 @@ def _write(path: Path, data: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
+            # Named before it is on the disk, as nothing points at it yet: then most file systems
+            # bring both there at once.
+            temporary.replace(path)
             os.fsync(file.fileno())
-        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
     # The name is on the disk as well.
     _sync(path.parent)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Executable,
+    Float,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
@@ -55,17 +69,66 @@ class Leases:
         self._database = database
         self._seconds = seconds
         self._attempts = attempts
+        self._now: Any = bindparam("now", type_=Float) if database.on_one_host else database.now()
+        # Made once, as that takes longer than to run them.
+        self._next = self._looking()
+        self._take_numbers = self._taking(bindparam("numbers", expanding=True))
 
     async def take(self, models: Collection[str], limit: int) -> list[Leased]:
         """Take predictions with these models that wait: by priority, the tenants in turns, then in
         the order of acceptance."""
+        lease = uuid.uuid4().hex
+        wanted = {"models": list(models), "most": limit}
+        if self._database.on_one_host:
+            return await self._database.write(partial(self._take_next, wanted, lease))
+
+        async def look(connection: AsyncConnection) -> Sequence[int]:
+            given = wanted | {"most": limit * _CANDIDATES}
+            return (await connection.scalars(self._next, given)).all()
+
+        numbers = list(await self._database.read(look))
+        if not numbers:
+            return []
         table = PREDICTIONS.c
-        now = self._database.now()
+        # The order of the candidates, of which others may have taken some meanwhile.
+        rank = case({number: place for place, number in enumerate(numbers)}, value=table.number)
+        free = (
+            select(table.number)
+            .where(table.number.in_(numbers), table.status == Status.STARTING)
+            .order_by(rank)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        taking = partial(self._take_these, self._taking(free), {}, lease)
+        leased = await self._database.write(taking)
+        return _in_order(leased, numbers)
+
+    async def _take_next(
+        self, wanted: Mapping[str, Any], lease: str, connection: AsyncConnection
+    ) -> list[Leased]:
+        """Take those that are next, where nobody else writes meanwhile."""
+        now = {"now": time.time()}
+        numbers = (await connection.scalars(self._next, {**wanted, **now})).all()
+        if not numbers:
+            return []
+        given = {"numbers": numbers, **now}
+        leased = await self._take_these(self._take_numbers, given, lease, connection)
+        return _in_order(leased, numbers)
+
+    async def _take_these(
+        self, taking: Executable, given: Mapping[str, Any], lease: str, connection: AsyncConnection
+    ) -> list[Leased]:
+        rows = (await connection.execute(taking, {**given, "new_lease": lease})).mappings().all()
+        return [Leased(Prediction.of(row), lease, row["request"], row["left"]) for row in rows]
+
+    def _looking(self) -> Select[int]:
+        """The statement that finds the numbers of those that are to be taken first."""
+        table = PREDICTIONS.c
         waits = and_(
             table.status == Status.STARTING,
-            table.not_before <= now,
-            table.model.in_(models),
-            or_(table.start_by.is_(None), table.start_by > now),
+            table.not_before <= self._now,
+            table.model.in_(bindparam("models", expanding=True)),
+            or_(table.start_by.is_(None), table.start_by > self._now),
         )
         running = (
             select(table.tenant, func.count().label("running"))
@@ -77,52 +140,31 @@ class Leases:
             partition_by=(table.tenant, table.priority), order_by=table.number
         )
         turn = func.coalesce(running.c.running, 0) + place
-        candidates = (
+        return (
             select(table.number)
             .select_from(PREDICTIONS.outerjoin(running, running.c.tenant == table.tenant))
             .where(waits)
             .order_by(table.priority.desc(), turn, table.number)
-            .limit(limit * _CANDIDATES)
+            .limit(bindparam("most"))
         )
 
-        async def look(connection: AsyncConnection) -> Sequence[int]:
-            return (await connection.scalars(candidates)).all()
-
-        numbers = list(await self._database.read(look))
-        if not numbers:
-            return []
-        # The order of the candidates, of which others may have taken some meanwhile.
-        rank = case({number: place for place, number in enumerate(numbers)}, value=table.number)
-        free = (
-            select(table.number)
-            .where(table.number.in_(numbers), table.status == Status.STARTING)
-            .order_by(rank)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        taken = (
+    def _taking(self, numbers: Select[int] | BindParameter[Any]) -> Executable:
+        """The statement that takes predictions."""
+        table = PREDICTIONS.c
+        return (
             update(PREDICTIONS)
-            .where(table.number.in_(free))
+            .where(table.number.in_(numbers))
             .values(
                 status=Status.PROCESSING,
-                started_at=now,
+                started_at=self._now,
                 attempts=table.attempts + 1,
                 lease=bindparam("new_lease"),
-                lease_until=now + self._seconds,
+                lease_until=self._now + self._seconds,
                 step=0,
                 total=0,
             )
-            .returning(*COLUMNS, table.request, (table.end_by - now).label("left"))
+            .returning(*COLUMNS, table.request, (table.end_by - self._now).label("left"))
         )
-
-        lease = uuid.uuid4().hex
-
-        async def take(connection: AsyncConnection) -> list[Leased]:
-            rows = (await connection.execute(taken, {"new_lease": lease})).mappings().all()
-            return [Leased(Prediction.of(row), lease, row["request"], row["left"]) for row in rows]
-
-        leased = await self._database.write(take)
-        return sorted(leased, key=lambda one: numbers.index(one.prediction.number))
 
     async def renew(self, progress: Mapping[tuple[int, str], tuple[int, int]]) -> set[int]:
         """Show life, and how far each has come; returns the numbers of those that are still ours.
@@ -235,3 +277,7 @@ class Leases:
             )
             .returning(*COLUMNS)
         )
+
+
+def _in_order(leased: Collection[Leased], numbers: Sequence[int]) -> list[Leased]:
+    return sorted(leased, key=lambda one: numbers.index(one.prediction.number))

@@ -11,16 +11,13 @@ from typing import Final
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.predictions.errors import StoreUnusable
 from api.predictions.predictions import Predictions
 from contract.errors import ErrorCode, RequestError
 
 logger = logging.getLogger(__name__)
 
 _PAUSE: Final = 5.0
-
-
-class StoreUnusable(Exception):
-    """The store is not where ``SD_STORE`` says, or cannot be written to."""
 
 
 class Opening:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from api.backend import Backend
 from api.errors import shown
+from api.predictions import refusals
 from api.predictions.announcements import Announcements
 from api.predictions.database import Database
 from api.predictions.deliveries import Deliveries
@@ -19,13 +20,13 @@ from api.predictions.execution import Execution, input_key
 from api.predictions.files import Files, FilesFull
 from api.predictions.guard import Guard
 from api.predictions.hub import Hub
+from api.predictions.keeping import Keeping
 from api.predictions.leases import Leased, Leases
 from api.predictions.links import Links
 from api.predictions.measures import Measures
 from api.predictions.notices import Notices
 from api.predictions.outbox import Delivery, Outbox
 from api.predictions.prediction import Order, Output, Prediction, Status, pictures_of
-from api.predictions.refusals import gone, not_found, storage_full, the_same, unreachable
 from api.predictions.retention import Retention
 from api.predictions.room import Room
 from api.predictions.store import Filter, Store
@@ -54,6 +55,7 @@ class Predictions:
     Attributes:
         outbox: the deliveries of webhooks; ``webhooks`` sign them.
         hub: what happens in this process.
+        keeping: keeps pictures that are there already.
         closing: whether requests that wait for something are to end.
     """
 
@@ -82,6 +84,7 @@ class Predictions:
         self._store = Store(database)
         self._leases = Leases(database, settings.prediction_lease, settings.prediction_attempts)
         self._room = Room(self._store, files, settings, measures)
+        self.keeping = Keeping(self._store, files, self._room)
         self._retention = Retention(database, self._store, files, settings)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -115,9 +118,7 @@ class Predictions:
         """Send a webhook once more. Raises ``RequestError``: NOT_FOUND."""
         delivery = await self.outbox.resend(tenant, identifier)
         if delivery is None:
-            raise RequestError(
-                ErrorCode.NOT_FOUND, f"there is no delivery {shown(identifier)}", field="id"
-            )
+            raise refusals.no_delivery(identifier)
         self._deliveries.wake()
         return delivery
 
@@ -160,7 +161,7 @@ class Predictions:
             known = await self._store.known(order)
             if known is None:
                 raise
-            return the_same(known, order), False
+            return refusals.the_same(known, order), False
         folder = uuid.uuid4().hex
         if size:
             await self._put_input(folder, pictures_of(order.request))
@@ -169,7 +170,7 @@ class Predictions:
         if not is_new:
             if size:
                 await self._files.delete([input_key(folder)])
-            return the_same(prediction, order), False
+            return refusals.the_same(prediction, order), False
         self._room.taken(order.tenant, size)
         self._measures.accepted()
         self._worker.wake()
@@ -179,7 +180,7 @@ class Predictions:
         """A prediction of a tenant, None for any. Raises ``RequestError``: NOT_FOUND."""
         prediction = await self._store.find(identifier)
         if prediction is None or (tenant is not None and prediction.tenant != tenant):
-            raise not_found(identifier)
+            raise refusals.not_found(identifier)
         return prediction
 
     async def wait(self, prediction: Prediction, seconds: float) -> Prediction:
@@ -233,14 +234,14 @@ class Predictions:
         try:
             await self._retention.remove([prediction])
         except OSError as error:
-            raise unreachable() from error
+            raise refusals.unreachable() from error
         await self._store.delete(prediction)
         self.hub.forget(prediction.id)
 
     async def picture(self, prediction: Prediction, index: int) -> Output:
         """A picture of a prediction. Raises ``RequestError``: NOT_FOUND, GONE."""
         if prediction.removed_at is not None:
-            raise gone()
+            raise refusals.gone()
         for output in prediction.outputs:
             if output.index == index:
                 return output
@@ -253,9 +254,9 @@ class Predictions:
         try:
             return await self._files.get(output.key, start, end)
         except FileNotFoundError:
-            raise gone() from None
+            raise refusals.gone() from None
         except OSError as error:
-            raise unreachable() from error
+            raise refusals.unreachable() from error
 
     def _rendered(self, prediction: Prediction) -> dict[str, Any]:
         return document(prediction, self.links, prediction.base_url)
@@ -276,9 +277,9 @@ class Predictions:
         try:
             await self._files.put(input_key(folder), pictures)
         except FilesFull as error:
-            raise storage_full("the disk of the store is full") from error
+            raise refusals.storage_full("the disk of the store is full") from error
         except OSError as error:
-            raise unreachable() from error
+            raise refusals.unreachable() from error
 
     def _heard(self, message: str) -> None:
         what, _, identifier = message.partition(" ")

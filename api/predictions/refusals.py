@@ -13,6 +13,12 @@ def not_found(identifier: str) -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, message, field="id")
 
 
+def no_delivery(identifier: str) -> RequestError:
+    """A tenant has no such delivery of a webhook."""
+    message = f"there is no delivery {shown(identifier)}"
+    return RequestError(ErrorCode.NOT_FOUND, message, field="id")
+
+
 def gone() -> RequestError:
     """A picture is no longer there."""
     return RequestError(ErrorCode.GONE, "the picture has been deleted, as its time was over")

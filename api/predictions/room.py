@@ -54,6 +54,14 @@ class Room:
         if refusal is not None:
             raise refusal
 
+    async def check_space(self, size: int) -> None:
+        """Look whether there is room for ``size`` bytes. Raises ``RequestError``: STORAGE_FULL."""
+        if time.monotonic() - self._counted > _FRESH_SECONDS:
+            await self.count()
+        refusal = self._full(size)
+        if refusal is not None:
+            raise refusal
+
     def taken(self, tenant: str, size: int) -> None:
         """Another one was accepted."""
         self._unfinished[tenant] += 1
@@ -77,6 +85,10 @@ class Room:
         most = settings.predictions_per_client
         if self._unfinished[tenant] >= most:
             return _busy(f"at most {most} predictions of one client may wait")
+        return self._full(size)
+
+    def _full(self, size: int) -> RequestError | None:
+        settings = self._settings
         # The retention makes room, but of what is not finished it deletes nothing.
         if self._needed + size > settings.store_bytes:
             return storage_full(

@@ -6,17 +6,10 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import (
-    and_,
-    delete,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.batches import Batches
@@ -25,6 +18,7 @@ from api.predictions.outbox import add_delivery
 from api.predictions.prediction import (
     UNFINISHED,
     Order,
+    Output,
     Prediction,
     Status,
     pictures_of,
@@ -94,22 +88,14 @@ class Store:
         identifier = options.id or uuid.uuid4().hex
         timeouts = [one for one in (options.start_timeout, options.deadline) if one is not None]
         row = {
-            "id": identifier,
-            "tenant": order.tenant,
+            **_row(order, identifier, folder),
             "idempotency_key": options.idempotency_key,
-            "digest": order.digest,
-            "model": order.request.model,
-            "served_as": order.request.served_as,
-            "input": order.input,
-            "request": request_text(order.request),
-            "folder": folder,
             "input_bytes": len(pictures_of(order.request)),
             "priority": options.priority,
             "start_in": min(timeouts, default=None),
             "end_in": options.deadline,
             "webhook": options.webhook,
             "webhook_events": list(options.webhook_events) if options.webhook else None,
-            "base_url": order.base_url,
         }
         if self._database.on_one_host:
             row["accepted_at"] = time.time()
@@ -137,6 +123,38 @@ class Store:
             return predictions
 
         return await self._database.write(accepted)
+
+    async def keep(
+        self, order: Order, folder: str, outputs: Sequence[Output], seconds: float
+    ) -> Prediction:
+        """Write a prediction down that is over.
+
+        Args:
+            order: what was asked for.
+            folder: of its files.
+            outputs: its pictures.
+            seconds: that it took.
+        """
+        identifier, now = uuid.uuid4().hex, self._database.now()
+        values: dict[str, Any] = {
+            **_row(order, identifier, folder),
+            **dict.fromkeys(("priority", "not_before", "input_bytes", "step", "total"), 0),
+            **dict.fromkeys(("created_at", "started_at"), now - seconds),
+            "status": Status.SUCCEEDED,
+            "attempts": 1,
+            "completed_at": now,
+            "outputs": [asdict(one) for one in outputs],
+            "output_bytes": sum(one.bytes for one in outputs),
+        }
+        # The first try may have been committed after all.
+        kept = self._database.insert(PREDICTIONS).values(values).on_conflict_do_nothing()
+        query = select(*COLUMNS).where(PREDICTIONS.c.id == identifier)
+
+        async def written(connection: AsyncConnection) -> Prediction:
+            await connection.execute(kept)
+            return Prediction.of((await connection.execute(query)).mappings().one())
+
+        return await self._database.write(written)
 
     async def known(self, order: Order) -> Prediction | None:
         """The prediction with the id or the idempotency key of an order, if it has any."""
@@ -267,3 +285,18 @@ class Store:
             return (await connection.execute(query)).rowcount == 1
 
         return await self._database.write(deleted)
+
+
+def _row(order: Order, identifier: str, folder: str) -> dict[str, Any]:
+    """What is written down of any order."""
+    return {
+        "id": identifier,
+        "tenant": order.tenant,
+        "digest": order.digest,
+        "model": order.request.model,
+        "served_as": order.request.served_as,
+        "input": order.input,
+        "request": request_text(order.request),
+        "folder": folder,
+        "base_url": order.base_url,
+    }

@@ -84,6 +84,13 @@ DELIVERIES: Final = Table(
     Column("last_error", Text),
 )
 
+DOCUMENTS: Final = Table(
+    "documents",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
 SECRETS: Final = Table(
     "secrets",
     METADATA,

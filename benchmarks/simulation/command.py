@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -27,12 +28,16 @@ from deployment.ray.arguments import EngineOptions
 from training.machine import describe
 
 FILE = "simulation.json"
+KEY = "API_KEY"
 MOST_REQUESTS = 1_000_000
 COMPARED = ("goodput", "p50", "p95", "pictures", "refused", "timeouts")
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out; returns the exit status."""
+    # A command line is for all users of a machine to see.
+    if key := os.environ.get(KEY):
+        options.header = [("X-API-Key", key), *options.header]
     try:
         report = _report(options)
     except (Unusable, RoundFailed) as error:

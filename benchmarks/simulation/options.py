@@ -79,7 +79,8 @@ def _add_deployment(group: Any) -> None:
         type=_header,
         default=[],
         metavar="'NAME: VALUE'",
-        help="of every request, a key for example; it is not written down",
+        help="of every request; it is not written down. A key may be in the environment as "
+        "API_KEY, which is sent as X-API-Key",
     )
     group.add_argument(
         "--wait", type=_number(0, 3600), default=0.0, metavar="SECONDS", help="until it is ready"

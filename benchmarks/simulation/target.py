@@ -92,7 +92,7 @@ class Target:
 def _meaning(status: int) -> str:
     match status:
         case 401 | 403:
-            return f"gives {status}: it wants a key (--header 'Authorization: Bearer ...')"
+            return f"gives {status}: it wants another key, or one: set API_KEY"
         case 404:
             return "gives 404: this is another service, or it has another path"
         case 503:

@@ -4,7 +4,8 @@
 # Drives the service and draws replicas and nodes against load, while it prints pods and nodes as they
 # come and go.
 #
-#   URL   of the service (default: https:// and the host of its Ingress)
+#   URL       of the service (default: https:// and the host of its Ingress)
+#   API_KEY   the key of the load, where the service has keys
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

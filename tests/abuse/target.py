@@ -212,8 +212,8 @@ def warm_up(target: Target) -> None:
         *[partial(target.post, SHORT | {"num_images": 2})] * QUEUE,
         *[partial(target.post, batch)] * (QUEUE // 2),
         *[partial(target.post, batch, OTHER)] * (QUEUE // 2),
-        *[partial(target.post_picture, heavy, "/img2img")] * 4,
-        *[partial(target.post_picture, heavy, "/classify", OTHER)] * 4,
+        *[partial(target.post_picture, heavy, "/img2img")] * 2,
+        *[partial(target.post_picture, heavy, "/classify", OTHER)] * 2,
         *[partial(target.post_picture, PICTURE, "/classify")] * 32,
         *[partial(target.post, SHORT, OTHER, Accept="text/event-stream")] * 4,
     ]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +17,6 @@ import pytest
 import webuiapi
 
 from tests import uploads
-from tests.conftest import ROOT
 from tests.integration.server import WAIT_SECONDS, Server, wait_until
 
 
@@ -168,23 +164,6 @@ def test_webuiapi_asks_for_all_that_there_is(api: Any) -> None:
     assert (api.interrupt(), api.skip(), api.refresh_checkpoints()) == ({}, {}, {})
     with pytest.raises(RuntimeError, match="sampler_name must be one of"):
         api.txt2img(prompt="x", sampler_name="Restart")
-
-
-def test_the_lines_in_the_documentation_work(server: Server, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
-    section = text[text.index("\n## webuiapi\n") :]
-    lines = section[section.index("```python\n") + 10 : section.index("\n```\n")]
-    told = subprocess.run(
-        [sys.executable, "-c", lines.replace("3000", str(server.port))],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("a (red:1.2) apple on a blue background\nSteps: 20, ")
-    assert PIL.Image.open(tmp_path / "apple.png").size == (64, 64)
 
 
 def test_the_cases_of_the_web_uis_own_tests(server: Server) -> None:

@@ -6,9 +6,11 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from benchmarks import chaos
+from benchmarks.postgresql import programs
 from tests.effort import only_in_full
 from tests.integration.server import Server, serving, wait_until
 
@@ -17,10 +19,15 @@ SHORT = {"prompt": "a red apple", "num_inference_steps": 4, "seed": 5}
 
 
 @only_in_full
-def test_nothing_is_lost_when_it_is_killed() -> None:
-    plan = chaos.Plan("local", 16, kills=2, pause=(1.0, 4.0), interval=0.2)
+@pytest.mark.parametrize("postgresql", [False, True], ids=["sqlite", "postgresql"])
+def test_nothing_is_lost_when_it_is_killed(postgresql: bool) -> None:
+    if postgresql and programs() is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    plan = chaos.Plan(
+        "local", 16, kills=2, pause=(1.0, 4.0), interval=0.2, postgresql=postgresql, outage=2.0
+    )
     outcome = chaos.run(plan)
-    assert outcome.kills["all"] == 2
+    assert outcome.kills == ({"all": 1, "postgresql": 1} if postgresql else {"all": 2})
     assert outcome.right, outcome.table()
 
 

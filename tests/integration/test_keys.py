@@ -44,6 +44,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, file: Path, admin: str) ->
     folder = tmp_path_factory.mktemp("guarded")
     settings = {
         "SD_API_KEYS_FILE": str(file),
+        "SD_API_KEYS_IN_STORE": "true",
         "SD_METRICS_FROM": "127.0.0.1",
         "SD_PUBLIC_DOCS": "true",
     }
@@ -71,11 +72,32 @@ def test_a_key_opens_the_service_until_it_is_revoked(guarded: Server, file: Path
     password = guarded.client.post("/txt2img", json=SHORT, auth=("anyone", key))
     assert password.headers["content-type"] == "image/png"
 
+    # A link to a picture needs none, and nothing but itself.
+    wanted = {**SHORT, "response_format": "url"}
+    headers = {"Authorization": f"Bearer {key}"}
+    linked = guarded.client.post("/v1/images/generations", json=wanted, headers=headers)
+    link = linked.json()["data"][0]["url"]
+    assert guarded.client.get(link).headers["content-type"] == "image/png"
+    assert guarded.client.get(link.partition("?")[0]).status_code == 401
+
     command(file, "revoke", "alice")
     wait_until(lambda: make(guarded, key).status_code == 401, "it to be revoked", SECONDS)
     log = guarded.log.read_text()
     assert key.split("_", 2)[2] not in log
     assert key[:15] in log
+
+
+def test_a_key_in_the_store_counts_as_well(
+    guarded: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(guarded.log.parent.resolve() / "store")
+    assert main(["create", "bob", "--store", store]) == 0
+    key = capsys.readouterr().out.strip()
+    wait_until(lambda: make(guarded, key).status_code == 200, "the key to count", SECONDS)
+    assert main(["revoke", "bob", "--store", store]) == 0
+    # After ten wrong ones in a minute it is 429.
+    refused = {401, 429}
+    wait_until(lambda: make(guarded, key).status_code in refused, "it to be revoked", SECONDS)
 
 
 def test_a_key_has_its_places_and_the_queue_shows_them(

@@ -52,6 +52,8 @@ _TXT2IMG: Final[Mapping[str, tuple[_Neutral, str]]] = {
 }
 _IMG2IMG: Final[Mapping[str, tuple[_Neutral, str]]] = {
     "initial_noise_multiplier": (_is(1), "the noise is that of the schedule"),
+    # 1.5 is what webuiapi always sends.
+    "image_cfg_scale": (_is(1.5), "there is no model of instruct-pix2pix"),
     "include_init_images": (_is(False), "parameters have no pictures"),
 }
 _INPAINTING: Final[Mapping[str, tuple[_Neutral, str]]] = {

@@ -39,7 +39,9 @@ class ImagesBody(Txt2ImgBody):
     )
     response_format: str | None = Field(
         None,
-        description="`b64_json`. `url` is refused: there is no store that links could lead to",
+        description="`b64_json`, or `url`: signed links, which expire, to pictures that are kept "
+        "for as long as those of predictions. Not in a stream, and not where no predictions are "
+        "kept",
         examples=["b64_json"],
     )
     output_compression: int | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from api.protocols.openai.bodies import (
 )
 from api.protocols.openai.event_stream import Writer
 from api.protocols.openai.responses import ImagesResponse
+from api.protocols.predictions.acceptance import Acceptance, Sent
 from api.uploads import check_json, is_json, media_type, unsupported
 from contract.errors import ErrorCode, RequestError
 from contract.request import GenerationRequest
@@ -50,11 +52,13 @@ class Order:
         wanted: what is to be made.
         body: how it was asked for.
         names: the client's names of the parameters.
+        sent: what the client has sent, where its pictures are to be kept.
     """
 
     wanted: GenerationRequest
     body: ImagesBody
     names: Mapping[str, str]
+    sent: Sent | None
 
     def named(self) -> AbstractContextManager[None]:
         """Raise every ``RequestError`` of the block with these names."""
@@ -66,9 +70,11 @@ class ImageEndpoints:
 
     Args:
         pictures: validates and runs the requests.
+        acceptance: keeps pictures that links lead to; None where nothing is kept.
     """
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, acceptance: Acceptance | None = None) -> None:
+        self._acceptance = acceptance
         self._pictures = pictures
         self._uploads = pictures.uploads
 
@@ -123,11 +129,17 @@ class ImageEndpoints:
         mask: bytes | memoryview | None = None,
     ) -> Order:
         """Validate a request, whose pictures are of use as long as its body."""
-        tolerance.check(body)
+        tolerance.check(body, with_links=self._acceptance is not None)
         names = {**body.names, **({"init_image": "image"} if names is None else names)}
         with fields_named(names):
             wanted = await self._pictures.request(_parameters(body, image, mask), request)
-        return Order(wanted, body, names)
+        sent = None
+        if body.response_format == tolerance.LINKS:
+            place = "images" if isinstance(body, ImageEditReferences) else "image"
+            files = {name: file for name, file in ((place, image), (_MASK, mask)) if file}
+            text = body.model_dump_json(exclude_unset=True, exclude={place, _MASK})
+            sent = Sent.of(request.url.path, body, text.encode(), files)
+        return Order(wanted, body, names, sent)
 
     async def _respond(self, kind: str, order: Order, request: Request) -> Response:
         wanted, body = order.wanted, order.body
@@ -138,8 +150,16 @@ class ImageEndpoints:
                 writer = Writer(kind, wanted, body.partial_images or 0, warnings)
                 first, events = await self._pictures.stream(wanted, request.receive)
                 return EventStream(first, events, writer.write, headers)
-            images = await self._pictures.run(wanted, request.receive)
-        answer = ImagesResponse.of(wanted, images, warnings)
+            links = None
+            if order.sent is None or self._acceptance is None:
+                images = await self._pictures.run(wanted, request.receive)
+            else:
+                await self._acceptance.check_room()
+                began = time.monotonic()
+                images = await self._pictures.run(wanted, request.receive)
+                seconds = time.monotonic() - began
+                links = await self._acceptance.keep(request, wanted, order.sent, images, seconds)
+        answer = ImagesResponse.of(wanted, images, warnings, links)
         return Response(answer.model_dump_json(), media_type=JSON, headers=headers)
 
 

@@ -35,7 +35,7 @@ from api.protocols.openai.responses import (
     ImagesResponse,
     PartialImageEvent,
 )
-from api.protocols.openai.tolerance import CONSTRAINTS
+from api.protocols.openai.tolerance import constraints as own_constraints
 from settings import Settings
 
 _EDIT, _VARIATION = "ImageEditForm", "ImageVariationForm"
@@ -74,14 +74,17 @@ class Documentation:
     Args:
         settings: the limits.
         models: the served models; the first is the default.
+        with_links: whether there may be links to pictures.
     """
 
-    def __init__(self, settings: Settings, models: Sequence[ServedModel]) -> None:
+    def __init__(self, settings: Settings, models: Sequence[ServedModel], with_links: bool) -> None:
         self._native = openapi.Documentation(settings, models)
         self._models = models
         self._max_input_pixels = settings.max_input_pixels
         limits = constraints(settings)
-        self._keywords = {name: constraint.schema for name, constraint in CONSTRAINTS.items()} | {
+        own = own_constraints(with_links)
+        self._with_links = with_links
+        self._keywords = {name: constraint.schema for name, constraint in own.items()} | {
             "n": limits["num_images"].schema,
             "output_compression": limits["output_quality"].schema,
         }
@@ -133,7 +136,8 @@ class Documentation:
                 "example": _EVENTS_EXAMPLE.format(kind=kind),
             }
         headers = openapi_responses.picture_responses()[200]["headers"]
-        errors = openapi_responses.error_responses(OpenAIError, *_WORK)
+        kept = (507,) if self._with_links else ()
+        errors = openapi_responses.error_responses(OpenAIError, *_WORK, *kept)
         errors[400]["description"] += f". {DESCRIPTIONS[422]}"
         return {
             200: {

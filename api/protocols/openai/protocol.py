@@ -18,6 +18,7 @@ from api.protocols.openai import errors
 from api.protocols.openai.images import EDIT, GENERATION, ImageEndpoints
 from api.protocols.openai.models import ModelEndpoints, OpenAIModel, OpenAIModelList
 from api.protocols.openai.openapi import Documentation
+from api.protocols.predictions.acceptance import Acceptance
 from contract.errors import RequestError
 from settings import Settings
 
@@ -30,6 +31,7 @@ class OpenAIProtocol(Protocol):
         settings: the limits.
         classifier: one of the models of KServe's clients; None where there is none.
         ready: whether requests are served at all.
+        acceptance: keeps pictures that links lead to; None where nothing is kept.
     """
 
     name = "openai"
@@ -40,13 +42,16 @@ class OpenAIProtocol(Protocol):
         settings: Settings,
         classifier: BoundedClassifier | None,
         ready: Callable[[], Awaitable[bool]],
+        acceptance: Acceptance | None = None,
     ) -> None:
         self._settings = settings
-        documentation = Documentation(settings, pictures.served.models)
+        documentation = Documentation(
+            settings, pictures.served.models, with_links=acceptance is not None
+        )
         models = ModelEndpoints(Models(pictures.served, classifier, ready), pictures.served)
         self.schemas = documentation.schemas()
         self.endpoints = [
-            *self._of_images(ImageEndpoints(pictures), documentation),
+            *self._of_images(ImageEndpoints(pictures, acceptance), documentation),
             *_of_models(models, documentation),
         ]
 

@@ -19,10 +19,22 @@ _WARNINGS = "Fields that make no difference, adjusted parameters and other devia
 _SCREENING = "The screening checks that found something in it"
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class OpenAIImage(BaseModel):
     """A picture. What comes after `revised_prompt` is not OpenAI's."""
 
-    b64_json: str = Field(description="The file, in base64", json_schema_extra=_BASE64)
+    b64_json: str | None = Field(
+        None,
+        description="The file, in base64, where `response_format` is not `url`",
+        exclude_if=_absent,
+        json_schema_extra=_BASE64,
+    )
+    url: str | None = Field(
+        None, description="A signed link to it, which expires, where it is", exclude_if=_absent
+    )
     revised_prompt: str | None = Field(
         None, description="The prompt that was used, where it was made of a template"
     )
@@ -44,20 +56,25 @@ class ImagesResponse(BaseModel):
 
     @classmethod
     def of(
-        cls, wanted: GenerationRequest, images: Sequence[Image], warnings: Sequence[str]
+        cls,
+        wanted: GenerationRequest,
+        images: Sequence[Image],
+        warnings: Sequence[str],
+        links: Sequence[str] | None = None,
     ) -> Self:
-        """The pictures of a request, and sentences about its fields."""
+        """The pictures of a request, or links to them, and sentences about its fields."""
         of_pictures = [sentence for image in images for sentence in image.warnings]
         return cls(
             created=int(time.time()),
             data=[
                 OpenAIImage(
-                    b64_json=base64_text.encode(image.data),
+                    b64_json=base64_text.encode(image.data) if links is None else None,
+                    url=None if links is None else links[place],
                     revised_prompt=image.prompt if wanted.prompts else None,
                     seed=image.seed,
                     screening=image.screening,
                 )
-                for image in images
+                for place, image in enumerate(images)
             ],
             background="opaque",
             output_format=wanted.output_format,

@@ -10,13 +10,14 @@ from api.limits import OneOf, Range
 from api.protocols.openai.bodies import ImagesBody, StreamedBody
 from contract.errors import ErrorCode, RequestError
 
-CONSTRAINTS: Final[Mapping[str, OneOf | Range]] = {
+LINKS: Final = "url"
+_FILES: Final = "b64_json"
+_CONSTRAINTS: Final[Mapping[str, OneOf | Range]] = {
     "quality": OneOf(("auto", "standard", "hd", "low", "medium", "high", "xhigh", "max")),
     "style": OneOf(("vivid", "natural")),
     "moderation": OneOf(("auto", "low")),
     "input_fidelity": OneOf(("low", "high")),
     "background": OneOf(("auto", "opaque"), "as pictures have no transparency"),
-    "response_format": OneOf(("b64_json",), "as links lead to the pictures of /predictions alone"),
     "partial_images": Range(0, 3),
 }
 # What decides instead.
@@ -31,10 +32,22 @@ _IGNORED: Final[Mapping[str, str]] = {
 _HARMLESS: Final = frozenset({("quality", "auto"), ("quality", "standard"), ("moderation", "auto")})
 
 
-def check(body: ImagesBody) -> None:
-    """Raise ``RequestError`` for a value that cannot be served, or is none of its field's."""
+def constraints(with_links: bool) -> Mapping[str, OneOf | Range]:
+    """What OpenAI's fields may be; ``with_links`` says whether there may be links to pictures."""
+    formats = OneOf((_FILES,), "as no pictures are kept here that links could lead to")
+    if with_links:
+        formats = OneOf((_FILES, LINKS))
+    return {**_CONSTRAINTS, "response_format": formats}
+
+
+def check(body: ImagesBody, with_links: bool) -> None:
+    """Raise ``RequestError`` for a value that cannot be served, or is none of its field's.
+
+    Args:
+        with_links: see ``constraints``.
+    """
     body.check_names()
-    for field, constraint in CONSTRAINTS.items():
+    for field, constraint in constraints(with_links).items():
         value = getattr(body, field, None)
         if value is not None:
             constraint.check(field, value)
@@ -44,6 +57,12 @@ def check(body: ImagesBody) -> None:
             f"partial_images come in a stream only: set stream, or leave partial_images out; "
             f"got {body.partial_images}",
             field="partial_images",
+        )
+    if isinstance(body, StreamedBody) and body.stream and body.response_format == LINKS:
+        raise RequestError(
+            ErrorCode.INVALID_REQUEST,
+            f"response_format must be {_FILES} or absent in a stream, got {LINKS}",
+            field="response_format",
         )
 
 

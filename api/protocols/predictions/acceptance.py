@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -20,6 +20,7 @@ from api.predictions.prediction import Options, Order, Prediction
 from api.predictions.predictions import Predictions
 from api.preferences import preferences
 from contract.errors import ErrorCode, RequestError
+from contract.events import Image
 from contract.request import GenerationRequest
 from settings import Settings
 
@@ -89,14 +90,8 @@ class Acceptance:
         """
         predictions = await self.opening.get()
         prefers = preferences(request)
-        order = Order(
-            request=wanted,
-            input={**sent.input, "seed": wanted.seed},
-            digest=sent.digest,
-            tenant=clients.current(),
-            base_url=self.base_url(request),
-            options=replace(options or Options(), idempotency_key=idempotency_key(request)),
-        )
+        options = replace(options or Options(), idempotency_key=idempotency_key(request))
+        order = self._order(request, wanted, sent, options)
         with self._metering.charge(wanted) as charge:
             prediction, is_new = await predictions.accept(order, charge.take)
             charge.stands = is_new
@@ -113,6 +108,52 @@ class Acceptance:
         if applied:
             headers["Preference-Applied"] = ", ".join(applied)
         return self.reply(request, predictions, prediction, status=status, headers=headers)
+
+    async def check_room(self) -> None:
+        """Look whether pictures can be kept. Raises ``RequestError``: STORAGE_FULL, NOT_READY."""
+        await (await self.opening.get()).keeping.check()
+
+    async def keep(
+        self,
+        request: Request,
+        wanted: GenerationRequest,
+        sent: Sent,
+        images: Sequence[Image],
+        seconds: float,
+    ) -> list[str]:
+        """Keep pictures that are there already, as a prediction that is over.
+
+        Args:
+            request: the HTTP request.
+            wanted: what they were made for.
+            sent: what the client has sent.
+            images: in the order of their index.
+            seconds: that it took to make them.
+
+        Returns:
+            Signed links to them, which expire.
+
+        Raises:
+            RequestError: STORAGE_FULL, NOT_READY.
+        """
+        predictions = await self.opening.get()
+        order = self._order(request, wanted, sent, Options())
+        kept = await predictions.keeping.keep(order, images, seconds)
+        return [
+            predictions.links.output(order.base_url, kept.id, one.index) for one in kept.outputs
+        ]
+
+    def _order(
+        self, request: Request, wanted: GenerationRequest, sent: Sent, options: Options
+    ) -> Order:
+        return Order(
+            request=wanted,
+            input={**sent.input, "seed": wanted.seed},
+            digest=sent.digest,
+            tenant=clients.current(),
+            base_url=self.base_url(request),
+            options=options,
+        )
 
     def reply(
         self,

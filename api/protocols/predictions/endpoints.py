@@ -14,7 +14,7 @@ from api.predictions.document import document, timestamp
 from api.predictions.outbox import Delivery
 from api.predictions.prediction import Prediction
 from api.predictions.predictions import Predictions
-from api.predictions.refusals import not_found
+from api.predictions.refusals import no_delivery, not_found
 from api.predictions.store import Filter
 from api.preferences import preferences
 from api.protocols.predictions.acceptance import Acceptance
@@ -119,7 +119,10 @@ class PredictionEndpoints:
         """Send one again that has arrived, or is dead."""
         await self._no_body(request)
         predictions = await self._acceptance.opening.get()
-        delivery = await predictions.resend(clients.current(), request.path_params["id"])
+        identifier = request.path_params["id"]
+        if not ID.fullmatch(identifier):
+            raise no_delivery(identifier)
+        delivery = await predictions.resend(clients.current(), identifier)
         return _json(_delivery(delivery), 202)
 
     async def _named(self, request: Request) -> tuple[Predictions, Prediction]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from selenium.webdriver.common.action_chains import ActionChains
 
 from tests.e2e.browser import needs_browser
 from tests.e2e.ui.process import needs_page
@@ -35,27 +34,12 @@ def lying(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def paint(somebody: Visitor) -> None:
-    """Paint over the upper left quarter of the picture in the editor."""
-    canvas = somebody.element("#sd-edit-picture canvas")
-    somebody.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    box = canvas.rect
-    side = min(box["width"], box["height"])
-    # The picture is in the middle; offsets are from there.
-    actions = ActionChains(somebody.browser)
-    for row in range(5):
-        y = -side * (0.4 - row * 0.07)
-        actions.move_to_element_with_offset(canvas, int(-side * 0.4), int(y)).click_and_hold()
-        actions.move_by_offset(int(side * 0.3), 0).release()
-    actions.perform()
-
-
 def test_only_what_is_painted_over_is_made_anew(somebody: Visitor, lying: Path) -> None:
     somebody.go_to("edit")
     somebody.upload("sd-edit-picture", lying)
     wait_until(lambda: somebody.shows("sd-edit-picture"), "the editor")
     somebody.element("#sd-edit-picture canvas")
-    paint(somebody)
+    somebody.paint("sd-edit-picture")
     somebody.write("sd-edit-num_inference_steps", "10")
     (made,) = somebody.make(5, "a yellow star on a green background", tab="edit")
 

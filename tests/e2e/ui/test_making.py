@@ -36,7 +36,7 @@ def test_a_picture_is_that_of_its_seed(somebody: Visitor) -> None:
 def begin_a_long_one(somebody: Visitor) -> None:
     """Far more than the test has time for."""
     somebody.write("sd-text-num_inference_steps", "150")
-    somebody.write("sd-text-num_images", "8")
+    somebody.write("sd-text-num_images", "4")
     somebody.write("sd-text-prompt", PROMPT)
     ActionChains(somebody.browser).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(
         Keys.CONTROL
@@ -46,7 +46,7 @@ def begin_a_long_one(somebody: Visitor) -> None:
 
 def steps(somebody: Visitor) -> int:
     """How many are done, as the page says."""
-    found = re.search(r"Step (\d+) of 1200", somebody.said("sd-text-status"))
+    found = re.search(r"Step (\d+) of 600", somebody.said("sd-text-status"))
     return int(found[1]) if found else 0
 
 
@@ -97,7 +97,7 @@ def test_nothing_comes_from_elsewhere(browser: WebDriver, somebody: Visitor, hou
     addresses = list(map(urlsplit, requested(browser)))
     over_http = [address for address in addresses if address.scheme not in {"data", "blob"}]
 
-    assert over_http
-    assert {address.port for address in over_http} == {house.page.port}
+    assert house.page.port in {address.port for address in over_http}
+    # Visitors come to the page by names of their own.
     assert all(str(address.hostname).endswith(".localhost") for address in over_http)
     assert severe_lines(browser) == []

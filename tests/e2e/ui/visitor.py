@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -155,6 +156,19 @@ class Visitor:
             lambda: self.browser.find_elements(By.CSS_SELECTOR, selector), f"{selector} on the page"
         )
         self.browser.find_elements(By.CSS_SELECTOR, selector)[0].send_keys(str(file))
+
+    def paint(self, identifier: str) -> None:
+        """Paint over the upper left quarter of the picture in an editor, with the mouse."""
+        canvas = self.element(f"#{identifier} canvas")
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+        side = min(canvas.size["width"], canvas.size["height"])
+        actions = ActionChains(self.browser)
+        for row in range(5):
+            # The picture is in the middle; offsets are from there.
+            x, y = -0.4 * side, (0.07 * row - 0.4) * side
+            actions.move_to_element_with_offset(canvas, int(x), int(y)).click_and_hold()
+            actions.move_by_offset(int(0.3 * side), 0).release()
+        actions.perform()
 
     def pictures(self, identifier: str) -> list[str]:
         """The addresses of the pictures in an element, those that the browser has read."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from api.predictions.opening import StoreUnusable
+from api.predictions.errors import StoreUnusable
 from assembly.measuring import Instrument
 from assembly.predictions import opening
 from contract.errors import ErrorCode, RequestError

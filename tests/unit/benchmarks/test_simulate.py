@@ -55,10 +55,10 @@ class Service(BaseHTTPRequestHandler):
     """Answers as this service does, but for the pictures themselves."""
 
     ready: ClassVar[bool] = True
-    keys: ClassVar[set[str | None]] = set()
+    keys: ClassVar[set[tuple[str | None, ...]]] = set()
 
     def do_GET(self) -> None:
-        type(self).keys.add(self.headers["Authorization"])
+        type(self).keys.add((self.headers["X-API-Key"], self.headers["Authorization"]))
         match self.path:
             case "/readyz":
                 self._answer(200 if self.ready else 503, b"")
@@ -70,7 +70,7 @@ class Service(BaseHTTPRequestHandler):
                 self._answer(404, b"")
 
     def do_POST(self) -> None:
-        type(self).keys.add(self.headers["Authorization"])
+        type(self).keys.add((self.headers["X-API-Key"], self.headers["Authorization"]))
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         file = BytesIO()
         PIL.Image.new("RGB", (body["width"], body["height"])).save(file, "PNG")
@@ -99,18 +99,19 @@ def serving() -> Iterator[str]:
 
 
 def test_a_deployment_is_driven_and_a_fleet_compared_with_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("API_KEY", "secret")
     with serving() as url:
         code = main(
             [
                 *("simulate", "--url", url, "--workload", "uniform", "--profile", "steady"),
                 *("--duration", "1.5", "--rate", "10", "--side", "32", "--name", "mine"),
-                *("--header", "Authorization: Bearer secret", "--out", str(tmp_path / "real")),
+                *("--header", "Authorization: secret", "--out", str(tmp_path / "real")),
             ]
         )
     assert code == 0
-    assert Service.keys == {"Bearer secret"}
+    assert Service.keys == {("secret", "secret")}
     file = tmp_path / "real" / "simulation.json"
     assert "secret" not in file.read_text()
     report = json.loads(file.read_text())

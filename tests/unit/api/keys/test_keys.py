@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from api.keys import document, ring, store
+from api.keys import document, ring
 from api.keys.__main__ import main
 from api.keys.document import UnusableKeys
+from api.keys.file import change, read
 from api.keys.key import Key, id_of, matches, new_key
 from api.keys.ring import Keyring, keyring
 from api.keys.scopes import Scope
@@ -122,9 +123,7 @@ def test_without_a_file_it_says_what_the_variable_holds(
 def test_two_at_once_lose_no_key(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = [new_key(f"k{number}")[1] for number in range(20)]
     threads = [
-        threading.Thread(
-            target=store.change, args=(file, lambda keys, one=one: {**keys, one.id: one})
-        )
+        threading.Thread(target=change, args=(file, lambda keys, one=one: {**keys, one.id: one}))
         for one in made
     ]
     for thread in threads:
@@ -132,7 +131,7 @@ def test_two_at_once_lose_no_key(file: Path, capsys: pytest.CaptureFixture[str])
     for thread in threads:
         thread.join()
 
-    assert store.read(file) == {one.id: one for one in made}
+    assert read(file) == {one.id: one for one in made}
 
 
 def test_a_file_keeps_its_mode_and_a_link_to_it(
@@ -146,7 +145,7 @@ def test_a_file_keeps_its_mode_and_a_link_to_it(
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert link.is_symlink()
-    assert {key.name for key in store.read(file).values()} == {"alice", "bob"}
+    assert {key.name for key in read(file).values()} == {"alice", "bob"}
 
 
 def test_changes_of_the_file_take_effect(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

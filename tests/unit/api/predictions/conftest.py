@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from api.predictions.database import Database
-from api.predictions.files import FolderFiles
+from api.predictions.files import Files, FolderFiles
 from api.predictions.leases import Leases
 from api.predictions.measures import NoMeasures
 from api.predictions.outbox import Outbox
 from api.predictions.prediction import Options, Order
 from api.predictions.predictions import Predictions
 from api.predictions.store import Store
+from benchmarks.postgresql import PostgreSQL, programs
 from settings import Settings
 from tests.conftest import make_request
 from tests.effort import only_in_full
-from tests.postgresql import PostgreSQL, programs
 from tests.unit.api.conftest import ColourBackend
 
 _databases = itertools.count()
@@ -105,15 +105,15 @@ async def running(
 
 
 def make_predictions(
-    url: str, folder: Path, backend: ColourBackend, **settings: Any
+    url: str, folder: Path, backend: ColourBackend, files: Files | None = None, **settings: Any
 ) -> Predictions:
-    """The same, not opened."""
+    """The same, not opened; ``files`` are in the folder unless they are given."""
     announced = url if url.startswith("postgresql") else None
     return Predictions(
         backend,
         Settings(**{"store": "none", **settings}),
         Database(url),
-        FolderFiles(folder / "pictures"),
+        files or FolderFiles(folder / "pictures"),
         NoMeasures(),
         announced,
     )

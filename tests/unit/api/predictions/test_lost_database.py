@@ -10,9 +10,9 @@ import pytest
 
 from api.predictions.prediction import Prediction, Status
 from api.predictions.predictions import Predictions
+from benchmarks.postgresql import PostgreSQL, programs
 from contract.errors import ErrorCode, RequestError
 from tests.effort import only_in_full
-from tests.postgresql import PostgreSQL, programs
 from tests.unit.api.conftest import ColourBackend
 from tests.unit.api.predictions.conftest import make_order, running
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from unittest.mock import ANY
 
 from starlette.testclient import TestClient
 
-from tests.unit.api.protocols.predictions.conftest import ORDER, predict
+from tests.unit.api.protocols.predictions.conftest import ORDER, other, predict
 
-MISTAKES: list[tuple[Any, int, str]] = [
+_JSON: Final = {"Content-Type": "application/json"}
+
+MISTAKES: list[tuple[Any, int, str | None]] = [
     ({}, 400, "input"),
     ({"input": 1}, 400, "input"),
     ({"input": {}}, 400, "prompt"),
@@ -39,6 +42,15 @@ MISTAKES: list[tuple[Any, int, str]] = [
     ({**ORDER, "webhook": "https://example.com:99999/"}, 422, "webhook"),
     ({**ORDER, "webhook_events_filter": ["done"]}, 400, "webhook_events_filter.0"),
     ({**ORDER, "unknown": 1}, 400, "unknown"),
+    *(
+        ({**ORDER, name: [1]}, 400, name)
+        for name in ("model", "version", "id", "webhook", "stream", "priority")
+    ),
+    ({**ORDER, "webhook_events_filter": "completed"}, 400, "webhook_events_filter"),
+    ({**ORDER, "deadline": "soon"}, 400, "deadline"),
+    ({**ORDER, "start_timeout": -1}, 400, "start_timeout"),
+    ({"input": {"prompt": "x" * 2001}}, 422, "prompt"),
+    ([], 400, None),
 ]
 
 
@@ -67,6 +79,9 @@ def test_other_mistakes(client: TestClient) -> None:
         (client.get("/predictions/none/nothing"), 404),
         (client.get("/predictions?status=done"), 400),
         (client.get("/predictions?limit=0"), 400),
+        (client.get("/predictions?colour=red"), 400),
+        # No database takes it as a text.
+        (client.get("/predictions?model=%00"), 400),
         (client.get("/predictions?cursor=x"), 400),
         (client.get("/predictions?created_after=soon"), 400),
         (client.get("/predictions?search=a%00"), 400),
@@ -75,7 +90,15 @@ def test_other_mistakes(client: TestClient) -> None:
         (client.get("/predictions?id_prefix=no/slash"), 400),
         (client.get("/predictions?created_after=0001-01-01T00:00:00%2B14:00"), 200),
         (client.post("/webhooks/deliveries/none/resend"), 404),
+        (client.post("/webhooks/deliveries/%00/resend"), 404),
         (client.get("/webhooks/deliveries?state=x"), 400),
+        (client.get("/webhooks/deliveries?colour=red"), 400),
+        (client.post("/predictions", content=b"{", headers=_JSON), 400),
+        (client.post("/predictions", content=b"\xff{}", headers=_JSON), 400),
+        (client.post("/predictions", content=b"", headers=_JSON), 400),
+        (client.post("/predictions", content=b" " * 2 * 1024 * 1024, headers=_JSON), 413),
+        (client.post("/v1/predictions", json={}), 400),
+        (client.delete("/predictions/none"), 404),
         (client.patch("/predictions"), 405),
         (client.post("/predictions/none/cancel", content=b"now"), 400),
     ):
@@ -85,3 +108,32 @@ def test_other_mistakes(client: TestClient) -> None:
             assert response.json()["status"] == status
     done = predict(client)
     assert client.get(f"/predictions/{done['id']}/output/7").status_code == 404
+    assert client.get(f"/predictions/{done['id']}/output/0?colour=red").status_code == 400
+
+
+def test_another_clients_prediction_is_none(client: TestClient) -> None:
+    """Whatever is done to it, it is the same as one that is not there."""
+    done = predict(client, id="theirs")
+    stranger = other(client)
+    for method, place in (
+        ("GET", ""),
+        ("PUT", ""),
+        ("DELETE", ""),
+        ("POST", "/cancel"),
+        ("GET", "/events"),
+        ("GET", "/output/0"),
+    ):
+        body = ORDER if method == "PUT" else None
+        answers = [
+            stranger.request(method, f"/predictions/{name}{place}", json=body)
+            for name in (("theirs",) if method == "PUT" else ("theirs", "nobodys"))
+        ]
+        assert {one.status_code for one in answers} == {404}, (method, place)
+        told = {
+            one.json()["detail"].replace("nobodys", "theirs").replace('"theirs"', "it")
+            for one in answers
+        }
+        assert len(told) == 1, told
+    assert stranger.get("/v1/predictions/theirs").status_code == 404
+    assert stranger.post("/v1/predictions/theirs/cancel").status_code == 404
+    assert client.get("/predictions/theirs").json() == {**done, "output": ANY, "outputs": ANY}

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own for the tests, from Debian's package."""
+"""A PostgreSQL server of its own, from Debian's package: it may be killed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-PACKAGED = Path("/usr/lib/postgresql")
+PACKAGED: Final = Path("/usr/lib/postgresql")
 
 
 def programs() -> Path | None:
@@ -22,11 +22,16 @@ def programs() -> Path | None:
 
 
 class PostgreSQL:
-    """A server on a free port of 127.0.0.1, in a folder that is deleted in the end."""
+    """A server on a free port of 127.0.0.1, in a folder that is deleted in the end.
+
+    Raises:
+        RuntimeError: it is not installed.
+    """
 
     def __init__(self) -> None:
         found = programs()
-        assert found is not None
+        if found is None:
+            raise RuntimeError("PostgreSQL is not installed: apt-get install postgresql")
         self._programs = found
         # Beside the user's other temporary files: the server refuses to run as root, and pytest's
         # folders are for nobody else.
@@ -65,8 +70,9 @@ class PostgreSQL:
         give_up = time.monotonic() + 60
         ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode:
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            assert time.monotonic() < give_up, "PostgreSQL does not start"
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                log_lines = (self.folder / "log").read_text()[-2000:]
+                raise RuntimeError(f"PostgreSQL does not start: {log_lines}")
             time.sleep(0.05)
 
     def create(self, database: str) -> str:
