@@ -127,7 +127,7 @@ for variable in container["env"]:
 END
 begun=$SECONDS
 start --user 1000680000:0 --env-file "$WORK/runtime.env" --volume "$WORK/models:/mnt/models:ro" \
-    --volume "$WORK/state:/var/lib/bentoml"
+    --volume "$WORK/state:/var/lib/bentoml" --env SD_MODEL_CONTROL=true # Triton's client loads models
 ready /v2/health/ready
 seconds "ready as user 1000680000 of group 0"
 [[ $(inside id --user):$(inside id --group) == 1000680000:0 ]]
