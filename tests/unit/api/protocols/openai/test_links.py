@@ -18,9 +18,10 @@ from api.app import create_app, middleware
 from api.drain import Drain
 from api.pictures import Pictures
 from api.predictions.database import Database
+from api.predictions.errors import StoreUnusable
 from api.predictions.files import FilesFull, FolderFiles
 from api.predictions.measures import NoMeasures
-from api.predictions.opening import Opening, StoreUnusable
+from api.predictions.opening import Opening
 from api.predictions.predictions import Predictions
 from api.protocols.base import Protocols
 from api.protocols.openai.protocol import OpenAIProtocol
