@@ -80,7 +80,7 @@ class Hub:
     """The feeds of predictions, the least recently used of which go first.
 
     Args:
-        on_end: is called whenever one is over.
+        on_end: is called whenever one is over that has a webhook.
     """
 
     def __init__(self, on_end: Callable[[], None]) -> None:
@@ -101,7 +101,8 @@ class Hub:
         """A prediction is over: those who wait are told."""
         if prediction.id in self._feeds:
             self._feeds[prediction.id].end(prediction)
-        self._on_end()
+        if prediction.webhook is not None:
+            self._on_end()
 
     def touch(self, identifier: str) -> None:
         """Have those who wait for a prediction look at it."""

@@ -54,6 +54,8 @@ class Worker:
         self._slots = slots
         self._beat = lease_seconds / 4
         self._wake = asyncio.Event()
+        # Whether the last look may have left some that wait.
+        self._more = True
         self._running: dict[asyncio.Task[None], Execution] = {}
         self._loops: list[asyncio.Task[None]] = []
 
@@ -102,10 +104,13 @@ class Worker:
         """Fill the slots, then wait for a reason to look again."""
         self._wake.clear()
         free = self._slots - sum(one.pictures for one in self._running.values())
+        self._more = True
         if free > 0 and await self._backend.ready():
             models = [model.name for model in self._backend.models]
             began = time.monotonic()
-            for leased in await self._leases.take(models, free):
+            taken = await self._leases.take(models, free)
+            self._more = len(taken) >= free
+            for leased in taken:
                 self._begin(leased)
             spent = time.monotonic() - began
             if spent > _QUICK_SECONDS:
@@ -132,7 +137,9 @@ class Worker:
             self._measures.ended(execution.ended)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a prediction was left to its lease", exc_info=task.exception())
-        self._wake.set()
+        # A look costs as much as an end. Of what came later, whoever accepted it has told us.
+        if self._more or execution.ended is None:
+            self._wake.set()
 
     async def _watch(self) -> None:
         """Renew what runs here, then end or take back what others have left.
