@@ -57,8 +57,10 @@ class PNGInfo(BaseModel):
     items: dict[str, str] = Field(description="Its other texts by their keywords")
     parameters: dict[str, str] = Field(description="The parameters by their names in the web UI")
     request: dict[str, Any] = Field(
+        # Generated clients have it in the name of a class, and PNGInfoRequest is the body.
+        title="NativeRequest",
         description="The fields of `POST /txt2img` that make the picture again, and `strength` of "
-        "one that was made from another picture; beyond what the web UI has"
+        "one that was made from another picture; beyond what the web UI has",
     )
     ignored: list[str] = Field(
         description="What is not in `request`, a sentence each; beyond what the web UI has"
