@@ -22,6 +22,9 @@ PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 # One for the server that is measured, one for the host without BentoML meanwhile.
 ABUSE := -n 2 --dist loadscope tests/abuse
 
+# Also where the environment forbids it: each process of each server that a test starts would compile
+# the code again, for a second.
+export PYTHONDONTWRITEBYTECODE :=
 # Absolute: some recipes work in other folders.
 export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
