@@ -38,7 +38,7 @@ _TIMED: Final = """
     const began = performance.now();
     document.getElementById(button).click();
     const look = () => {
-        const found = [...document.querySelectorAll(`#${gallery} img[src*="/picture/"]`)]
+        const found = [...document.querySelectorAll(`#${gallery} img[src*="picture/"]`)]
             .some(one => !before.has(one.src) && one.complete && one.naturalWidth);
         if (found) done((performance.now() - began) / 1000);
         else setTimeout(look, 5);
@@ -51,7 +51,8 @@ def command(options: argparse.Namespace) -> int:
     """``python -m benchmarks page``: prints a table; returns 1 where a bar is missed."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         browser = stack.enter_context(started())
-        service, page = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        first = free_port()
+        service, page = (f"http://127.0.0.1:{port}" for port in (first, free_port(first + 1)))
         both = stack.enter_context(_both(service, page, Path(folder), options.host))
         usable, somebody = _first(stack, browser, service, page)
         api, paged = _pictures(service, somebody, options.pairs)
