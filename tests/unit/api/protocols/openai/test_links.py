@@ -14,22 +14,20 @@ import openai
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app, middleware
-from api.drain import Drain
 from api.pictures import Pictures
 from api.predictions.database import Database
 from api.predictions.errors import StoreUnusable
 from api.predictions.files import FilesFull, FolderFiles
 from api.predictions.measures import NoMeasures
-from api.predictions.opening import Opening
 from api.predictions.predictions import Predictions
-from api.protocols.base import Protocols
+from api.protocols.base import Protocol
 from api.protocols.openai.protocol import OpenAIProtocol
 from api.protocols.predictions.acceptance import Acceptance
 from api.protocols.predictions.protocol import PredictionsProtocol
 from settings import Settings
 from tests import uploads
 from tests.unit.api.conftest import ColourBackend
+from tests.unit.api.protocols.keeping_site import keeping_site, other
 from tests.unit.api.protocols.openai.conftest import (
     EDITS,
     data_url,
@@ -67,27 +65,14 @@ def client(backend: ColourBackend, settings: Settings, store: Store) -> Iterator
         database = Database.in_folder(store.folder)
         return Predictions(backend, settings, database, store.files, NoMeasures())
 
-    opening = Opening(make, at_start=False)
-    pictures = Pictures(backend, settings)
-    acceptance = Acceptance(opening, settings)
-    protocols = Protocols(
-        [
+    def served(pictures: Pictures, acceptance: Acceptance) -> list[Protocol]:
+        return [
             PredictionsProtocol(pictures, acceptance, settings),
             OpenAIProtocol(pictures, settings, None, backend.ready, acceptance),
         ]
-    )
-    app = create_app(protocols)
-    app.user_middleware.extend(middleware(settings, Drain(), protocols))
-    with TestClient(app, raise_server_exceptions=False, client=("10.0.0.1", 1)) as client:
+
+    with keeping_site(make, backend, settings, served) as client:
         yield client
-        client.portal.call(opening.close, 0)  # type: ignore[union-attr]
-
-
-def other(client: TestClient) -> TestClient:
-    """The same service from another address."""
-    made = TestClient(client.app, raise_server_exceptions=False, client=("10.0.0.2", 1))
-    made.portal = client.portal
-    return made
 
 
 def test_a_link_leads_to_the_picture(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

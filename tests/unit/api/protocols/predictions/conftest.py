@@ -9,21 +9,19 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app, middleware
-from api.drain import Drain
 from api.pictures import Pictures
 from api.predictions.database import Database
 from api.predictions.files import FolderFiles
 from api.predictions.measures import NoMeasures
-from api.predictions.opening import Opening
 from api.predictions.predictions import Predictions
-from api.protocols.base import Protocols
+from api.protocols.base import Protocol
 from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
 from api.protocols.predictions.acceptance import Acceptance
 from api.protocols.predictions.protocol import PredictionsProtocol
 from settings import Settings
 from tests.unit.api.conftest import ColourBackend
+from tests.unit.api.protocols.keeping_site import keeping_site
 
 ORDER = {"input": {"prompt": "a pear", "seed": 7}}
 
@@ -43,28 +41,15 @@ def client(backend: ColourBackend, settings: Settings, tmp_path: Path) -> Iterat
             backend, settings, database, FolderFiles(tmp_path / "pictures"), NoMeasures()
         )
 
-    opening = Opening(make, at_start=False)
-    pictures = Pictures(backend, settings)
-    acceptance = Acceptance(opening, settings)
-    protocols = Protocols(
-        [
+    def served(pictures: Pictures, acceptance: Acceptance) -> list[Protocol]:
+        return [
             NativeProtocol(pictures, settings, None, acceptance),
             PredictionsProtocol(pictures, acceptance, settings),
             KServeProtocol(pictures, settings, None, backend.ready),
         ]
-    )
-    app = create_app(protocols)
-    app.user_middleware.extend(middleware(settings, Drain(), protocols))
-    with TestClient(app, raise_server_exceptions=False, client=("10.0.0.1", 1)) as client:
+
+    with keeping_site(make, backend, settings, served) as client:
         yield client
-        client.portal.call(opening.close, 0)  # type: ignore[union-attr]
-
-
-def other(client: TestClient) -> TestClient:
-    """The same service from another address."""
-    made = TestClient(client.app, raise_server_exceptions=False, client=("10.0.0.2", 1))
-    made.portal = client.portal
-    return made
 
 
 def predict(client: TestClient, **changes: Any) -> Any:

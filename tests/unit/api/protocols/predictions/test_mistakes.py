@@ -7,7 +7,8 @@ from unittest.mock import ANY
 
 from starlette.testclient import TestClient
 
-from tests.unit.api.protocols.predictions.conftest import ORDER, other, predict
+from tests.unit.api.protocols.keeping_site import other
+from tests.unit.api.protocols.predictions.conftest import ORDER, predict
 
 _JSON: Final = {"Content-Type": "application/json"}
 

@@ -14,7 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.unit.api.conftest import ColourBackend
-from tests.unit.api.protocols.predictions.conftest import ORDER, other, predict
+from tests.unit.api.protocols.keeping_site import other
+from tests.unit.api.protocols.predictions.conftest import ORDER, predict
 
 
 def _png() -> bytes:
