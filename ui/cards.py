@@ -1,4 +1,7 @@
-"""Cards: pictures with their parameters and what can be done with them, as HTML."""
+"""Cards: pictures with their parameters and what can be done with them, as HTML.
+
+With ``tiles.TELL``, a button is the event ``click`` with its action, prediction and index.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,6 @@ from typing import Any, Final
 
 from ui.prediction import Output, Prediction
 
-# For ``js_on_load`` of a ``gr.HTML`` with cards: a button tells its action, prediction and index.
-SCRIPT: Final = """
-element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-action]");
-  if (!button) return;
-  const { action, prediction, index } = button.dataset;
-  trigger("click", { action, prediction, index: Number(index) });
-});
-"""
 _ENDINGS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _ACTIONS: Final = {
     "edit": ("Edit", "Send to picture → picture"),
@@ -52,7 +46,8 @@ def card(prediction: Prediction, output: Output, actions: Sequence[str] = tuple(
     link = escape(output.link)
     place = f'data-prediction="{escape(prediction.id)}" data-index="{output.index}"'
     buttons = "".join(
-        f'<button type="button" data-action="{name}" title="{_ACTIONS[name][1]}" {place}>'
+        f'<button type="button" data-tell="click" data-action="{name}" '
+        f'title="{_ACTIONS[name][1]}" {place}>'
         f"{_ACTIONS[name][0]}</button>"
         for name in actions
     )
@@ -87,12 +82,16 @@ def settings(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _caption(prediction: Prediction, output: Output) -> str:
-    size = f"{output.width} × {output.height}"
-    fields = prediction.fields | {"seed": output.seed, "size": size}
-    rows = "".join(
+def settings_rows(fields: Mapping[str, Any]) -> str:
+    """The same as what is in a ``<dl>``."""
+    return "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in settings(fields)
     )
+
+
+def _caption(prediction: Prediction, output: Output) -> str:
+    size = f"{output.width} × {output.height}"
+    rows = settings_rows(prediction.fields | {"seed": output.seed, "size": size})
     return (
         f'<details><summary>Seed {output.seed}<span class="sd-quiet"> · {size} · '
         f"{escape(prediction.model)}</span></summary>"

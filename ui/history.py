@@ -83,7 +83,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             )
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
-                pictures = gr.HTML(js_on_load=cards.SCRIPT, elem_id="sd-history-pictures")
+                pictures = gr.HTML(js_on_load=tiles.TELL, elem_id="sd-history-pictures")
             with gr.Column(scale=2, min_width=300):
                 about = gr.HTML(js_on_load=tiles.LOCAL_TIMES, elem_id="sd-history-about")
         with gr.Row():

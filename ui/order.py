@@ -8,7 +8,7 @@ from typing import Any, Final
 import gradio as gr
 from gradio.components import Component
 
-from ui import cards, fields, messages
+from ui import fields, messages, tiles
 from ui.form import Form
 from ui.page import Page, Parcel, Values
 from ui.prediction import Prediction
@@ -73,7 +73,7 @@ class Order:
         """Add how it stands, and its pictures."""
         self._stage = gr.HTML(
             shown(self._tab, "", NOTHING),
-            js_on_load=cards.SCRIPT + _WATCH,
+            js_on_load=tiles.TELL + _WATCH,
             apply_default_css=False,
             elem_id=f"sd-{self._tab}-stage",
         )
@@ -167,7 +167,7 @@ def _buttons(*, is_running: bool) -> Values:
 
 
 async def parcel(session: Session, told: Mapping[str, Any]) -> Parcel:
-    """What the button of a card is for; see ``ui.cards.SCRIPT``."""
+    """What the button of a card is for; see ``ui.cards``."""
     prediction = await session.find(str(told.get("prediction")))
     index, action = int(told.get("index") or 0), told.get("action")
     if action in ("edit", "inpaint"):

@@ -45,10 +45,8 @@ def moment(written: str) -> str:
 
 def settings(fields: Mapping[str, Any]) -> str:
     """Fields of the API as a list, the prompt above it."""
-    rows = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in cards.settings(fields)
-    )
     prompt = escape(str(fields.get("prompt") or "No prompt"))
+    rows = cards.settings_rows(fields)
     return f"<p class='sd-prompt'>{prompt}</p><dl class='sd-settings'>{rows}</dl>"
 
 
