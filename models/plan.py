@@ -106,9 +106,11 @@ def plan(
             f"--size must be multiples of {multiple} for {entry.name}, got {width}x{height}."
         )
     if configs is None:
-        configs = _published(entry, precision)
+        try:
+            folder = entry.config_folder(resolve(entry, precision))
+        except ModelNotDownloaded as error:
+            configs = _published(entry, error)
     if configs is None:
-        folder = entry.config_folder(resolve(entry, precision))
         weights = model_bytes(entry, precision)
         components = weightless(folder, entry.skipped_components)
         upcast = upcast_components(folder)
@@ -134,16 +136,12 @@ def plan(
     )
 
 
-def _published(entry: ModelEntry, precision: str) -> Path | None:
-    """The folder of a release's configs; None where the model itself is on this machine."""
-    try:
-        resolve(entry, precision)
-    except ModelNotDownloaded as error:
-        folder = _CONFIGS / (entry.configs or entry.name)
-        if not folder.is_dir():
-            raise ModelNotDownloaded(f"{error}, or give its configs by --configs FOLDER") from None
-        return folder
-    return None
+def _published(entry: ModelEntry, reason: ModelNotDownloaded) -> Path:
+    """The folder of a release's configs; without one, ``reason`` says what else can be done."""
+    folder = _CONFIGS / (entry.configs or entry.name)
+    if not folder.is_dir():
+        raise ModelNotDownloaded(f"{reason}, or give its configs by --configs FOLDER") from None
+    return folder
 
 
 def as_json(found: Plan) -> str:
