@@ -135,23 +135,22 @@ def _history(somebody: Visitor) -> None:
 
 
 def _parameters(somebody: Visitor) -> None:
-    (made, *_) = somebody.make(7, PROMPTS[0])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "apple.png")
-        file.write_bytes(made)
-        somebody.go_to("parameters")
-        somebody.upload("sd-parameters-file", file)
-        wait_until(lambda: PROMPTS[0] in somebody.said("sd-parameters-text"), "the parameters")
+    _given_to(somebody, "parameters", "sd-parameters-file", "sd-parameters-text", PROMPTS[0])
 
 
 def _classify(somebody: Visitor) -> None:
+    _given_to(somebody, "classify", "sd-classify-picture", "sd-classify-labels", "%")
+
+
+def _given_to(somebody: Visitor, tab: str, field: str, answer: str, expected: str) -> None:
+    """A picture of the page's is uploaded in a tab, and its answer is there."""
     (made, *_) = somebody.make(7, PROMPTS[0])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "apple.png")
         file.write_bytes(made)
-        somebody.go_to("classify")
-        somebody.upload("sd-classify-picture", file)
-        wait_until(lambda: "%" in somebody.said("sd-classify-labels"), "labels")
+        somebody.go_to(tab)
+        somebody.upload(field, file)
+        wait_until(lambda: expected in somebody.said(answer), f"{expected} in {answer}")
 
 
 STATES: Final[dict[str, Callable[[Visitor], None]]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import Any, Literal
 import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 # Bounds for what usually takes a few seconds; a loaded machine may need longer.
@@ -62,9 +63,7 @@ class Server:
         wrapper: Sequence[str] = (),
         **environment: str,
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=WAIT_SECONDS, verify=False)
         self.log = folder / "server.log"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.integration.server import START_SECONDS, WAIT_SECONDS, wait_until
+from tests.ports import free_port
 
 PYTHON = ROOT / ".venv-ui" / "bin" / "python"
 
@@ -39,7 +39,7 @@ class PageProcess:
     def __init__(
         self, service: str, folder: Path, port: int | None = None, *arguments: str
     ) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / "page.log"
         inherited = {
@@ -92,10 +92,3 @@ def page(
         if process.process.poll() is None:
             process.process.kill()
             process.process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port

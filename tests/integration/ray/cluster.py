@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deployment.ray.arguments import Arguments
 from deployment.ray.machine import APPLICATION, Machine, deploy
 from tests.integration.server import WAIT_SECONDS, wait_until
+from tests.ports import free_port
 
 ENGINE = "engine_embedded"
 # As ``server`` and ``bentoml_server`` have it. Pictures are to be the same to the last bit.
@@ -104,9 +104,7 @@ def _title(process: psutil.Process) -> str:
 @contextmanager
 def clustering(folder: Path) -> Iterator[Cluster]:
     """Start Ray, and leave nothing behind."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     machine = Machine(cpus=MANY_CPUS, gpus=0, folder=folder)
     with machine.running("127.0.0.1", port):
         cluster = Cluster(port)

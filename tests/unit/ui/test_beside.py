@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.integration.server import wait_until
+from tests.ports import free_port
 
 # Answers 503 the first time and 200 from then on, and writes down its name as it starts and ends.
 STAND_IN = """\
@@ -45,13 +45,6 @@ if "once" in sys.argv:
     sys.exit(3)
 server.serve_forever()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 class Beside:

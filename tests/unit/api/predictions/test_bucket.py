@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from api.predictions.predictions import Predictions
 from contract.errors import ErrorCode, RequestError
 from tests.conftest import ROOT, make_request
 from tests.integration.server import wait_until
+from tests.ports import free_port
 from tests.unit.api.conftest import ColourBackend
 from tests.unit.api.predictions.conftest import make_order, make_predictions
 
@@ -42,9 +42,7 @@ class S3:
 def s3() -> Iterator[S3]:
     if not PYTHON.exists():
         pytest.skip("moto is not installed; run: make deploy-tools")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(
         [str(PYTHON), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],

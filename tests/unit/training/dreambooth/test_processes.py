@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,18 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.effort import only_in_full
+from tests.ports import free_port
 from tests.unit.training.dreambooth.conftest import ROOT, MakeOptions, arguments
 from training.dreambooth.run import RunFolder
 
 # Ray looks for addresses outside at its start: it gets a network with nothing but loopback.
 _NAMESPACE = ["unshare", "-n" if os.geteuid() == 0 else "-rn"]
 _BRING_UP = ["sh", "-c", 'ip link set lo up && exec "$0" "$@"']
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _run(command: list[str], home: Path) -> str:
@@ -70,7 +64,7 @@ def test_accelerate_launch(
     options = make_options()
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launcher += ["--num_processes", "2", "--num_machines", "1", "--dynamo_backend", "no"]
-    launcher += ["--mixed_precision", "no", "--main_process_port", str(_free_port())]
+    launcher += ["--mixed_precision", "no", "--main_process_port", str(free_port())]
     said = _run([*launcher, "-m", "training", *arguments(options)], tmp_path)
     assert said.count("is in the model store") == 1
     states = RunFolder(options.work).checkpoints / "step-0000004"
