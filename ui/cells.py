@@ -106,12 +106,22 @@ class Cells:
     async def _ordered(self, place: Place, identifier: str) -> Prediction:
         for _ in range(_TRIES):
             try:
-                return await self._session.order(self._wanted[place], identifier=identifier)
+                return await self._sent(place, identifier)
             except Refusal as refusal:
                 if refusal.retry_after is None:
                     raise
                 await asyncio.sleep(min(refusal.retry_after, _MOST_SECONDS))
-        return await self._session.order(self._wanted[place], identifier=identifier)
+        return await self._sent(place, identifier)
+
+    async def _sent(self, place: Place, identifier: str) -> Prediction:
+        order = asyncio.create_task(self._session.order(self._wanted[place], identifier=identifier))
+        try:
+            return await asyncio.shield(order)
+        except asyncio.CancelledError:
+            # It may have been accepted already, and nobody has heard of it.
+            await asyncio.gather(order, return_exceptions=True)
+            await self._give_up(identifier)
+            raise
 
     async def _watched(self, place: Place, prediction: Prediction) -> Prediction:
         async for event in self._session.watch(prediction.id):

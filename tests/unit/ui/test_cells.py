@@ -60,6 +60,14 @@ def test_a_grid_that_is_given_up_leaves_no_work_behind(
         assert (len(backend.requests), backend.cancelled) == (16, 16)
         assert (await session.listing()).predictions == ()
 
+        # And where nobody has heard yet whether the orders are accepted.
+        for seconds in (0.0, 0.01, 0.03):
+            making = cells.make(asyncio.Event(), seconds)
+            await anext(making)
+            await making.aclose()
+            assert backend.cancelled == len(backend.requests)
+            assert (await session.listing()).predictions == ()
+
     attempt(trial, backend, tmp_path)
 
 
