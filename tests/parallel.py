@@ -8,8 +8,8 @@ from typing import Final
 from xdist.scheduler import LoadScopeScheduling
 
 # Folders and files that one worker takes as a whole, since each worker would make for itself what
-# they share: a mock of AWS with the plans of a Terraform module, the servers of both hosts, and the
-# one of the local host.
+# they share: a mock of AWS with the plans of a Terraform module, the servers of both hosts (and a
+# library that takes seconds to import), and the server of the local host.
 TOGETHER: Final = (
     ("tests/e2e/deployment",),
     (
@@ -20,6 +20,8 @@ TOGETHER: Final = (
         "tests/integration/test_endpoints.py",
         "tests/integration/test_errors.py",
         "tests/integration/test_java.py",
+        "tests/unit/api/protocols/native/test_openapi.py",
+        "tests/unit/api/protocols/openai/test_openapi.py",
     ),
     (
         "tests/e2e/test_cross_site.py",
@@ -37,9 +39,8 @@ TOGETHER: Final = (
     ),
     # A service, a page and a browser.
     ("tests/e2e/ui",),
-    # All but the host without BentoML and the server that is killed are about one server, whose
-    # memory is looked at in the end.
-    ("tests/abuse/test_local_host.py", "tests/abuse/test_faults.py"),
+    # Two servers, whose memory is looked at in the end, and one that is killed.
+    ("tests/abuse/local", "tests/abuse/test_faults.py"),
     ("tests/abuse",),
 )
 

@@ -1,6 +1,6 @@
 """The server that the suite abuses: one for all of it, so that what is left behind adds up.
 
-Another one is killed part by part, and stopped.
+The protocols are abused on the local host, beside it; another server is killed part by part.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ _ORDER = (
     "test_raw_sockets",
     "test_hostile_json",
     "test_hostile_pictures",
-    "test_kserve",
-    "test_a1111",
-    "test_openai",
     "test_schema",
     "test_slow_clients",
     "test_overload",
     "test_memory",
-    "test_local_host",
+    "local/test_bounds",
+    "local/test_kserve",
+    "local/test_a1111",
+    "local/test_openai",
+    "local/test_memory",
     "test_faults",
 )
 
@@ -41,9 +42,14 @@ _FEW_FILES = ("sh", "-c", 'ulimit -S -n 1024 && exec "$@"', "sh")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring the files of this folder into their order, wherever they are among the others."""
     folder = Path(__file__).parent
-    places = [place for place, item in enumerate(items) if item.path.parent == folder]
-    ours = sorted((items[place] for place in places), key=lambda item: _ORDER.index(item.path.stem))
-    for place, item in zip(places, ours, strict=True):
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(folder)]
+
+    def turn(item: pytest.Item) -> int:
+        return _ORDER.index(str(item.path.relative_to(folder).with_suffix("")))
+
+    for place, item in zip(
+        places, sorted((items[place] for place in places), key=turn), strict=True
+    ):
         items[place] = item
 
 

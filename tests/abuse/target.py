@@ -46,6 +46,11 @@ LONG: Final[dict[str, Any]] = {
 }
 PICTURE: Final = uploads.encode(uploads.red_and_blue())
 
+# Of the memory after the warm-up, which is as large as what is allowed makes it.
+_GROWTH: Final = 1.2
+# Of the two decoders: less is only that of processes which have just replaced others.
+_USED_DECODERS: Final = 60_000_000
+
 SETTINGS: Final[dict[str, str]] = {
     "SD_MAX_QUEUE": str(QUEUE),
     "SD_MAX_IMAGES": "2",
@@ -77,7 +82,10 @@ class Target:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.port = server.port
-        self.processes = {"API": self._api(), "runner": server.runner()}
+        if server.host == "bentoml":
+            self.processes = {"API": self._api(), "runner": server.runner()}
+        else:
+            self.processes = {"API": psutil.Process(server.process.pid)}
         self.settled: dict[str, int] = {}
 
     def _api(self) -> psutil.Process:
@@ -89,11 +97,43 @@ class Target:
         return api
 
     def resident(self) -> dict[str, int]:
-        """Bytes in memory of the API, of the processes that decode for it, and of the runner."""
+        """Bytes in memory of the API, of the processes that decode for it, and of the runner, which
+        the local host has not."""
         decoders = self.processes["API"].children(recursive=True)
         return {name: _resident([process]) for name, process in self.processes.items()} | {
             "decoders": _resident(decoders)
         }
+
+    def assert_memory_is_given_back(self) -> None:
+        """Wait until no process has more than a fifth more of it than after the warm-up."""
+        self.assert_idle()
+        found: dict[str, str] = {}
+        decoders = max(_USED_DECODERS, self.settled["decoders"])
+        allowed = self.settled | {"decoders": decoders}
+
+        def settled() -> bool:
+            resident = self.resident()
+            found.update(
+                {
+                    name: f"{self.settled[name] / 1e6:.0f} MB, then {now / 1e6:.0f} MB"
+                    for name, now in resident.items()
+                }
+            )
+            return all(now <= _GROWTH * allowed[name] for name, now in resident.items())
+
+        try:
+            # It may take a moment: processes that end, buffers of closed sockets.
+            wait_until(settled, "memory to be given back", 20)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {found}") from error
+
+    def assert_no_fault_in_log(self) -> None:
+        log = self.server.log.read_text(errors="replace")
+
+        assert "Traceback" not in log
+        assert "internal error" not in log
+        # About as much as its requests, not as their bytes.
+        assert len(log) < 20_000_000
 
     def client(self, source: str = "127.0.0.1") -> httpx.Client:
         """A client with connections of its own, from that address."""

@@ -46,6 +46,7 @@ class Server:
         environment: its settings; one that is empty is not set.
 
     Attributes:
+        host: as given.
         url: where it listens, without a trailing slash.
         client: an HTTP client for it.
         log: the file that its output goes to.
@@ -63,6 +64,7 @@ class Server:
         wrapper: Sequence[str] = (),
         **environment: str,
     ) -> None:
+        self.host = host
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=WAIT_SECONDS, verify=False)

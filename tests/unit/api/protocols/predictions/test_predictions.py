@@ -8,7 +8,7 @@ import io
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import jsonschema
+import jsonschema_rs
 import PIL.Image
 import pytest
 from starlette.testclient import TestClient
@@ -33,7 +33,7 @@ def test_a_prediction_is_as_documented(client: TestClient) -> None:
 
     def check(name: str, body: Any) -> None:
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
-        jsonschema.validate(body, schema)
+        jsonschema_rs.Draft202012Validator(schema).validate(body)
 
     check("PredictionState", created.json())
     done = client.get(created.headers["location"], headers={"Prefer": "wait=5"}).json()
