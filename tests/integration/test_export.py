@@ -17,6 +17,7 @@ from models.export import Bucket, export
 from models.export_note import NOTE
 from models.mounted import read_mounted
 from tests.e2e.deployment.tools import mock_aws
+from tests.effort import only_in_full
 from tests.integration.server import ROOT, serving
 
 pytestmark = pytest.mark.slow
@@ -91,6 +92,7 @@ def test_to_s3_and_back(
     assert written[3:] == [other, NOTE]
 
 
+@only_in_full
 def test_the_storage_initializer_fetches_what_is_served(bucket: str, tmp_path: Path) -> None:
     """With KServe's own code, and in the folder that it fills."""
     if not PYTHON.exists():

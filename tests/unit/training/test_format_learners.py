@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.effort import only_in_full
 from training.embedded.cache import SHARP, SOFT, build_cache, load_cache
 from training.embedded.formats import EMBEDDED_DIR, FORMATS, FormatName, Source
 from training.embedded.loop import Learner, Share
@@ -23,7 +24,10 @@ def _share(count: int) -> Share:
     return Share(0, 0, count, count, 0.0, torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module", params=["sdxl", "sdxl-refiner", "sd3"])
+REFINER = pytest.param("sdxl-refiner", marks=only_in_full)
+
+
+@pytest.fixture(scope="module", params=["sdxl", REFINER, "sd3"])
 def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A format's learner, over a cache of a few scenes."""
     name: FormatName = request.param
@@ -96,7 +100,7 @@ def test_every_format_learns(small: Any) -> None:
     assert min(losses[-3:]) < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("small", ["sdxl", "sdxl-refiner"], indirect=True)
+@pytest.mark.parametrize("small", ["sdxl", REFINER], indirect=True)
 def test_numbers_about_a_picture_are_told(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name, path, plan = small
     learner = plan.learner(CPU)

@@ -53,6 +53,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     return recipe
 
 
+@only_in_full
 def test_the_result_loads_offline_as_half_precision_safetensors(recipe: Recipe) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(
         recipe.model, torch_dtype=torch.float16, local_files_only=True
@@ -70,12 +71,14 @@ def test_the_result_loads_offline_as_half_precision_safetensors(recipe: Recipe) 
         assert "_name_or_path" not in path.read_text(encoding="utf-8")
 
 
+@only_in_full
 def test_the_training_data_has_no_held_out_pair(recipe: Recipe) -> None:
     pairs = cached_pairs(recipe.cache)
     assert {name for name, _ in pairs} == {subject.name for subject in WORLD.drawn}
     assert not pairs & {(subject.name, subject.held_out) for subject in WORLD.subjects}
 
 
+@only_in_full
 def test_refining_kept_the_encoder_and_changed_the_decoder(recipe: Recipe) -> None:
     plain = load_file(recipe.out / "vae" / "diffusion_pytorch_model.safetensors")
     final = load_file(recipe.model / "vae" / "diffusion_pytorch_model.safetensors")

@@ -169,6 +169,7 @@ def test_warm_shapes_are_compiled_from_the_start_and_leave_with_the_unet() -> No
     assert not any(weight() is not None for weight in weights)
 
 
+@only_in_full
 def test_a_failing_compiler_fails_no_pass(
     unet: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

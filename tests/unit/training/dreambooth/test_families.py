@@ -95,7 +95,7 @@ def _weights(options: Options) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
-    ["sdxl-text", "sd3", *(pytest.param(way, marks=only_in_full) for way in ("sdxl", "sd3-text"))],
+    ["sd3", *(pytest.param(way, marks=only_in_full) for way in ("sdxl", "sdxl-text", "sd3-text"))],
 )
 def test_one_picture_is_learnt_and_served_as_diffusers_has_it(
     way: str, catalog: Path, store: Path, make_options: MakeOptions, tmp_path: Path
@@ -152,7 +152,7 @@ def _load(folder: Path, options: Options) -> Any:
     return DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, **absent)
 
 
-@pytest.mark.parametrize("way", ["sdxl-text", "sd3"])
+@pytest.mark.parametrize("way", [pytest.param("sdxl-text", marks=only_in_full), "sd3"])
 def test_a_run_that_goes_on_ends_with_the_same_bits(
     way: str, catalog: Path, make_options: MakeOptions, tmp_path: Path
 ) -> None:

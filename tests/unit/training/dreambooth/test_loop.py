@@ -132,6 +132,7 @@ def test_a_full_disk_costs_no_checkpoint(make_options: MakeOptions, tmp_path: Pa
     _assert_same(whole, make_options())
 
 
+@only_in_full
 def test_everything_at_once(make_options: MakeOptions) -> None:
     options = make_options(
         crop="random",

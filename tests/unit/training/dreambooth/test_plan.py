@@ -28,6 +28,7 @@ from training.dreambooth.run import RunFolder
 from training.dreambooth.skeleton import in_precision, memory
 
 
+@only_in_full
 def test_it_counts_the_weights_that_will_be_there(make_options: MakeOptions) -> None:
     options = make_options(
         steps=1, train_text_encoder=True, prior_preservation=True, class_images=1
