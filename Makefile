@@ -167,6 +167,9 @@ architecture: $(VENV)/.development  ## the drawing in docs/architecture.md, made
 
 lock: $(VENV)/.development $(RAY_VENV)/.benchmark $(UI_VENV)/.installed  ## write down what is installed, after a change of a requirement
 	$(RAY_VENV)/bin/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
+	tools=$$(mktemp -d) && trap 'rm -r "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" \
+		&& "$$tools/bin/pip" install --quiet uv==0.13.9 \
+		&& $(RAY_VENV)/bin/python -m deployment.bento.packages "$$tools/bin/uv"
 	$(UI_VENV)/bin/pip freeze --exclude pip --exclude setuptools > ui/requirements.lock
 
 clean:  ## remove the virtual environments

@@ -67,7 +67,7 @@ def test_a_service_that_stays_away_is_replaced_and_one_that_restarts_is_not(
 
 
 def test_a_broken_gpu_is_told_and_a_program_that_failed_is_not(instance: Instance) -> None:
-    """Lines that begin as the alarm's filter wants them, with the group that they are counted by."""
+    """In lines that begin as the alarm's filter wants them, with what they are counted by."""
     broken = "NVRM: Xid (PCI:0000:00:1e): 79, pid=812, GPU has fallen off the bus."
     failed = "NVRM: Xid (PCI:0000:00:1e): 45, pid=812, name=python, Ch 00000008"
     done = instance.run("watch", FAILS="curl", KERNEL=f"{failed}\n{broken}\nusb 1-1: new device")
