@@ -104,7 +104,7 @@ test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed
 	$(MAKE) abuse
 
 ec2-updates: $(VENV)/.development $(DEPLOY_VENV)/.installed  ## plan a change of each variable of the EC2 module, against a mock (ten minutes)
-	UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py --timeout 1800
+	EFFORT=full UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py --timeout 1800
 
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 
