@@ -14,8 +14,8 @@ PAGE = MODULE / "README.md"
 BEGINNING = """\
 # ec2-service
 
-An image of the service on GPU instances of EC2, behind a load balancer with TLS. Its use is described
-in `docs/deploy-ec2.md` of the repository; `examples/ec2` is a root over it.
+An image of the service on GPU instances of EC2, behind a load balancer with TLS. Its page is
+`docs/deploy-ec2.md` of the repository; `examples/ec2` is a root over it.
 
 Written by `make ec2-inputs`, of variables.tf and outputs.tf, whose validations say more.
 """
