@@ -113,7 +113,7 @@ def entries(hashes: str) -> dict[str, str]:
 
 
 def write(uv: Sequence[str]) -> None:
-    """Write the files of hashes anew, of what is installed here.
+    """Write the files of hashes anew, of what is installed here; and that of the page.
 
     Args:
         uv: how uv is called; it asks the package index.
@@ -126,17 +126,25 @@ def write(uv: Sequence[str]) -> None:
             for name, version in brought_along(required(file)).items()
             if name not in UNHASHED and not (extra and name in base)
         }
-        done = subprocess.run(
-            [
-                *(*uv, "pip", "compile", "--quiet", "--no-deps", "--generate-hashes"),
-                *("--no-header", "--no-annotate", "--python-version", "3.11", "-"),
-            ],
-            input="".join(f"{name}=={version}\n" for name, version in packages.items()),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        hashes_of(file).write_text(HEADER + done.stdout, encoding="utf-8")
+        pins = "".join(f"{name}=={version}\n" for name, version in packages.items())
+        hashes_of(file).write_text(_hashed(uv, pins), encoding="utf-8")
+    page = ROOT / "ui" / "requirements.lock"
+    hashes_of(page).write_text(_hashed(uv, page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _hashed(uv: Sequence[str], pins: str) -> str:
+    """Pinned requirements with the hashes of their files."""
+    done = subprocess.run(
+        [
+            *(*uv, "pip", "compile", "--quiet", "--no-deps", "--generate-hashes"),
+            *("--no-header", "--no-annotate", "--python-version", "3.11", "-"),
+        ],
+        input=pins,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return HEADER + done.stdout
 
 
 if __name__ == "__main__":

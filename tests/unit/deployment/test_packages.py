@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deployment.bento.packages import (
     EXTRAS,
@@ -21,28 +22,33 @@ from deployment.bento.packages import (
     required,
 )
 
-HASHES = {extra: ROOT / f"requirements-{extra}.hashes" for extra in EXTRAS}
-HASHES[""] = ROOT / "requirements.hashes"
+LOCK = ROOT / "requirements.lock"
+# And what says their versions.
+HASHES = {
+    ROOT / "requirements.hashes": [LOCK],
+    ROOT / "ui" / "requirements.hashes": [ROOT / "ui" / "requirements.lock"],
+    # The lock has nothing of openvino.
+    **{
+        ROOT / f"requirements-{extra}.hashes": [ROOT / f"requirements-{extra}.txt", LOCK]
+        for extra in EXTRAS
+    },
+}
 
 
 def pins(text: str) -> dict[str, str]:
     return {name: entry.split()[0].partition("==")[2] for name, entry in entries(text).items()}
 
 
-@pytest.mark.parametrize("file", HASHES.values(), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", HASHES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_each_package_is_pinned_as_the_lock_says_and_has_its_hashes(file: Path) -> None:
-    """Or as its own requirements say, where the lock has nothing of it."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    locked = {
-        item.name.lower().replace("_", "-").replace(".", "-"): item
-        for item in map(Requirement, lines)
+    versions = {
+        canonicalize_name(item.name): str(item.specifier) for item in required(*HASHES[file])
     }
-    own = {item.name: item for item in required(file.with_suffix(".txt"))}
     text = file.read_text()
 
     assert pins(text)
     for name, version in pins(text).items():
-        assert str(locked.get(name, own.get(name)).specifier) == f"=={version}", name
+        assert versions[canonicalize_name(name)] == f"=={version}", name
     for name, entry in entries(text).items():
         first, *hashes = entry.splitlines()
         assert re.fullmatch(r"[a-z0-9-]+==[^ ]+ \\", first), name
@@ -69,17 +75,12 @@ def test_extras_of_packages_count() -> None:
 
 def test_another_file_of_that_version_is_refused(tmp_path: Path) -> None:
     """By pip, as the image calls it."""
-    (name, version), *_ = (
-        (name, version) for name, version in pins(joined([])).items() if name == "ftfy"
-    )
+    name, version = "ftfy", pins(joined([]))["ftfy"]
     with zipfile.ZipFile(tmp_path / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         info = f"{name}-{version}.dist-info"
-        wheel.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        )
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        described = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        wheel.writestr(f"{info}/METADATA", described)
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     wanted = tmp_path / "requirements.hashes"
     wanted.write_text(entries(joined([]))[name])
