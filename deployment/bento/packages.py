@@ -69,7 +69,8 @@ def brought_along(requirements: Iterable[Requirement]) -> dict[str, str]:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            (pin,) = [one.version for one in item.specifier if one.operator == "=="] or [None]
+            pins = (one.version for one in item.specifier if one.operator == "==")
+            pin = next(pins, None)
             if pin is None:
                 raise
             found[name] = pin
