@@ -10,8 +10,8 @@ import yaml
 from bentoml._internal.bento.build_config import BentoBuildConfig, BentoPathSpec
 from packaging.requirements import Requirement
 
-from deployment.bento.build import BENTOFILE, ROOT, described
-from deployment.bento.packages import flat
+from deployment.bento.build import BENTOFILE, described
+from deployment.bento.packages import ROOT, flat
 from deployment.bento.recipe import choose
 from models.catalog import load_catalog
 

@@ -16,7 +16,8 @@ import pytest
 from bentoml._internal.bento.build_config import BentoBuildConfig
 from bentoml._internal.container.generate import generate_containerfile
 
-from deployment.bento.build import ROOT, described
+from deployment.bento.build import described
+from deployment.bento.packages import ROOT
 from deployment.bento.recipe import Precision, choose
 from models.catalog import load_catalog
 from tests.unit.deployment.dockerfiles import complaints, instructions
