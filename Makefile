@@ -30,7 +30,7 @@ export BENTOML_CONFIG := $(CURDIR)/configuration.yaml
 export BENTOML_DO_NOT_TRACK := True
 export BACKEND SBOM
 
-.PHONY: serve ui ui-container ui-tools serve-ray test-ray bento bentoctl-test container vulnerabilities container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy ec2-roll ec2-rollback ec2-versions ec2-updates test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
+.PHONY: serve ui ui-container ui-tools serve-ray test-ray bento bentoctl-test container vulnerabilities container-test release bentoctl-tools ec2-generate ec2-build ec2-apply ec2-destroy ec2-roll ec2-rollback ec2-versions ec2-updates ec2-inputs test test-rest test-quick test-full abuse deploy-tools kserve-tools lint format types evaluate bench tune soak architecture lock clean
 
 SERVE := $(BIN)/bentoml serve service:svc --host $(HOST) --port $(PORT)
 
@@ -104,7 +104,7 @@ test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed
 	$(MAKE) abuse
 
 ec2-updates: $(VENV)/.development $(DEPLOY_VENV)/.installed  ## plan a change of each variable of the EC2 module, against a mock (ten minutes)
-	UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py --timeout 1800
+	EFFORT=full UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py --timeout 1800
 
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 
@@ -165,8 +165,14 @@ soak: $(VENV)/.serving  ## 2,000 jobs with cancels and failures: does the memory
 architecture: $(VENV)/.development  ## the drawing in docs/architecture.md, made of the code's imports
 	$(BIN)/python -m docs.architecture
 
+ec2-inputs: $(VENV)/.development  ## the page of the EC2 module, made of its variables
+	$(BIN)/python -m docs.ec2_inputs
+
 lock: $(VENV)/.development $(RAY_VENV)/.benchmark $(UI_VENV)/.installed  ## write down what is installed, after a change of a requirement
 	$(RAY_VENV)/bin/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
+	tools=$$(mktemp -d) && trap 'rm -r "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" \
+		&& "$$tools/bin/pip" install --quiet uv==0.13.9 \
+		&& $(RAY_VENV)/bin/python -m deployment.bento.packages "$$tools/bin/uv"
 	$(UI_VENV)/bin/pip freeze --exclude pip --exclude setuptools > ui/requirements.lock
 
 clean:  ## remove the virtual environments

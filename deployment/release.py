@@ -10,25 +10,23 @@ import argparse
 import gzip
 import hashlib
 import lzma
-import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO
 
 import bentoml
 import yaml
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from api.version import VERSION
 from deployment import provenance
-from deployment.bento.build import ROOT, build, flat, revision
+from deployment.bento.build import build, commit_time, revision
+from deployment.bento.packages import ROOT, brought_along, required
 from deployment.bento.recipe import Recipe, choose
 from models.catalog import load_catalog
 
@@ -121,7 +119,7 @@ def _terraform(folder: Path, epoch: int) -> Path:
 
 def _bento(recipe: Recipe, folder: Path, epoch: int) -> Path:
     """What ``bentoml export`` would write, but for the times: ``bentoml import`` takes it."""
-    tag = build(recipe, revision=revision())
+    tag = build(recipe, revision=revision(), epoch=epoch)
     target = folder / f"{recipe.name}-{VERSION}.bento"
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary, "bento")
@@ -138,11 +136,12 @@ def _bento(recipe: Recipe, folder: Path, epoch: int) -> Path:
 def _bill_of_materials(recipe: Recipe, folder: Path) -> Path:
     """The Python packages of a Bento, in CycloneDX: its requirements and what they bring along."""
     file = folder / f"{recipe.name}-{VERSION}.cdx.json"
-    lines = "".join(flat(ROOT / name) for name in recipe.requirements).splitlines()
-    direct = [Requirement(line) for line in lines if not line.startswith("--")]
+    direct = required(*(ROOT / name for name in recipe.requirements))
     # Of the two for torch the one of the device, which comes first.
     pins = {str(canonicalize_name(item.name)): str(item.specifier) for item in reversed(direct)}
-    pinned = [f"{name}{pins.get(name, f'=={version}')}" for name, version in _installed(pins)]
+    pinned = [
+        f"{name}{pins.get(name, f'=={version}')}" for name, version in brought_along(direct).items()
+    ]
     command = [sys.executable, "-m", "cyclonedx_py", "requirements", "--output-reproducible"]
     subprocess.run(
         [*command, "--pyproject", str(ROOT / "pyproject.toml"), "--output-file", str(file), "-"],
@@ -153,39 +152,15 @@ def _bill_of_materials(recipe: Recipe, folder: Path) -> Path:
     return file
 
 
-def _installed(names: Iterable[str]) -> list[tuple[str, str]]:
-    """These packages and what they need, with the versions that are installed here."""
-    found: dict[str, str] = {}
-    waiting = list(names)
-    while waiting:
-        name = canonicalize_name(waiting.pop())
-        if name in found:
-            continue
-        found[name] = metadata.version(name)
-        needed = [Requirement(line) for line in metadata.requires(name) or []]
-        waiting += [
-            item.name
-            for item in needed
-            if item.marker is None or item.marker.evaluate({"extra": ""})
-        ]
-    return sorted(found.items())
-
-
-def commit_time() -> int:
-    """``SOURCE_DATE_EPOCH``, or the time of the commit."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    if given is not None:
-        return int(given)
-    command = ["git", "log", "-1", "--format=%ct"]
-    return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deployment.release", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     parser.add_argument("--key", type=Path, help="PEM, ECDSA P-256, to sign the checksums with")
     options = parser.parse_args()
-    for file in release(options.out.resolve(), commit_time(), options.key):
+    epoch = commit_time()
+    if epoch is None:
+        parser.error("this is no git checkout: set SOURCE_DATE_EPOCH")
+    for file in release(options.out.resolve(), epoch, options.key):
         print(file)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from api.version import VERSION
-from deployment.bento.build import BuildFailed, build, revision
+from deployment.bento.build import BuildFailed, build, commit_time, revision
 from deployment.bento.recipe import Device, Extra, Precision, UnusableRecipe, choose
 from models.catalog import load_catalog
 from models.errors import ModelError
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe,
             version=options.version,
             revision=revision(),
+            epoch=commit_time(),
             base_image=options.base_image,
         )
     except (ModelError, UnusableRecipe, BuildFailed) as error:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import bentoml
 import yaml
 
 from api.version import VERSION
+from deployment.bento.packages import ROOT, flat, joined
 from deployment.bento.recipe import CATALOG, COMPILER_PACKAGES, CUDA_VERSION, Recipe
 
-ROOT = Path(__file__).parents[2]
 BENTOFILE = ROOT / "bentofile.yaml"
 # What the settings read beside the environment.
 SETTINGS_FILE = "bento.env"
 REQUIREMENTS = "requirements.txt"
+HASHES = "requirements.hashes"
 # Of all files of a Bento: the first day of 1980, which every archive can hold.
 TIME = 315_532_800
 # Beside what every Bento has, for an image that is a node of a Ray cluster: docs/deploy-eks.md.
@@ -39,6 +41,7 @@ def build(
     *,
     version: str = VERSION,
     revision: str = "unknown",
+    epoch: int | None = None,
     base_image: str | None = None,
 ) -> bentoml.Tag:
     """Build the Bento ``<recipe.name>:<version>``, in the place of an older one of that tag.
@@ -46,6 +49,7 @@ def build(
     Args:
         version: of the Bento; by default the project's.
         revision: the commit of the code, for the labels.
+        epoch: its time, in seconds since 1970, for the image's label.
         base_image: what its image starts from; None: what the Dockerfile's template says.
 
     Raises:
@@ -53,7 +57,7 @@ def build(
         BuildFailed: BentoML refused.
     """
     tag = bentoml.Tag(recipe.name, version)
-    bentofile = described(recipe, version=version, revision=revision)
+    bentofile = described(recipe, version=version, revision=revision, epoch=epoch)
     if base_image is not None:
         bentofile["docker"]["base_image"] = base_image
     with tempfile.TemporaryDirectory(prefix="bento-") as folder:
@@ -74,7 +78,9 @@ def build(
     return tag
 
 
-def described(recipe: Recipe, *, version: str, revision: str) -> dict[str, Any]:
+def described(
+    recipe: Recipe, *, version: str, revision: str, epoch: int | None = None
+) -> dict[str, Any]:
     """The parsed ``bentofile.yaml`` with what the recipe makes of it."""
     bentofile: dict[str, Any] = yaml.safe_load(BENTOFILE.read_text(encoding="utf-8"))
     bentofile["name"] = recipe.name
@@ -96,13 +102,13 @@ def described(recipe: Recipe, *, version: str, revision: str) -> dict[str, Any]:
         "SERVICE_VERSION": version,
         "SERVICE_REVISION": revision,
     }
+    if epoch is not None:
+        docker["env"]["SERVICE_CREATED"] = datetime.fromtimestamp(epoch, UTC).isoformat()
     if recipe.device == "cuda":
         docker["cuda_version"] = CUDA_VERSION
         docker["system_packages"] = list(COMPILER_PACKAGES)
-        docker["env"] |= {
-            "NVIDIA_VISIBLE_DEVICES": "all",
-            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
-        }
+        # Which GPUs it sees is for who runs it to say: a pod that asked for none gets none.
+        docker["env"]["NVIDIA_DRIVER_CAPABILITIES"] = "compute,utility"
     return bentofile
 
 
@@ -116,18 +122,15 @@ def revision() -> str:
     return process.stdout.strip()
 
 
-def flat(requirements: Path) -> str:
-    """A requirements file with those that it names (``-r``) in their places, without comments.
-
-    BentoML does that too, but merges the lines of the files by their numbers.
-    """
-    lines: list[str] = []
-    for line in requirements.read_text(encoding="utf-8").splitlines():
-        if line.startswith("-r "):
-            lines.append(flat(requirements.parent / line.removeprefix("-r ").strip()))
-        elif line and not line.startswith("#"):
-            lines.append(f"{line}\n")
-    return "".join(lines)
+def commit_time() -> int | None:
+    """``SOURCE_DATE_EPOCH``, or the time of the commit; None outside of a git checkout."""
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(given)
+    command = ["git", "log", "-1", "--format=%ct"]
+    try:
+        return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _copy_code(bentofile: dict[str, Any], context: Path) -> None:
@@ -149,6 +152,7 @@ def _write_choices(recipe: Recipe, bentofile: dict[str, Any], context: Path) -> 
     (context / REQUIREMENTS).write_text(
         "".join(flat(ROOT / name) for name in recipe.requirements), encoding="utf-8"
     )
+    (context / HASHES).write_text(joined(recipe.optional), encoding="utf-8")
     (context / BENTOFILE.name).write_text(yaml.safe_dump(bentofile, sort_keys=False))
     if recipe.catalog is not None:
         shutil.copy(recipe.catalog, context / CATALOG)

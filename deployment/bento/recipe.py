@@ -74,10 +74,14 @@ class Recipe:
         return f"stable_diffusion_{self.precision}"
 
     @property
+    def optional(self) -> tuple[str, ...]:
+        """What is installed beside requirements.txt, by the name in requirements-NAME.txt."""
+        return self.extras if self.model_source is None else ("s3", *self.extras)
+
+    @property
     def requirements(self) -> tuple[str, ...]:
         """The names of the requirements files."""
-        optional = self.extras if self.model_source is None else ("s3", *self.extras)
-        return tuple(f"requirements-{name}.txt" for name in (self.device, *optional))
+        return tuple(f"requirements-{name}.txt" for name in (self.device, *self.optional))
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
     python deployment/container/vulnerabilities.py REPORT [--exceptions FILE]
 
 The report is that of ``trivy image --format json``, ``grype -o json`` or ``pip-audit -f json``.
-An exception names the vulnerability and the package, says why it does no harm here, and ends.
+An exception names the vulnerability and the package, says why it does no harm here, and ends. What
+pip-audit has not looked at (an index that does not respond, a version that it does not know) counts
+as the vulnerability SKIPPED.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from typing import Any
 import yaml
 
 EXCEPTIONS = Path(__file__).with_name("vulnerabilities.yaml")
+# What stands for a package that a scanner has not looked at.
+SKIPPED = "SKIPPED"
 # Of what is less, nothing is released sooner.
 SERIOUS = ("HIGH", "CRITICAL")
 
@@ -60,6 +64,8 @@ def findings(report: dict[str, Any]) -> Iterator[Finding]:
             )
     elif "dependencies" in report:
         for package in report["dependencies"]:
+            if "skip_reason" in package:
+                yield Finding(package["name"], SKIPPED, package.get("version", ""), "HIGH")
             for one in package.get("vulns", []):
                 yield Finding(package["name"], one["id"], package.get("version", ""), "HIGH")
     else:

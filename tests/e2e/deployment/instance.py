@@ -52,6 +52,7 @@ case "$call" in
     "curl"*"api/token"*) echo metadata-token ;;
     "curl"*"target-lifecycle-state") grep -q ^sleep "$CALLS" && echo "$STATE" || echo InService ;;
     "curl"*"spot/instance-action") [[ -n $SPOT ]] && echo "$SPOT" || exit 22 ;;
+    "journalctl"*) printf '%s\n' "$KERNEL" ;;
     "mountpoint"*) [[ -n $INSTANCE_STORE ]] ;;
 esac
 """
@@ -66,7 +67,7 @@ class Instance:
         self._stand_ins = root / "bin"
         self._stand_ins.mkdir()
         names = ["aws", "chown", "curl", "dnf", "docker", "mountpoint", "nvidia-smi", "sleep"]
-        names.append("systemctl")
+        names += ["journalctl", "systemctl"]
         for name in names:
             self._stand_in(self._stand_ins / name)
         self.agent = self.path(AGENT)

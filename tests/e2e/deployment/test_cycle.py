@@ -45,7 +45,7 @@ def described(module: Module, aws: MockAws, before: dict[str, int]) -> None:
     assert made["autoscaling AutoScalingGroups"] == 1
     assert made["ec2 Reservations"] == 1
     assert made["elbv2 LoadBalancers"] == 1
-    assert made["cloudwatch MetricAlarms"] == 6
+    assert made["cloudwatch MetricAlarms"] == 8
     assert made["ec2 NatGateways"] == made["ec2 Addresses"] == made["ec2 Vpcs"] == 1
 
 

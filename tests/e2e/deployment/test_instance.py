@@ -23,6 +23,7 @@ def test_boot_starts_the_service(instance: Instance) -> None:
     done = instance.run("boot")
     assert done.returncode == 0, done.stdout + done.stderr
     steps = [
+        "systemctl stop stable-diffusion-watch stable-diffusion-drain stable-diffusion",
         "amazon-cloudwatch-agent-ctl -a fetch-config",
         "nvidia-smi",
         "systemctl enable --now docker",
@@ -181,6 +182,7 @@ def test_the_container(instance: Instance) -> None:
     assert call.endswith(f" {IMAGE}")
     for option in [
         "--gpus all",
+        "--init",
         "--read-only",
         "--cap-drop ALL",
         "--security-opt no-new-privileges",

@@ -56,7 +56,7 @@ def test_drains_at_once_when_a_spot_instance_is_interrupted(instance: Instance) 
 def test_a_service_that_stays_away_is_replaced_and_one_that_restarts_is_not(
     instance: Instance,
 ) -> None:
-    assert instance.run("watch", FAILS="curl", TIMES="19", STOP="22").returncode != 0
+    assert instance.run("watch", FAILS="curl", TIMES="19", STOP="25").returncode != 0
     assert not instance.calls("aws autoscaling"), "it was back before the limit"
     assert instance.run("watch", FAILS="curl").returncode == 0
     keys, told = instance.calls("aws")
@@ -64,3 +64,18 @@ def test_a_service_that_stays_away_is_replaced_and_one_that_restarts_is_not(
     assert "set-instance-health" in told
     assert "--health-status Unhealthy" in told
     assert len(instance.calls("sleep 15")) == 20
+
+
+def test_a_broken_gpu_is_told_and_a_program_that_failed_is_not(instance: Instance) -> None:
+    """In lines that begin as the alarm's filter wants them, with what they are counted by."""
+    broken = "NVRM: Xid (PCI:0000:00:1e): 79, pid=812, GPU has fallen off the bus."
+    failed = "NVRM: Xid (PCI:0000:00:1e): 45, pid=812, name=python, Ch 00000008"
+    done = instance.run("watch", FAILS="curl", KERNEL=f"{failed}\n{broken}\nusb 1-1: new device")
+    told = [line for line in done.stdout.splitlines() if "Xid" in line]
+    assert set(told) == {f"gpu-fault: pictures {broken}"}
+    assert len(told) == len(instance.calls("journalctl")) == 5, "every minute"
+    assert "--cursor-file /run/stable-diffusion-watch/kernel" in instance.calls("journalctl")[0]
+
+    quiet = instance.run("watch", FAILS="curl", KERNEL="")
+    assert "Xid" not in quiet.stdout
+    assert "cannot be read" not in quiet.stdout

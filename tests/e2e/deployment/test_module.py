@@ -219,6 +219,10 @@ def test_the_metric_that_scales_is_the_one_that_is_published(full: Path) -> None
         ]
         if one["namespace"] == published["metric_namespace"]
     }
+    (faults,) = planned(full, "aws_cloudwatch_log_metric_filter.gpu_faults[0]")[
+        "metric_transformation"
+    ]
+    sent.add((faults["namespace"], faults["name"], tuple(faults["dimensions"])))
     assert watched == sent, "what is paid for is looked at"
 
 

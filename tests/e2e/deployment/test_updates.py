@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deployment.bentoctl.operator import terraform_root
+from docs import ec2_inputs
 from tests.e2e.deployment.conftest import FULL
 from tests.e2e.deployment.tools import SOURCE, Module, mock_aws
 from tests.e2e.deployment.updates import ALONG, APART, TABLE, WHOLE
@@ -22,6 +23,14 @@ from tests.effort import only_in_full
 # may replace is replaced by none of them, and what may change is what any of them may change.
 EACH = os.environ.get("UPDATES") == "each"
 AT_ONCE = 11
+
+
+def test_the_modules_page_has_every_variable() -> None:
+    text = ec2_inputs.PAGE.read_text()
+    assert text == ec2_inputs.page(), "run: make ec2-inputs"
+    row = r"^\| `(\w+)` \| `\w.*` \| (?:`.+`|\*\*required\*\*) \| .+ \|$"
+    rows = re.findall(row, text, re.MULTILINE)
+    assert rows == terraform_root.variables(SOURCE)
 
 
 def test_the_table_has_every_variable() -> None:

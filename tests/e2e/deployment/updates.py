@@ -23,11 +23,17 @@ GROUP: Final = "aws_autoscaling_group.this"
 ROLE: Final = "aws_iam_role.instance"
 POLICY: Final = "aws_iam_role_policy.instance"
 PROFILE: Final = "aws_iam_instance_profile.instance"
+FAULTS: Final = (
+    "aws_cloudwatch_log_metric_filter.gpu_faults",
+    "aws_cloudwatch_metric_alarm.gpu_fault",
+)
 ALARMS: Final = (
     "aws_cloudwatch_metric_alarm.error_share",
+    "aws_cloudwatch_metric_alarm.gpu_fault",
     "aws_cloudwatch_metric_alarm.no_healthy_instance",
     "aws_cloudwatch_metric_alarm.out_of_memory",
     "aws_cloudwatch_metric_alarm.queue",
+    "aws_cloudwatch_metric_alarm.slow",
     "aws_cloudwatch_metric_alarm.throttled",
 )
 BALANCER: Final = "aws_lb.this"
@@ -66,12 +72,12 @@ TABLE: Final = {
     "deadline_seconds": update(
         600,
         *(TEMPLATE, BALANCER, GROUP, "aws_lb_target_group.this"),
-        "aws_autoscaling_lifecycle_hook.drained",
+        *("aws_autoscaling_lifecycle_hook.drained", "aws_cloudwatch_metric_alarm.slow"),
     ),
     "drain_seconds": update(90, TEMPLATE, GROUP, "aws_autoscaling_lifecycle_hook.drained"),
     "instance_type": update("g5.2xlarge", TEMPLATE, GROUP),
     "alternative_instance_types": update(["g4dn.xlarge"], GROUP),
-    "enable_gpus": update(False, TEMPLATE, "aws_cloudwatch_dashboard.this"),
+    "enable_gpus": update(False, TEMPLATE, "aws_cloudwatch_dashboard.this", replaces=FAULTS),
     "ami_id": update("ami-12c6146b", TEMPLATE),
     "root_volume_gb": update(200, TEMPLATE),
     "max_instance_days": update(14, GROUP),

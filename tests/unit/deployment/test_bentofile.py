@@ -10,7 +10,8 @@ import yaml
 from bentoml._internal.bento.build_config import BentoBuildConfig, BentoPathSpec
 from packaging.requirements import Requirement
 
-from deployment.bento.build import BENTOFILE, ROOT, described, flat
+from deployment.bento.build import BENTOFILE, described
+from deployment.bento.packages import ROOT, flat
 from deployment.bento.recipe import choose
 from models.catalog import load_catalog
 
@@ -58,7 +59,7 @@ def test_a_gpu_gets_a_cuda_version_that_its_torch_is_built_for() -> None:
 
     assert f"+cu{major}{minor}" in flat(ROOT / "requirements-cuda.txt")
     assert f"/whl/cu{major}{minor}" in flat(ROOT / "requirements-cuda.txt")
-    assert bentofile["docker"]["env"]["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert bentofile["docker"]["env"]["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
     assert bentofile["docker"]["env"]["SERVICE_VERSION"] == "1.2.3"
     assert bentofile["labels"]["revision"] == "abc"
 

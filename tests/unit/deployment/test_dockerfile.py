@@ -16,7 +16,8 @@ import pytest
 from bentoml._internal.bento.build_config import BentoBuildConfig
 from bentoml._internal.container.generate import generate_containerfile
 
-from deployment.bento.build import ROOT, described
+from deployment.bento.build import described
+from deployment.bento.packages import ROOT
 from deployment.bento.recipe import Precision, choose
 from models.catalog import load_catalog
 from tests.unit.deployment.dockerfiles import complaints, instructions
@@ -24,7 +25,7 @@ from tests.unit.deployment.dockerfiles import complaints, instructions
 
 def dockerfile(folder: Path, precision: Precision) -> str:
     recipe = choose([load_catalog().get("embedded")], precision)
-    description = described(recipe, version="1.2.3", revision="abc")
+    description = described(recipe, version="1.2.3", revision="abc", epoch=1_700_000_000)
     config = BentoBuildConfig.load(description).with_defaults()
     text: str = generate_containerfile(
         config.docker, str(ROOT), conda=config.conda, bento_fs=folder, enable_buildkit=False
@@ -95,6 +96,7 @@ def test_its_labels_are_those_of_the_build(text: str) -> None:
     assert named[f"{prefix}.title"].startswith("stable_diffusion_fp")
     assert named[f"{prefix}.version"] == "1.2.3"
     assert named[f"{prefix}.revision"] == "abc"
+    assert named[f"{prefix}.created"] == "2023-11-14T22:13:20+00:00"
     assert named[f"{prefix}.licenses"] == "Apache-2.0"
     assert named[f"{prefix}.description"]
 
@@ -127,12 +129,14 @@ def test_its_health_is_that_of_readyz(text: str, ready: bool) -> None:
     assert (asked.returncode == 0) is ready, asked.stderr
 
 
-@pytest.mark.parametrize(("precision", "gpus"), [("fp32", False), ("fp16", True)])
-def test_gpus_are_visible_where_they_are_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision, gpus: bool
-) -> None:
-    monkeypatch.chdir(ROOT)
-    text = dockerfile(tmp_path, precision)
+def test_the_image_takes_no_gpus_by_itself(text: str) -> None:
+    """``--gpus``, or a pod's request, says which: in a shared cluster others have GPUs, too."""
+    assert "NVIDIA_VISIBLE_DEVICES" not in text
 
-    assert ("ENV NVIDIA_VISIBLE_DEVICES=all\n" in text) is gpus
-    assert "ENV NVIDIA_VISIBLE_DEVICES=\n" not in text
+
+def test_packages_are_installed_by_their_hashes_before_torch(text: str) -> None:
+    (step,) = [step for _, step in instructions(text) if "--require-hashes" in step]
+    by_hash, rest = step.split("&&")
+    assert {"--no-deps", "--require-hashes", "--only-binary"} < set(by_hash.split())
+    assert by_hash.split()[-2:] == ["--requirement", "./src/requirements.hashes"]
+    assert rest.endswith("bash ./env/python/install.sh")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployment.bento.build import ROOT
+from deployment.bento.packages import ROOT
 
 
 def program(file: Path, line: str) -> None:

@@ -43,4 +43,8 @@ def test_what_it_installs_is_pinned() -> None:
     assert pins
     assert set(pins) <= set(locked.splitlines())
     assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in locked.splitlines())
+    hashed = re.findall(r"^[\w-]+==[\w.]+", (UI / "requirements.hashes").read_text(), re.M)
+    same = {line.lower().replace("_", "-") for line in locked.splitlines()}
+    assert {line.lower() for line in hashed} == same
+    assert [arguments for _, arguments in STEPS if "--require-hashes" in arguments]
     assert not re.search(r"^(torch|bentoml|ray)==", locked, re.MULTILINE)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deployment.bento.build import ROOT, described
+from deployment.bento.build import described
+from deployment.bento.packages import ROOT
 from deployment.bento.recipe import Device, Precision, UnusableRecipe, choose
 from models.catalog import ModelEntry, load_catalog
 from models.errors import ModelError, ModelNotDownloaded

@@ -80,6 +80,19 @@ def test_the_gate(tmp_path: Path, report: dict[str, Any], exceptions: str, statu
     assert vulnerabilities.main(arguments) == status
 
 
+def test_what_the_scanner_has_not_looked_at_is_not_free_of_faults(tmp_path: Path) -> None:
+    """pip-audit ends with 0 and "No known vulnerabilities found" where no index responds."""
+    skipped = {"name": "torch", "skip_reason": "Dependency not found on PyPI"}
+    (tmp_path / "report.json").write_text(json.dumps({"dependencies": [skipped], "fixes": []}))
+    (tmp_path / "exceptions.yaml").write_text("[]")
+    arguments = [str(tmp_path / "report.json"), "--exceptions", str(tmp_path / "exceptions.yaml")]
+    assert vulnerabilities.main(arguments) == 1
+
+    excepted = EXCEPTION.replace("CVE-1", "SKIPPED").replace("libc6", "torch") % "2999-01-01"
+    (tmp_path / "exceptions.yaml").write_text(excepted)
+    assert vulnerabilities.main(arguments) == 0
+
+
 def test_a_file_that_is_no_report_does_not_open_the_gate(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
 

@@ -212,3 +212,57 @@ resource "aws_cloudwatch_metric_alarm" "throttled" {
     }
   }
 }
+
+# What streams its response begins it at once; a picture is waited for.
+resource "aws_cloudwatch_metric_alarm" "slow" {
+  alarm_name          = "${local.name}-slow"
+  alarm_description   = "For 15 minutes 5 % of the requests waited for a response longer than half of deadline_seconds."
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = var.deadline_seconds / 2
+  evaluation_periods  = 3
+  treat_missing_data  = "notBreaching"
+  # A single slow request is no 5 %.
+  evaluate_low_sample_count_percentiles = "ignore"
+  alarm_actions                         = local.alarm_actions
+  ok_actions                            = local.alarm_actions
+
+  namespace          = "AWS/ApplicationELB"
+  metric_name        = "TargetResponseTime"
+  dimensions         = local.load_balancer
+  extended_statistic = "p95"
+  period             = 300
+}
+
+# Lines of instance/watch.sh, which begin so. What the service logs is JSON, whatever a client has said.
+resource "aws_cloudwatch_log_metric_filter" "gpu_faults" {
+  count = var.enable_gpus ? 1 : 0
+
+  name           = "${local.name}-gpu-faults"
+  log_group_name = aws_cloudwatch_log_group.this.name
+  pattern        = "[mark=\"gpu-fault:\", group, ...]"
+
+  metric_transformation {
+    namespace  = local.metrics_namespace
+    name       = "gpu_faults"
+    value      = "1"
+    dimensions = { AutoScalingGroupName = "$group" }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "gpu_fault" {
+  count = var.enable_gpus ? 1 : 0
+
+  alarm_name          = "${local.name}-gpu-fault"
+  alarm_description   = "The NVIDIA driver has reported a GPU that is broken (an Xid); the stream INSTANCE/watch has it. Where the service still runs there, replace the instance."
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.alarm_actions
+
+  namespace   = local.metrics_namespace
+  metric_name = "gpu_faults"
+  dimensions  = local.group
+  statistic   = "Sum"
+  period      = 300
+}

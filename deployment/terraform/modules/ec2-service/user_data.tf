@@ -59,11 +59,13 @@ locals {
 
       logs_collected = {
         files = {
-          collect_list = [{
-            file_path       = "/var/log/cloud-init-output.log"
-            log_group_name  = local.log_group
-            log_stream_name = "{instance_id}/boot"
-          }]
+          collect_list = [
+            for stream, file in { boot = "cloud-init-output", watch = "stable-diffusion" } : {
+              file_path                = "/var/log/${file}.log"
+              log_group_name           = local.log_group
+              log_stream_name          = "{instance_id}/${stream}"
+            }
+          ]
         }
       }
 

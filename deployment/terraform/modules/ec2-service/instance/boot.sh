@@ -108,6 +108,9 @@ instance=$(cat /var/lib/cloud/data/instance-id)
 begin "see Amazon Linux 2023"
 grep --quiet '^PLATFORM_ID="platform:al2023"' /etc/os-release
 
+begin "stop what an AMI that was made of an instance has started"
+systemctl stop stable-diffusion-watch stable-diffusion-drain stable-diffusion
+
 packages=()
 command -v docker >/dev/null || packages+=(docker)
 [[ -x $agent ]] || packages+=(amazon-cloudwatch-agent)

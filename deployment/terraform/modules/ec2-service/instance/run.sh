@@ -7,7 +7,7 @@ set -euo pipefail
 instance=$(cat /var/lib/cloud/data/instance-id)
 
 options=(
-    --rm --name stable-diffusion
+    --rm --init --name stable-diffusion
     --publish "$PORT:3000"
     --env-file /etc/stable-diffusion/container.env
     --volume /var/lib/stable-diffusion/models:/models:ro

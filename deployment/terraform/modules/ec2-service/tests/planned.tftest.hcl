@@ -127,6 +127,16 @@ run "by_default" {
     condition     = aws_launch_template.this.image_id == "ami-0123456789abcdef0" && strcontains(data.aws_ssm_parameter.ami[0].name, "nvidia-driver")
     error_message = "the AMI has the GPU's driver"
   }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.slow.threshold == 150 && aws_cloudwatch_metric_alarm.slow.evaluate_low_sample_count_percentiles == "ignore"
+    error_message = "half of the deadline is slow, where there are enough requests to say so"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_metric_filter.gpu_faults[0].pattern == "[mark=\"gpu-fault:\", group, ...]" && aws_cloudwatch_log_metric_filter.gpu_faults[0].metric_transformation[0].name == aws_cloudwatch_metric_alarm.gpu_fault[0].metric_name
+    error_message = "what instance/watch.sh says of a broken GPU is counted, and told"
+  }
 }
 
 run "with_a_certificate" {
@@ -283,6 +293,11 @@ run "in_a_given_vpc_without_gpus" {
   assert {
     condition     = strcontains(data.aws_ssm_parameter.ami[0].name, "al2023-ami-kernel-default-x86_64")
     error_message = "nothing of NVIDIA's"
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_log_metric_filter.gpu_faults) + length(aws_cloudwatch_metric_alarm.gpu_fault) == 0
+    error_message = "without GPUs none breaks"
   }
 
   assert {
