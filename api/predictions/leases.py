@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
+    Connection,
     Executable,
     Float,
     Select,
@@ -22,7 +23,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
@@ -82,9 +82,9 @@ class Leases:
         if self._database.on_one_host:
             return await self._database.write(partial(self._take_next, wanted, lease))
 
-        async def look(connection: AsyncConnection) -> Sequence[int]:
+        def look(connection: Connection) -> Sequence[int]:
             given = wanted | {"most": limit * _CANDIDATES}
-            return (await connection.scalars(self._next, given)).all()
+            return connection.scalars(self._next, given).all()
 
         numbers = list(await self._database.read(look))
         if not numbers:
@@ -103,22 +103,22 @@ class Leases:
         leased = await self._database.write(taking)
         return _in_order(leased, numbers)
 
-    async def _take_next(
-        self, wanted: Mapping[str, Any], lease: str, connection: AsyncConnection
+    def _take_next(
+        self, wanted: Mapping[str, Any], lease: str, connection: Connection
     ) -> list[Leased]:
         """Take those that are next, where nobody else writes meanwhile."""
         now = {"now": time.time()}
-        numbers = (await connection.scalars(self._next, {**wanted, **now})).all()
+        numbers = connection.scalars(self._next, {**wanted, **now}).all()
         if not numbers:
             return []
         given = {"numbers": numbers, **now}
-        leased = await self._take_these(self._take_numbers, given, lease, connection)
+        leased = self._take_these(self._take_numbers, given, lease, connection)
         return _in_order(leased, numbers)
 
-    async def _take_these(
-        self, taking: Executable, given: Mapping[str, Any], lease: str, connection: AsyncConnection
+    def _take_these(
+        self, taking: Executable, given: Mapping[str, Any], lease: str, connection: Connection
     ) -> list[Leased]:
-        rows = (await connection.execute(taking, {**given, "new_lease": lease})).mappings().all()
+        rows = connection.execute(taking, {**given, "new_lease": lease}).mappings().all()
         return [Leased(Prediction.of(row), lease, row["request"], row["left"]) for row in rows]
 
     def _looking(self) -> Select[int]:
@@ -174,7 +174,7 @@ class Leases:
         """
         table = PREDICTIONS.c
 
-        async def renewed(connection: AsyncConnection) -> set[int]:
+        def renewed(connection: Connection) -> set[int]:
             kept: set[int] = set()
             for (number, lease), (step, total) in progress.items():
                 change = (
@@ -188,7 +188,7 @@ class Leases:
                         lease_until=self._database.now() + self._seconds, step=step, total=total
                     )
                 )
-                if (await connection.execute(change)).rowcount == 1:
+                if connection.execute(change).rowcount == 1:
                     kept.add(number)
             return kept
 
@@ -218,9 +218,9 @@ class Leases:
             )
         )
 
-        async def released(connection: AsyncConnection) -> None:
-            await connection.execute(change)
-            await self._database.announce(connection, "new")
+        def released(connection: Connection) -> None:
+            connection.execute(change)
+            self._database.announce(connection, "new")
 
         await self._database.write(released)
 
@@ -246,16 +246,16 @@ class Leases:
             "it could not be begun in time",
         )
 
-        async def reclaimed(connection: AsyncConnection) -> list[Prediction]:
-            await connection.execute(back)
+        def reclaimed(connection: Connection) -> list[Prediction]:
+            connection.execute(back)
             ended = [
                 Prediction.of(row)
                 for change in (given_up, late)
-                for row in (await connection.execute(change)).mappings().all()
+                for row in connection.execute(change).mappings().all()
             ]
             for prediction in ended:
-                await add_delivery(self._database, connection, prediction)
-                await self._database.announce(connection, f"over {prediction.id}")
+                add_delivery(self._database, connection, prediction)
+                self._database.announce(connection, f"over {prediction.id}")
             return ended
 
         return await self._database.write(reclaimed)

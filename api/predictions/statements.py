@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Executable,
     Float,
     Select,
@@ -18,7 +19,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
 from api.predictions.prediction import FIELDS, Order, Prediction, Status
@@ -31,8 +31,8 @@ COLUMNS: Final = [PREDICTIONS.c[name] for name in FIELDS]
 async def found(database: Database, query: Select[Any]) -> list[Prediction]:
     """The predictions that a query for ``COLUMNS`` finds."""
 
-    async def read(connection: AsyncConnection) -> list[Prediction]:
-        return [Prediction.of(row) for row in (await connection.execute(query)).mappings()]
+    def read(connection: Connection) -> list[Prediction]:
+        return [Prediction.of(row) for row in connection.execute(query).mappings()]
 
     return await database.read(read)
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from api.predictions.batches import Batches
 from api.predictions.database import Database
@@ -65,11 +64,9 @@ class Store:
         """A secret of 256 bits that all hosts share, made when it is first asked for."""
         new = self._database.insert(SECRETS).values(name=name, value=secrets.token_hex(32))
 
-        async def kept(connection: AsyncConnection) -> str:
-            await connection.execute(new.on_conflict_do_nothing())
-            return str(
-                await connection.scalar(select(SECRETS.c.value).where(SECRETS.c.name == name))
-            )
+        def kept(connection: Connection) -> str:
+            connection.execute(new.on_conflict_do_nothing())
+            return str(connection.scalar(select(SECRETS.c.value).where(SECRETS.c.name == name)))
 
         return bytes.fromhex(await self._database.write(kept))
 
@@ -106,16 +103,16 @@ class Store:
     async def _accept_all(self, batch: Sequence[tuple[dict[str, Any], Order]]) -> list[Prediction]:
         """Write predictions down; of those that are there already, what is there."""
 
-        async def accepted(connection: AsyncConnection) -> list[Prediction]:
-            rows = (await connection.execute(self._accept, [row for row, _ in batch])).mappings()
+        def accepted(connection: Connection) -> list[Prediction]:
+            rows = connection.execute(self._accept, [row for row, _ in batch]).mappings()
             made = {row["id"]: Prediction.of(row) for row in rows.all()}
-            await self._database.announce(connection, "new")
+            self._database.announce(connection, "new")
             predictions = []
             for row, order in batch:
                 prediction = made.get(row["id"])
                 if prediction is None:
                     query = same_order(order, row["id"])
-                    old = (await connection.execute(query)).mappings().first()
+                    old = connection.execute(query).mappings().first()
                     if old is None:
                         raise LookupError(row["id"])
                     prediction = Prediction.of(old)
@@ -150,9 +147,9 @@ class Store:
         kept = self._database.insert(PREDICTIONS).values(values).on_conflict_do_nothing()
         query = select(*COLUMNS).where(PREDICTIONS.c.id == identifier)
 
-        async def written(connection: AsyncConnection) -> Prediction:
-            await connection.execute(kept)
-            return Prediction.of((await connection.execute(query)).mappings().one())
+        def written(connection: Connection) -> Prediction:
+            connection.execute(kept)
+            return Prediction.of(connection.execute(query).mappings().one())
 
         return await self._database.write(written)
 
@@ -203,8 +200,8 @@ class Store:
         )
         query = select(func.count()).where(table.status == Status.STARTING, ahead)
 
-        async def count(connection: AsyncConnection) -> int:
-            return int(await connection.scalar(query) or 0)
+        def count(connection: Connection) -> int:
+            return int(connection.scalar(query) or 0)
 
         return await self._database.read(count)
 
@@ -222,10 +219,10 @@ class Store:
             func.coalesce(func.sum(size).filter(table.status.in_(UNFINISHED)), 0),
         ).where(table.removed_at.is_(None))
 
-        async def used(connection: AsyncConnection) -> Usage:
-            rows = (await connection.execute(counts)).all()
+        def used(connection: Connection) -> Usage:
+            rows = connection.execute(counts).all()
             unfinished = {str(row[0]): int(row[1]) for row in rows}
-            total, needed = (await connection.execute(stored)).one()
+            total, needed = connection.execute(stored).one()
             return Usage(unfinished, int(total), int(needed))
 
         return await self._database.read(used)
@@ -263,13 +260,13 @@ class Store:
             .returning(*COLUMNS)
         )
 
-        async def ended(connection: AsyncConnection) -> Prediction | None:
-            row = (await connection.execute(change)).mappings().one_or_none()
+        def ended(connection: Connection) -> Prediction | None:
+            row = connection.execute(change).mappings().one_or_none()
             if row is None:
                 return None
             prediction = Prediction.of(row)
-            await add_delivery(self._database, connection, prediction)
-            await self._database.announce(connection, f"over {prediction.id}")
+            add_delivery(self._database, connection, prediction)
+            self._database.announce(connection, f"over {prediction.id}")
             return prediction
 
         return await self._database.write(ended)
@@ -281,8 +278,8 @@ class Store:
             table.number == prediction.number, table.status.not_in(UNFINISHED)
         )
 
-        async def deleted(connection: AsyncConnection) -> bool:
-            return (await connection.execute(query)).rowcount == 1
+        def deleted(connection: Connection) -> bool:
+            return connection.execute(query).rowcount == 1
 
         return await self._database.write(deleted)
 

@@ -52,7 +52,7 @@ def usual_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/predictions.sqlite"
+        return f"sqlite:///{tmp_path}/predictions.sqlite"
     server: PostgreSQL = request.getfixturevalue("postgresql")
     return server.create(f"test{next(_databases)}")
 

@@ -103,7 +103,7 @@ def test_a_file_is_there_as_a_whole_or_not_at_all(files: Files) -> None:
 @asynccontextmanager
 async def host(s3: S3, folder: Path, **settings: float) -> AsyncIterator[Predictions]:
     """One of several processes with the same database and the same bucket."""
-    url = f"sqlite+aiosqlite:///{folder}/one.sqlite"
+    url = f"sqlite:///{folder}/one.sqlite"
     files = BucketFiles(s3.where)
     predictions = make_predictions(url, folder, ColourBackend(), files, **settings)
     await predictions.open()

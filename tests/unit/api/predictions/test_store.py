@@ -125,7 +125,7 @@ def test_an_operation_that_fails_takes_only_itself_back(url: str) -> None:
     async def story() -> None:
         async with opened(url) as here:
 
-            async def faulty(connection: object) -> None:
+            def faulty(connection: object) -> None:
                 raise ValueError("mine")
 
             accepts = [here.store.accept(make_order(), f"{n}") for n in range(4)]
@@ -151,5 +151,4 @@ def test_sqlite_confirms_what_is_on_the_disk(url: str) -> None:
 
 
 async def _pragma(here: Opened, name: str) -> object:
-    async with here.database.engine.connect() as connection:
-        return await connection.scalar(text(f"PRAGMA {name}"))
+    return await here.database.read(lambda connection: connection.scalar(text(f"PRAGMA {name}")))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from api.predictions.files import FilesFull
 from api.predictions.prediction import Prediction, Status
@@ -102,7 +102,7 @@ def test_a_lost_worker_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("api.predictions.execution._LOST_SECONDS", 0.1)
 
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         for code, begun, attempts in [
             (ErrorCode.NOT_READY, True, 2),
             (ErrorCode.NOT_READY, False, 1),
@@ -117,7 +117,7 @@ def test_a_lost_worker_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_failure_is_the_end(tmp_path: Path) -> None:
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         for code, message in [
             (ErrorCode.CONTENT_POLICY_VIOLATION, "lost"),
             (ErrorCode.INTERNAL, "internal error"),
@@ -215,9 +215,7 @@ def test_no_room_for_a_picture_is_no_failure(
     monkeypatch.setattr("api.predictions.execution._FULL_SECONDS", 0.1)
 
     async def story() -> None:
-        here = make_predictions(
-            f"sqlite+aiosqlite:///{tmp_path}/one.sqlite", tmp_path, ColourBackend()
-        )
+        here = make_predictions(f"sqlite:///{tmp_path}/one.sqlite", tmp_path, ColourBackend())
         put, full = here._files.put, [True, True]
 
         async def full_at_first(key: str, data: bytes) -> None:
@@ -237,7 +235,7 @@ def test_no_room_for_a_picture_is_no_failure(
 
 def test_the_limits_refuse_before_anything_is_written(tmp_path: Path) -> None:
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         limits = {"prediction_slots": 0, "max_predictions": 4, "max_predictions_per_client": 2}
         async with running(url, tmp_path, ColourBackend(), **limits) as here:
             first = await _accepted(here, id="first")
@@ -267,7 +265,7 @@ async def _expire(here: Predictions, prediction: Prediction) -> None:
         update(PREDICTIONS).where(PREDICTIONS.c.number == prediction.number).values(lease_until=1.0)
     )
 
-    async def expired(connection: object) -> None:
-        await connection.execute(change)  # type: ignore[attr-defined]
+    def expired(connection: Connection) -> None:
+        connection.execute(change)
 
     await here._database.write(expired)
