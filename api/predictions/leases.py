@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -13,7 +12,6 @@ from sqlalchemy import (
     BindParameter,
     Connection,
     Executable,
-    Float,
     Select,
     and_,
     bindparam,
@@ -24,36 +22,16 @@ from sqlalchemy import (
     update,
 )
 
+from api.predictions.claims import Claim, Leased
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
-from api.predictions.prediction import Prediction, Status, request_of
-from api.predictions.statements import COLUMNS
+from api.predictions.prediction import Prediction, Status
+from api.predictions.statements import COLUMNS, moment
 from api.predictions.tables import PREDICTIONS
 from contract.errors import ErrorCode
-from contract.request import GenerationRequest
 
 # Others may take some of them at the same time.
 _CANDIDATES: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Leased:
-    """A prediction that is ours to run.
-
-    Attributes:
-        lease: names the holding; what is done in its name is without effect once it is lost.
-        written: the request, without its pictures.
-        left: seconds that it may take; None for as long as any.
-    """
-
-    prediction: Prediction
-    lease: str
-    written: str
-    left: float | None
-
-    def request(self, pictures: bytes) -> GenerationRequest:
-        """The request to run."""
-        return request_of(self.written, pictures)
 
 
 class Leases:
@@ -69,7 +47,7 @@ class Leases:
         self._database = database
         self._seconds = seconds
         self._attempts = attempts
-        self._now: Any = bindparam("now", type_=Float) if database.on_one_host else database.now()
+        self._now = moment(database)
         # Made once, as that takes longer than to run them.
         self._next = self._looking()
         self._take_numbers = self._taking(bindparam("numbers", expanding=True))
@@ -77,31 +55,15 @@ class Leases:
     async def take(self, models: Collection[str], limit: int) -> list[Leased]:
         """Take predictions with these models that wait: by priority, the tenants in turns, then in
         the order of acceptance."""
-        lease = uuid.uuid4().hex
+        claim = self.claim(models, limit)
+        await self._database.write(claim.make)
+        return claim.leased
+
+    def claim(self, models: Collection[str], limit: int) -> Claim:
+        """The same as a part of a transaction."""
+        take = self._take_next if self._database.on_one_host else self._take_free
         wanted = {"models": list(models), "most": limit}
-        if self._database.on_one_host:
-            return await self._database.write(partial(self._take_next, wanted, lease))
-
-        def look(connection: Connection) -> Sequence[int]:
-            given = wanted | {"most": limit * _CANDIDATES}
-            return connection.scalars(self._next, given).all()
-
-        numbers = list(await self._database.read(look))
-        if not numbers:
-            return []
-        table = PREDICTIONS.c
-        # The order of the candidates, of which others may have taken some meanwhile.
-        rank = case({number: place for place, number in enumerate(numbers)}, value=table.number)
-        free = (
-            select(table.number)
-            .where(table.number.in_(numbers), table.status == Status.STARTING)
-            .order_by(rank)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        taking = partial(self._take_these, self._taking(free), {}, lease)
-        leased = await self._database.write(taking)
-        return _in_order(leased, numbers)
+        return Claim(partial(take, wanted, uuid.uuid4().hex))
 
     def _take_next(
         self, wanted: Mapping[str, Any], lease: str, connection: Connection
@@ -114,6 +76,26 @@ class Leases:
         given = {"numbers": numbers, **now}
         leased = self._take_these(self._take_numbers, given, lease, connection)
         return _in_order(leased, numbers)
+
+    def _take_free(
+        self, wanted: Mapping[str, Any], lease: str, connection: Connection
+    ) -> list[Leased]:
+        """Take those that are next and that nobody else takes meanwhile."""
+        given = {**wanted, "most": wanted["most"] * _CANDIDATES}
+        numbers = connection.scalars(self._next, given).all()
+        if not numbers:
+            return []
+        table = PREDICTIONS.c
+        # The order of the candidates, of which others may have taken some meanwhile.
+        rank = case({number: place for place, number in enumerate(numbers)}, value=table.number)
+        free = (
+            select(table.number)
+            .where(table.number.in_(numbers), table.status == Status.STARTING)
+            .order_by(rank)
+            .limit(wanted["most"])
+            .with_for_update(skip_locked=True)
+        )
+        return _in_order(self._take_these(self._taking(free), {}, lease, connection), numbers)
 
     def _take_these(
         self, taking: Executable, given: Mapping[str, Any], lease: str, connection: Connection

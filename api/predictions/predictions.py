@@ -13,6 +13,7 @@ from api.backend import Backend
 from api.errors import shown
 from api.predictions import refusals
 from api.predictions.announcements import Announcements
+from api.predictions.claims import Leased
 from api.predictions.database import Database
 from api.predictions.deliveries import Deliveries
 from api.predictions.document import document
@@ -20,8 +21,9 @@ from api.predictions.execution import Execution, input_key
 from api.predictions.files import Files, FilesFull
 from api.predictions.guard import Guard
 from api.predictions.hub import Hub
+from api.predictions.intake import Intake
 from api.predictions.keeping import Keeping
-from api.predictions.leases import Leased, Leases
+from api.predictions.leases import Leases
 from api.predictions.links import Links
 from api.predictions.measures import Measures
 from api.predictions.notices import Notices
@@ -104,6 +106,7 @@ class Predictions:
             self._settings.prediction_slots,
             self._settings.prediction_lease,
         )
+        self._intake = Intake(self._database, self._worker.claim)
         self._worker.start()
         loops = [self._deliveries.run(), self._retention.run()]
         if self._url is not None:
@@ -166,14 +169,13 @@ class Predictions:
         if size:
             await self._put_input(folder, pictures_of(order.request))
         # If this fails, the file is of no one: the retention finds it.
-        prediction, is_new = await self._store.accept(order, folder)
+        prediction, is_new = await self._intake.accept(order, folder)
         if not is_new:
             if size:
                 await self._files.delete([input_key(folder)])
             return refusals.the_same(prediction, order), False
         self._room.taken(order.tenant, size)
         self._measures.accepted()
-        self._worker.wake()
         return prediction, True
 
     async def find(self, identifier: str, tenant: str | None) -> Prediction:

@@ -12,7 +12,7 @@ from tests.unit.api.predictions.conftest import Opened, make_order, opened
 
 
 async def _accept(here: Opened, count: int, tenant: str = "anna", **options: Any) -> list[str]:
-    accepts = [here.store.accept(make_order(tenant, **options), f"{n}") for n in range(count)]
+    accepts = [here.intake.accept(make_order(tenant, **options), f"{n}") for n in range(count)]
     return [(await one)[0].id for one in accepts]
 
 
@@ -53,7 +53,7 @@ def test_the_order_is_by_priority_then_tenants_in_turns(url: str) -> None:
 def test_only_models_that_are_served_here(url: str) -> None:
     async def story() -> None:
         async with opened(url) as here:
-            await here.store.accept(make_order(model="large"), "f")
+            await here.intake.accept(make_order(model="large"), "f")
             assert await here.leases.take(["tiny"], 9) == []
             assert len(await here.leases.take(["tiny", "large"], 9)) == 1
 
