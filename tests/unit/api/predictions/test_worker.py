@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, update
 
+from api.predictions.claims import Leased
 from api.predictions.files import FilesFull
 from api.predictions.prediction import Prediction, Status
 from api.predictions.predictions import Predictions
@@ -70,6 +71,64 @@ def test_it_succeeds_with_its_pictures(usual_url: str, tmp_path: Path) -> None:
                 data = await here.read(output, 0, output.bytes)
                 assert data.startswith(b"\x89PNG")
                 assert len(data) == output.bytes
+
+    asyncio.run(story())
+
+
+def test_what_is_accepted_begins_without_another_look(
+    usual_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are slots: it is leased in the transaction that writes it down."""
+
+    async def story() -> None:
+        backend = ColourBackend()
+        async with running(usual_url, tmp_path, backend, prediction_slots=2) as here:
+            await _done(here, await _accepted(here))
+            looks = 0
+            take = here._leases.take
+
+            async def counted(models: Collection[str], limit: int) -> list[Leased]:
+                nonlocal looks
+                taken = await take(models, limit)
+                looks += bool(taken)
+                return taken
+
+            monkeypatch.setattr(here._leases, "take", counted)
+            for _ in range(3):
+                await _done(here, await _accepted(here))
+            assert looks == 0
+            # What finds no slot is taken when there is one.
+            backend.hold = asyncio.Event()
+            several = [await _accepted(here) for _ in range(4)]
+            assert len(here._worker._running) == 2
+            backend.hold.set()
+            for one in several:
+                await _done(here, one)
+            assert looks > 0
+            assert len(backend.requests) == 8
+
+    asyncio.run(story())
+
+
+def test_what_is_not_written_down_is_not_begun(tmp_path: Path) -> None:
+    """And what shares a transaction that is taken back, is begun once, in the next one."""
+
+    async def story() -> None:
+        backend = ColourBackend()
+        async with running(f"sqlite:///{tmp_path}/one.sqlite", tmp_path, backend) as here:
+            await _done(here, await _accepted(here))
+
+            def faulty(connection: Connection) -> None:
+                raise ValueError("mine")
+
+            accepting = here._intake.accept(make_order(id="mine"), "g")
+            (mine, _), fault = await asyncio.gather(
+                accepting, here._database.write(faulty), return_exceptions=True
+            )
+            assert isinstance(fault, ValueError)
+            done = await _done(here, mine)
+            assert (done.status, done.attempts) == (Status.SUCCEEDED, 1)
+            assert len(backend.requests) == 2
 
     asyncio.run(story())
 
