@@ -110,7 +110,8 @@ async def running(
     await predictions.open()
     yield predictions
     predictions.stop_waiting()
-    await predictions.close(5)
+    await predictions.finish(5)
+    await predictions.close()
 
 
 def make_predictions(

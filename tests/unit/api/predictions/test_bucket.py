@@ -109,7 +109,8 @@ async def host(s3: S3, folder: Path, **settings: float) -> AsyncIterator[Predict
     await predictions.open()
     yield predictions
     predictions.stop_waiting()
-    await predictions.close(0)
+    await predictions.finish(0)
+    await predictions.close()
 
 
 def test_any_host_has_the_pictures_until_their_time_is_over(s3: S3, tmp_path: Path) -> None:

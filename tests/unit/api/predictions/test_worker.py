@@ -123,7 +123,7 @@ def test_what_is_not_written_down_is_not_begun(tmp_path: Path) -> None:
 
             accepting = here._intake.accept(make_order(id="mine"), "g")
             (mine, _), fault = await asyncio.gather(
-                accepting, here._database.write(faulty), return_exceptions=True
+                accepting, here.database.write(faulty), return_exceptions=True
             )
             assert isinstance(fault, ValueError)
             done = await _done(here, mine)
@@ -145,7 +145,7 @@ def test_what_a_stopped_process_left_is_run_by_the_next(usual_url: str, tmp_path
             accepted, _ = await here.accept(replace(make_order(), request=request))
             while not stuck.requests:
                 await asyncio.sleep(0.01)
-            closing = asyncio.create_task(here.close(0.1))
+            closing = asyncio.create_task(here.finish(0.1))
             await closing
         working = ColourBackend()
         async with running(usual_url, tmp_path, working) as there:
@@ -287,7 +287,7 @@ def test_no_room_for_a_picture_is_no_failure(
         await here.open()
         done = await _done(here, await _accepted(here))
         assert (done.status, done.attempts) == (Status.SUCCEEDED, 1)
-        await here.close(1)
+        await here.finish(1)
 
     asyncio.run(story())
 
@@ -327,4 +327,4 @@ async def _expire(here: Predictions, prediction: Prediction) -> None:
     def expired(connection: Connection) -> None:
         connection.execute(change)
 
-    await here._database.write(expired)
+    await here.database.write(expired)
