@@ -109,7 +109,7 @@ class Predictions:
         )
         self._intake = Intake(self.database, self._worker.claim)
         self._worker.start()
-        loops = [self._deliveries.run(), self._retention.run()]
+        loops = [self._deliveries.run(), self._retention.run(), self._room.run()]
         if self._url is not None:
             loops.append(Announcements(self._url, self._heard).run())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
