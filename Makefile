@@ -11,6 +11,8 @@ DEPLOY_VENV := .venv-deploy
 KSERVE_VENV := .venv-kserve
 RAY_VENV := .venv-ray
 UI_VENV := .venv-ui
+# OpenAI's client for Node, which only a test needs.
+NODE := tests/integration/node
 # Where the page is (make ui).
 UI_HOST ?= 127.0.0.1
 UI_PORT ?= 7860
@@ -87,7 +89,7 @@ test: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KS
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(BIN)/python -m pytest $(ABUSE)
 
-test-rest: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed $(UI_VENV)/.installed  ## the tests that take long, which make test leaves out
+test-rest: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed $(KSERVE_VENV)/.installed $(UI_VENV)/.installed $(if $(shell command -v npm),$(NODE)/node_modules)  ## the tests that take long, which make test leaves out
 	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) -m full --ignore tests/abuse
 
 test-quick: $(VENV)/.development  ## the unit tests, without the slow ones: within two minutes
@@ -176,7 +178,7 @@ lock: $(VENV)/.development $(RAY_VENV)/.benchmark $(UI_VENV)/.installed  ## writ
 	$(UI_VENV)/bin/pip freeze --exclude pip --exclude setuptools > ui/requirements.lock
 
 clean:  ## remove the virtual environments
-	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV) $(RAY_VENV) $(UI_VENV)
+	rm -rf $(VENV) $(BENTOCTL) $(DEPLOY_VENV) $(KSERVE_VENV) $(RAY_VENV) $(UI_VENV) $(NODE)/node_modules
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -221,6 +223,10 @@ $(KSERVE_VENV)/.installed: requirements-kserve.txt requirements-kserve.lock
 	$(PYTHON) -m venv $(KSERVE_VENV)
 	$(KSERVE_VENV)/bin/pip install --quiet -r requirements-kserve.txt -c requirements-kserve.lock
 	$(KSERVE_VENV)/bin/pip install --quiet --no-deps kserve-storage==0.21.0
+	@touch $@
+
+$(NODE)/node_modules: $(NODE)/package-lock.json
+	npm ci --prefix $(NODE) --no-audit --no-fund
 	@touch $@
 
 $(UI_VENV)/.installed: ui/requirements.txt ui/requirements.lock

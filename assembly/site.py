@@ -19,8 +19,10 @@ from api.backend import Backend
 from api.classifier import BoundedClassifier, Classifier
 from api.decoding.decoders import Decoders
 from api.drain import Drain
+from api.keys.ledger import Ledger
 from api.keys.metering import Metering
 from api.keys.ring import keyring
+from api.keys.usage import Usage
 from api.pictures import Pictures
 from api.predictions.opening import Opening
 from api.protocols.a1111.protocol import WebUIProtocol
@@ -48,6 +50,7 @@ class Site:
         drain: the requests in flight.
         decoders: decode the pictures of requests.
         predictions: those that are kept; None where there are to be none.
+        ledger: what keys have had; None where there are no keys, or there is no store.
     """
 
     app: FastAPI
@@ -56,6 +59,7 @@ class Site:
     drain: Drain
     decoders: Decoders
     predictions: Opening | None = None
+    ledger: Ledger | None = None
 
     def routes(
         self,
@@ -79,6 +83,8 @@ class Site:
         await self.decoders.start()
         if self.predictions is not None:
             await self.predictions.start()
+        if self.ledger is not None:
+            await self.ledger.start()
 
     async def close(self, seconds: float) -> None:
         """Refuse new requests, and wait for those in flight; what is left then is cancelled."""
@@ -87,7 +93,10 @@ class Site:
             self.predictions.stop_waiting()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.drain.finish(seconds))
-                group.create_task(self.predictions.close(seconds))
+                group.create_task(self.predictions.finish(seconds))
+            if self.ledger is not None:
+                await self.ledger.close()
+            await self.predictions.close()
         else:
             await self.drain.finish(seconds)
         await self.decoders.close()
@@ -116,7 +125,8 @@ def build_site(
         StoreUnusable: ``SD_STORE`` names a folder that cannot be written to; likewise.
     """
     settings = composition.settings
-    keys, metering = keyring(settings), Metering()
+    keys, usage = keyring(settings), Usage()
+    metering = Metering(usage)
     pictures = Pictures(backend, settings, composition.wildcards, metering)
     bounded = (
         None if classifier is None else BoundedClassifier(classifier, settings, pictures.decoders)
@@ -142,6 +152,7 @@ def build_site(
         drain=drain,
         decoders=pictures.decoders,
         predictions=kept,
+        ledger=None if keys is None or kept is None else Ledger(usage, kept.database),
     )
 
 

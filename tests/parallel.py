@@ -29,6 +29,7 @@ TOGETHER: Final = (
         "tests/integration/test_kserve.py",
         "tests/integration/test_notebooks.py",
         "tests/integration/test_openai.py",
+        "tests/integration/test_pages_of_others.py",
         "tests/integration/test_pictures.py",
         "tests/integration/test_predictions.py",
         "tests/integration/test_protocols.py",

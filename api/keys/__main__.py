@@ -73,9 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("name", help="for people: letters, digits and ._@-")
     create.add_argument("--scope", choices=[*Scope], default=Scope.GENERATE)
     create.add_argument("--rate", help="requests in a time, such as 60/minute")
-    create.add_argument("--pictures-per-day", type=int, help="in 24 hours")
+    create.add_argument("--pictures-per-day", type=int, help="from midnight to midnight (UTC)")
     create.add_argument(
-        "--pixel-steps-per-day", type=int, help="in 24 hours: width x height x steps of pictures"
+        "--pixel-steps-per-day", type=int, help="likewise: width x height x steps of pictures"
     )
     create.add_argument("--max-queued", type=int, help="pictures waiting or being made")
     create.add_argument(

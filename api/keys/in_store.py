@@ -8,9 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
 from alembic.util import CommandError
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.keys.document import UnusableKeys, dump, parse
 from api.keys.key import Key
@@ -71,8 +70,8 @@ def read_text(settings: StoreSettings, upgrade: bool = True) -> str:
         upgrade: whether the schema may be missing or old.
     """
 
-    async def found(connection: AsyncConnection) -> str:
-        return await connection.scalar(_TEXT) or ""
+    def found(connection: Connection) -> str:
+        return connection.scalar(_TEXT) or ""
 
     return _done(settings, lambda database: database.read(found), upgrade)
 
@@ -84,13 +83,13 @@ def change(settings: StoreSettings, changed: Callable[[dict[str, Key]], dict[str
         UnusableKeys: they cannot be read or written, or whatever ``changed`` raises.
     """
 
-    async def replaced(connection: AsyncConnection, database: Database) -> None:
+    def replaced(connection: Connection, database: Database) -> None:
         first = database.insert(DOCUMENTS).values(name=_NAME, text="")
-        await connection.execute(first.on_conflict_do_nothing())
+        connection.execute(first.on_conflict_do_nothing())
         # One at a time; SQLite has no such thing, nor the need.
-        text = await connection.scalar(_TEXT.with_for_update()) or ""
+        text = connection.scalar(_TEXT.with_for_update()) or ""
         keys = changed(_parse(text))
-        await connection.execute(
+        connection.execute(
             update(DOCUMENTS).where(DOCUMENTS.c.name == _NAME).values(text=dump(keys.values()))
         )
 

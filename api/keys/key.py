@@ -47,8 +47,8 @@ class Key(BaseModel):
             it need not be a slow one.
         scope: what it is for.
         rate: requests in a time; None for no limit. Likewise the others.
-        pictures_per_day: pictures in 24 hours.
-        pixel_steps_per_day: width x height x steps in 24 hours.
+        pictures_per_day: pictures a day (UTC).
+        pixel_steps_per_day: width x height x steps a day.
         max_queued: pictures accepted and not yet finished, at most what one client may have.
         priority: share of the engine's time, against keys with 1.
         created: when it was made.

@@ -20,11 +20,15 @@ _FREE: Final = frozenset({ErrorCode.BUSY, ErrorCode.NOT_READY, ErrorCode.INTERNA
 
 
 class Metering:
-    """Keeps account of the keys, in this process."""
+    """Keeps account of the keys.
 
-    def __init__(self) -> None:
-        self._quotas = Quotas()
-        self._usage = Usage()
+    Args:
+        usage: what they have had; default: in this process, since it has started.
+    """
+
+    def __init__(self, usage: Usage | None = None) -> None:
+        self._usage = usage or Usage()
+        self._quotas = Quotas(self._usage)
 
     def used(self, key: str) -> Used:
         """What the key with this id has had today."""
@@ -36,17 +40,22 @@ class Metering:
 
     def take_request(self, key: Key) -> None:
         """Count a request. Raises ``RequestError``: BUSY above the key's quota."""
-        self._take(key, {REQUESTS: 1})
-        self._usage.of(key.id).requests += 1
+        left = self._quotas.take_request(key)
+        if left is not None:
+            raise _above(REQUESTS, left, 1)
+        self._usage.add(key.id, Used(requests=1))
 
     def take(self, key: Key, wanted: GenerationRequest) -> None:
         """Count the pictures of a request. Raises ``RequestError``: BUSY above the key's quotas."""
-        self._take(key, _amounts(wanted))
+        amounts = _amounts(wanted)
+        missing = self._quotas.missing(key, amounts)
+        if missing is not None:
+            name, left = missing
+            raise _above(name, left, amounts[name])
         self._add(key, wanted, 1)
 
     def give_back(self, key: Key, wanted: GenerationRequest) -> None:
         """The pictures were not made, and not by the client's fault."""
-        self._quotas.give_back(key, _amounts(wanted))
         self._add(key, wanted, -1)
 
     @contextmanager
@@ -86,22 +95,10 @@ class Metering:
                     self.give_back(key, wanted)
                 yield event
 
-    def _take(self, key: Key, amounts: dict[str, int]) -> None:
-        refused = self._quotas.take(key, amounts)
-        if refused is not None:
-            name, left = refused
-            raise RequestError(
-                ErrorCode.BUSY,
-                f"this key may have {left.quota} {name} in {left.window} seconds; "
-                f"{left.remaining} are left, and the request needs {amounts[name]}",
-                retry_after=left.reset,
-            )
-
     def _add(self, key: Key, wanted: GenerationRequest, sign: int) -> None:
         amounts = _amounts(wanted)
-        used = self._usage.of(key.id)
-        used.pictures += sign * amounts[PICTURES]
-        used.pixel_steps += sign * amounts[PIXEL_STEPS]
+        used = Used(0, sign * amounts[PICTURES], sign * amounts[PIXEL_STEPS])
+        self._usage.add(key.id, used)
 
 
 @dataclass(slots=True)
@@ -138,3 +135,12 @@ def _amounts(wanted: GenerationRequest) -> dict[str, int]:
     steps = max(1, int(wanted.num_inference_steps * share))
     pixel_steps = wanted.num_images * wanted.width * wanted.height * steps
     return {PICTURES: wanted.num_images, PIXEL_STEPS: pixel_steps}
+
+
+def _above(name: str, left: Left, needed: int) -> RequestError:
+    return RequestError(
+        ErrorCode.BUSY,
+        f"this key may have {left.quota} {name} in {left.window} seconds; "
+        f"{left.remaining} are left, and the request needs {needed}",
+        retry_after=left.reset,
+    )

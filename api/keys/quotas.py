@@ -1,4 +1,4 @@
-"""The quotas of a key: rates of the ``limits`` package, and the headers that tell of them."""
+"""The quotas of a key: a rate of the ``limits`` package and those of a day, and their headers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Final
 
 import limits
 from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 
 from api.keys.key import Key
+from api.keys.usage import DAY, Usage
 
 REQUESTS: Final = "requests"
 PICTURES: Final = "pictures"
@@ -36,47 +37,58 @@ class Left:
 
 
 class Quotas:
-    """Counts what keys use of their quotas, in the memory of this process.
+    """What keys have left of their quotas.
 
-    Each request counts for the time of its rate, so that no minute has more of them. Pictures and
-    pixel-steps count from the first one on for 24 hours: what was not made can be given back.
+    Each request counts for the time of its rate, in the memory of this process, so that no minute
+    has more of them. Pictures and pixel-steps count until midnight (UTC).
+
+    Args:
+        usage: has what was used of those of a day.
     """
 
-    def __init__(self) -> None:
-        # The limiters share it, and keep no more than a reference.
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+        # The limiter keeps no more than a reference.
         self._storage = MemoryStorage()
-        self._moving = MovingWindowRateLimiter(self._storage)
-        self._fixed = FixedWindowRateLimiter(self._storage)
+        self._rates = MovingWindowRateLimiter(self._storage)
 
-    def take(self, key: Key, amounts: Mapping[str, int]) -> tuple[str, Left] | None:
-        """Take amounts of several quotas, or nothing; returns the first one that has not enough."""
-        rates = _rates(key)
-        for name, amount in amounts.items():
-            rate = rates.get(name)
-            if rate and not self._limiter(name).test(rate, key.id, name, cost=amount):
-                return name, self._left(key, name, rate)
-        for name, amount in amounts.items():
-            if rate := rates.get(name):
-                self._limiter(name).hit(rate, key.id, name, cost=amount)
+    def take_request(self, key: Key) -> Left | None:
+        """Take a request, or say how its quota stands."""
+        if key.rate is None or self._rates.hit(limits.parse(key.rate), key.id):
+            return None
+        return self.left(key)[REQUESTS]
+
+    def missing(self, key: Key, amounts: Mapping[str, int]) -> tuple[str, Left] | None:
+        """The first quota of a day that has less left than these amounts."""
+        for name, left in self._of_a_day(key).items():
+            if amounts[name] > left.remaining:
+                return name, left
         return None
-
-    def give_back(self, key: Key, amounts: Mapping[str, int]) -> None:
-        """Add to fixed quotas what was taken from them."""
-        for name, amount in amounts.items():
-            if rate := _rates(key).get(name):
-                self._storage.decr(rate.key_for(key.id, name), amount)
 
     def left(self, key: Key) -> dict[str, Left]:
         """How the quotas of a key stand, by their names."""
-        return {name: self._left(key, name, rate) for name, rate in _rates(key).items()}
+        return self._of_a_while(key) | self._of_a_day(key)
 
-    def _left(self, key: Key, name: str, rate: limits.RateLimitItem) -> Left:
-        stats = self._limiter(name).get_window_stats(rate, key.id, name)
+    def _of_a_while(self, key: Key) -> dict[str, Left]:
+        if key.rate is None:
+            return {}
+        rate = limits.parse(key.rate)
+        stats = self._rates.get_window_stats(rate, key.id)
         reset = max(1, math.ceil(stats.reset_time - time.time()))
-        return Left(rate.amount, rate.get_expiry(), stats.remaining, reset)
+        return {REQUESTS: Left(rate.amount, rate.get_expiry(), stats.remaining, reset)}
 
-    def _limiter(self, name: str) -> MovingWindowRateLimiter | FixedWindowRateLimiter:
-        return self._moving if name == REQUESTS else self._fixed
+    def _of_a_day(self, key: Key) -> dict[str, Left]:
+        used = self._usage.of(key.id)
+        reset = max(1, math.ceil(DAY - time.time() % DAY))
+        quotas = {
+            PICTURES: (key.pictures_per_day, used.pictures),
+            PIXEL_STEPS: (key.pixel_steps_per_day, used.pixel_steps),
+        }
+        return {
+            name: Left(quota, DAY, max(0, quota - taken), reset)
+            for name, (quota, taken) in quotas.items()
+            if quota is not None
+        }
 
 
 def headers(quotas: Mapping[str, Left]) -> dict[str, str]:
@@ -92,14 +104,3 @@ def headers(quotas: Mapping[str, Left]) -> dict[str, str]:
             f'"{name}";r={left.remaining};t={left.reset}' for name, left in quotas.items()
         ),
     }
-
-
-def _rates(key: Key) -> dict[str, limits.RateLimitItem]:
-    rates: dict[str, limits.RateLimitItem] = {}
-    if key.rate is not None:
-        rates[REQUESTS] = limits.parse(key.rate)
-    if key.pictures_per_day is not None:
-        rates[PICTURES] = limits.RateLimitItemPerDay(key.pictures_per_day)
-    if key.pixel_steps_per_day is not None:
-        rates[PIXEL_STEPS] = limits.RateLimitItemPerDay(key.pixel_steps_per_day)
-    return rates

@@ -9,14 +9,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, ColumnElement, Connection, Float, Table, event, func, literal, text
+from sqlalchemy import URL, ColumnElement, Connection, Float, Table, func, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from api.predictions import migrations
 from api.predictions.batches import Batches
+from api.predictions.connections import (
+    Connections,
+    Operation,
+    PostgreSQLConnections,
+    SQLiteConnections,
+)
 from api.predictions.refusals import storage_full
 from contract.errors import ErrorCode, RequestError
 from settings.store import StoreSettings
@@ -24,11 +29,9 @@ from settings.store import StoreSettings
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Operation = Callable[[AsyncConnection], Awaitable[T]]
 
 FILE: Final = "predictions.sqlite"
 CHANNEL: Final = "sd_predictions"
-_CONNECTIONS: Final = 8
 # How long a request waits for a database that restarts.
 _PATIENCE: Final = 5.0
 _PAUSE: Final = 0.2
@@ -43,20 +46,21 @@ class Database:
     """Runs operations in transactions; those that write on SQLite share theirs (``Batches``).
 
     Args:
-        url: ``sqlite+aiosqlite:///file`` or ``postgresql+asyncpg://...``.
+        url: ``sqlite:///file`` or ``postgresql+asyncpg://...``.
     """
 
     def __init__(self, url: URL | str) -> None:
-        self._url = make_url(url)
-        self.on_one_host = self._url.get_backend_name() == "sqlite"
-        self._engine = _sqlite(self._url) if self.on_one_host else _postgresql(self._url)
-        self._writing = self._engine.execution_options(writes=True)
+        made = make_url(url)
+        self.on_one_host = made.get_backend_name() == "sqlite"
+        self._connections: Connections = (
+            SQLiteConnections(made) if self.on_one_host else PostgreSQLConnections(made)
+        )
         self._group: Batches[Operation[Any], Any] = Batches(self._commit)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:
         """SQLite's, in a folder that exists."""
-        return cls(URL.create("sqlite+aiosqlite", database=str(folder / FILE)))
+        return cls(URL.create("sqlite", database=str(folder / FILE)))
 
     @classmethod
     def of(cls, settings: StoreSettings) -> Database:
@@ -72,24 +76,14 @@ class Database:
         folder.mkdir(parents=True, exist_ok=True)
         return cls.in_folder(folder)
 
-    @property
-    def engine(self) -> AsyncEngine:
-        """For what needs a connection of its own."""
-        return self._engine
-
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Raises what SQLAlchemy and the driver do."""
-
-        def upgraded(connection: Connection) -> None:
-            migrations.upgrade(connection)
-
-        async with self._writing.begin() as connection:
-            await connection.run_sync(upgraded)
+        await self._connections.run(migrations.upgrade, writes=True)
 
     async def close(self) -> None:
         """Wait for what is being written, and disconnect."""
         await self._group.idle()
-        await self._engine.dispose()
+        await self._connections.close()
 
     async def read(self, operation: Operation[T]) -> T:
         """Run an operation that changes nothing.
@@ -97,18 +91,13 @@ class Database:
         Raises:
             RequestError: NOT_READY where the database cannot be reached.
         """
-
-        async def attempt() -> T:
-            async with self._engine.begin() as connection:
-                return await operation(connection)
-
-        return await _patiently(attempt)
+        return await _patiently(lambda: self._connections.run(operation, writes=False))
 
     async def write(self, operation: Operation[T]) -> T:
         """Run an operation in a transaction; when this returns, it is on the disk.
 
         The operation may be run again from its start, where the first run was rolled back, or
-        where it is not known whether it was committed.
+        where it is not known whether it was committed. It may run in another thread.
 
         Raises:
             RequestError: NOT_READY where the database cannot be reached, STORAGE_FULL.
@@ -118,19 +107,19 @@ class Database:
             if self.on_one_host:
                 result: T = await self._group.add(operation)
                 return result
-            async with self._writing.begin() as connection:
-                return await operation(connection)
+            return await self._connections.run(operation, writes=True)
 
         return await _patiently(attempt)
 
     async def _commit(self, operations: Sequence[Operation[Any]]) -> list[Any]:
-        async with self._writing.begin() as connection:
-            return [await operation(connection) for operation in operations]
+        return await self._connections.run(
+            lambda connection: [operation(connection) for operation in operations], writes=True
+        )
 
-    async def announce(self, connection: AsyncConnection, message: str) -> None:
+    def announce(self, connection: Connection, message: str) -> None:
         """Tell the other hosts, when the transaction is committed. On SQLite nobody is told."""
         if not self.on_one_host:
-            await connection.execute(
+            connection.execute(
                 text("SELECT pg_notify(:channel, :message)"),
                 {"channel": CHANNEL, "message": message},
             )
@@ -145,38 +134,6 @@ class Database:
         if self.on_one_host:
             return literal(time.time(), Float)
         return func.extract("epoch", func.clock_timestamp()).cast(Float(53))
-
-
-def _sqlite(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=_CONNECTIONS, max_overflow=0)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def connected(connection: Any, _: Any) -> None:
-        # The driver is not to begin transactions: it begins them without the intent to write, and
-        # then two may wait for each other.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode = WAL",
-            # What was accepted survives a power failure as well. The price of it is shared by
-            # those who wait at the same time.
-            "synchronous = FULL",
-            "busy_timeout = 10000",
-            "foreign_keys = ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begun(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _postgresql(url: URL) -> AsyncEngine:
-    return create_async_engine(url, pool_size=_CONNECTIONS, max_overflow=0, pool_pre_ping=True)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:

@@ -11,10 +11,11 @@ from typing import Final
 from api import request_id
 from api.backend import Backend
 from api.error_boundary import request_error
+from api.predictions.claims import Leased
 from api.predictions.files import Files, FilesFull
 from api.predictions.hub import Hub
 from api.predictions.keeping import put_picture
-from api.predictions.leases import Leased, Leases
+from api.predictions.leases import Leases
 from api.predictions.notices import Notices
 from api.predictions.prediction import Output, Prediction, Status
 from api.predictions.store import Store

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
+    Connection,
     Executable,
-    Float,
     Select,
     and_,
     bindparam,
@@ -22,38 +21,17 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.predictions.claims import Claim, Leased
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
-from api.predictions.prediction import Prediction, Status, request_of
-from api.predictions.statements import COLUMNS
+from api.predictions.prediction import Prediction, Status
+from api.predictions.statements import COLUMNS, moment
 from api.predictions.tables import PREDICTIONS
 from contract.errors import ErrorCode
-from contract.request import GenerationRequest
 
 # Others may take some of them at the same time.
 _CANDIDATES: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Leased:
-    """A prediction that is ours to run.
-
-    Attributes:
-        lease: names the holding; what is done in its name is without effect once it is lost.
-        written: the request, without its pictures.
-        left: seconds that it may take; None for as long as any.
-    """
-
-    prediction: Prediction
-    lease: str
-    written: str
-    left: float | None
-
-    def request(self, pictures: bytes) -> GenerationRequest:
-        """The request to run."""
-        return request_of(self.written, pictures)
 
 
 class Leases:
@@ -69,7 +47,7 @@ class Leases:
         self._database = database
         self._seconds = seconds
         self._attempts = attempts
-        self._now: Any = bindparam("now", type_=Float) if database.on_one_host else database.now()
+        self._now = moment(database)
         # Made once, as that takes longer than to run them.
         self._next = self._looking()
         self._take_numbers = self._taking(bindparam("numbers", expanding=True))
@@ -77,16 +55,34 @@ class Leases:
     async def take(self, models: Collection[str], limit: int) -> list[Leased]:
         """Take predictions with these models that wait: by priority, the tenants in turns, then in
         the order of acceptance."""
-        lease = uuid.uuid4().hex
+        claim = self.claim(models, limit)
+        await self._database.write(claim.make)
+        return claim.leased
+
+    def claim(self, models: Collection[str], limit: int) -> Claim:
+        """The same as a part of a transaction."""
+        take = self._take_next if self._database.on_one_host else self._take_free
         wanted = {"models": list(models), "most": limit}
-        if self._database.on_one_host:
-            return await self._database.write(partial(self._take_next, wanted, lease))
+        return Claim(partial(take, wanted, uuid.uuid4().hex))
 
-        async def look(connection: AsyncConnection) -> Sequence[int]:
-            given = wanted | {"most": limit * _CANDIDATES}
-            return (await connection.scalars(self._next, given)).all()
+    def _take_next(
+        self, wanted: Mapping[str, Any], lease: str, connection: Connection
+    ) -> list[Leased]:
+        """Take those that are next, where nobody else writes meanwhile."""
+        now = {"now": time.time()}
+        numbers = connection.scalars(self._next, {**wanted, **now}).all()
+        if not numbers:
+            return []
+        given = {"numbers": numbers, **now}
+        leased = self._take_these(self._take_numbers, given, lease, connection)
+        return _in_order(leased, numbers)
 
-        numbers = list(await self._database.read(look))
+    def _take_free(
+        self, wanted: Mapping[str, Any], lease: str, connection: Connection
+    ) -> list[Leased]:
+        """Take those that are next and that nobody else takes meanwhile."""
+        given = {**wanted, "most": wanted["most"] * _CANDIDATES}
+        numbers = connection.scalars(self._next, given).all()
         if not numbers:
             return []
         table = PREDICTIONS.c
@@ -96,29 +92,15 @@ class Leases:
             select(table.number)
             .where(table.number.in_(numbers), table.status == Status.STARTING)
             .order_by(rank)
-            .limit(limit)
+            .limit(wanted["most"])
             .with_for_update(skip_locked=True)
         )
-        taking = partial(self._take_these, self._taking(free), {}, lease)
-        leased = await self._database.write(taking)
-        return _in_order(leased, numbers)
+        return _in_order(self._take_these(self._taking(free), {}, lease, connection), numbers)
 
-    async def _take_next(
-        self, wanted: Mapping[str, Any], lease: str, connection: AsyncConnection
+    def _take_these(
+        self, taking: Executable, given: Mapping[str, Any], lease: str, connection: Connection
     ) -> list[Leased]:
-        """Take those that are next, where nobody else writes meanwhile."""
-        now = {"now": time.time()}
-        numbers = (await connection.scalars(self._next, {**wanted, **now})).all()
-        if not numbers:
-            return []
-        given = {"numbers": numbers, **now}
-        leased = await self._take_these(self._take_numbers, given, lease, connection)
-        return _in_order(leased, numbers)
-
-    async def _take_these(
-        self, taking: Executable, given: Mapping[str, Any], lease: str, connection: AsyncConnection
-    ) -> list[Leased]:
-        rows = (await connection.execute(taking, {**given, "new_lease": lease})).mappings().all()
+        rows = connection.execute(taking, {**given, "new_lease": lease}).mappings().all()
         return [Leased(Prediction.of(row), lease, row["request"], row["left"]) for row in rows]
 
     def _looking(self) -> Select[int]:
@@ -174,7 +156,7 @@ class Leases:
         """
         table = PREDICTIONS.c
 
-        async def renewed(connection: AsyncConnection) -> set[int]:
+        def renewed(connection: Connection) -> set[int]:
             kept: set[int] = set()
             for (number, lease), (step, total) in progress.items():
                 change = (
@@ -188,7 +170,7 @@ class Leases:
                         lease_until=self._database.now() + self._seconds, step=step, total=total
                     )
                 )
-                if (await connection.execute(change)).rowcount == 1:
+                if connection.execute(change).rowcount == 1:
                     kept.add(number)
             return kept
 
@@ -218,9 +200,9 @@ class Leases:
             )
         )
 
-        async def released(connection: AsyncConnection) -> None:
-            await connection.execute(change)
-            await self._database.announce(connection, "new")
+        def released(connection: Connection) -> None:
+            connection.execute(change)
+            self._database.announce(connection, "new")
 
         await self._database.write(released)
 
@@ -246,16 +228,16 @@ class Leases:
             "it could not be begun in time",
         )
 
-        async def reclaimed(connection: AsyncConnection) -> list[Prediction]:
-            await connection.execute(back)
+        def reclaimed(connection: Connection) -> list[Prediction]:
+            connection.execute(back)
             ended = [
                 Prediction.of(row)
                 for change in (given_up, late)
-                for row in (await connection.execute(change)).mappings().all()
+                for row in connection.execute(change).mappings().all()
             ]
             for prediction in ended:
-                await add_delivery(self._database, connection, prediction)
-                await self._database.announce(connection, f"over {prediction.id}")
+                add_delivery(self._database, connection, prediction)
+                self._database.announce(connection, f"over {prediction.id}")
             return ended
 
         return await self._database.write(reclaimed)

@@ -11,6 +11,7 @@ from typing import Final
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.predictions.database import Database
 from api.predictions.errors import StoreUnusable
 from api.predictions.predictions import Predictions
 from contract.errors import ErrorCode, RequestError
@@ -56,15 +57,24 @@ class Opening:
         if self._opened is not None:
             self._opened.stop_waiting()
 
-    async def close(self, seconds: float) -> None:
-        """See ``Predictions.close``."""
+    async def database(self) -> Database:
+        """Their database. Raises ``RequestError``: NOT_READY."""
+        return (await self.get()).database
+
+    async def finish(self, seconds: float) -> None:
+        """See ``Predictions.finish``; what was not opened yet, will not be."""
         if self._trying is not None:
             self._trying.cancel()
             await asyncio.gather(self._trying, return_exceptions=True)
         if self._opening is not None:
             await asyncio.wait((self._opening,))
         if self._opened is not None:
-            await self._opened.close(seconds)
+            await self._opened.finish(seconds)
+
+    async def close(self) -> None:
+        """See ``Predictions.close``."""
+        if self._opened is not None:
+            await self._opened.close()
 
     async def _open(self) -> Predictions:
         if self._closed:
@@ -83,7 +93,7 @@ class Opening:
             await predictions.open()
         except (RequestError, SQLAlchemyError, CommandError, OSError, TimeoutError) as error:
             logger.warning("the store of predictions cannot be opened: %s", error)
-            await predictions.discard()
+            await predictions.close()
             raise RequestError(
                 ErrorCode.NOT_READY,
                 "the store of predictions cannot be reached",

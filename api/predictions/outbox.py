@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, select, update
 
 from api.predictions.database import Database
 from api.predictions.prediction import Prediction, WebhookEvent
@@ -56,14 +55,12 @@ _COLUMNS: Final = [
 _JOINED: Final = DELIVERIES.join(PREDICTIONS, DELIVERIES.c.prediction == PREDICTIONS.c.number)
 
 
-async def add_delivery(
-    database: Database, connection: AsyncConnection, prediction: Prediction
-) -> None:
+def add_delivery(database: Database, connection: Connection, prediction: Prediction) -> None:
     """Put the last webhook of a prediction down, if it wants one."""
     if prediction.webhook is None or WebhookEvent.COMPLETED not in prediction.webhook_events:
         return
     now = database.now()
-    await connection.execute(
+    connection.execute(
         insert(DELIVERIES).values(
             id=uuid.uuid4().hex,
             prediction=prediction.number,
@@ -108,12 +105,12 @@ class Outbox:
             .returning(table.id)
         )
 
-        async def found(connection: AsyncConnection) -> list[Delivery]:
-            identifiers = list((await connection.scalars(taken)).all())
+        def found(connection: Connection) -> list[Delivery]:
+            identifiers = list((connection.scalars(taken)).all())
             if not identifiers:
                 return []
             query = select(*_COLUMNS).select_from(_JOINED).where(table.id.in_(identifiers))
-            return [_delivery(row) for row in (await connection.execute(query)).mappings()]
+            return [_delivery(row) for row in connection.execute(query).mappings()]
 
         return await self._database.write(found)
 
@@ -144,8 +141,8 @@ class Outbox:
             query = query.where(DELIVERIES.c.state == state)
         query = query.order_by(DELIVERIES.c.created_at.desc(), DELIVERIES.c.id).limit(limit)
 
-        async def found(connection: AsyncConnection) -> list[Delivery]:
-            return [_delivery(row) for row in (await connection.execute(query)).mappings()]
+        def found(connection: Connection) -> list[Delivery]:
+            return [_delivery(row) for row in connection.execute(query).mappings()]
 
         return await self._database.read(found)
 
@@ -160,9 +157,9 @@ class Outbox:
         )
         query = select(*_COLUMNS).select_from(_JOINED).where(*own)
 
-        async def found(connection: AsyncConnection) -> Delivery | None:
-            await connection.execute(change)
-            row = (await connection.execute(query)).mappings().one_or_none()
+        def found(connection: Connection) -> Delivery | None:
+            connection.execute(change)
+            row = connection.execute(query).mappings().one_or_none()
             return None if row is None else _delivery(row)
 
         return await self._database.write(found)
@@ -170,8 +167,8 @@ class Outbox:
     async def _change(self, identifier: str, **values: Any) -> None:
         change = update(DELIVERIES).where(DELIVERIES.c.id == identifier).values(**values)
 
-        async def changed(connection: AsyncConnection) -> None:
-            await connection.execute(change)
+        def changed(connection: Connection) -> None:
+            connection.execute(change)
 
         await self._database.write(changed)
 

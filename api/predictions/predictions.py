@@ -13,6 +13,7 @@ from api.backend import Backend
 from api.errors import shown
 from api.predictions import refusals
 from api.predictions.announcements import Announcements
+from api.predictions.claims import Leased
 from api.predictions.database import Database
 from api.predictions.deliveries import Deliveries
 from api.predictions.document import document
@@ -20,8 +21,9 @@ from api.predictions.execution import Execution, input_key
 from api.predictions.files import Files, FilesFull
 from api.predictions.guard import Guard
 from api.predictions.hub import Hub
+from api.predictions.intake import Intake
 from api.predictions.keeping import Keeping
-from api.predictions.leases import Leased, Leases
+from api.predictions.leases import Leases
 from api.predictions.links import Links
 from api.predictions.measures import Measures
 from api.predictions.notices import Notices
@@ -56,6 +58,7 @@ class Predictions:
         outbox: the deliveries of webhooks; ``webhooks`` sign them.
         hub: what happens in this process.
         keeping: keeps pictures that are there already.
+        database: has all of it.
         closing: whether requests that wait for something are to end.
     """
 
@@ -77,7 +80,7 @@ class Predictions:
         self.closing = False
         self._backend = backend
         self._settings = settings
-        self._database = database
+        self.database = database
         self._files = files
         self._measures = measures
         self._url = url
@@ -90,7 +93,7 @@ class Predictions:
 
     async def open(self) -> None:
         """Connect, and take up what was left. Raises what ``Database.open`` raises."""
-        await self._database.open()
+        await self.database.open()
         self.links = Links(await self._store.secret("links"), self._settings.link_seconds)
         self.webhooks = Webhooks(await self._store.secret("webhooks"), self.guard)
         self._notices = Notices(self.webhooks, self._rendered)
@@ -104,15 +107,12 @@ class Predictions:
             self._settings.prediction_slots,
             self._settings.prediction_lease,
         )
+        self._intake = Intake(self.database, self._worker.claim)
         self._worker.start()
-        loops = [self._deliveries.run(), self._retention.run()]
+        loops = [self._deliveries.run(), self._retention.run(), self._room.run()]
         if self._url is not None:
             loops.append(Announcements(self._url, self._heard).run())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
-
-    async def discard(self) -> None:
-        """Disconnect what could not be opened."""
-        await self._database.close()
 
     async def resend(self, tenant: str, identifier: str) -> Delivery:
         """Send a webhook once more. Raises ``RequestError``: NOT_FOUND."""
@@ -127,14 +127,17 @@ class Predictions:
         self.closing = True
         self.hub.touch_all()
 
-    async def close(self, seconds: float) -> None:
+    async def finish(self, seconds: float) -> None:
         """Begin nothing more; what runs has so many seconds, and is given back then."""
         await self._worker.close(seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._notices.close()
-        await self._database.close()
+
+    async def close(self) -> None:
+        """Disconnect, once nobody asks for anything any more, or it could not be opened."""
+        await self.database.close()
 
     async def accept(
         self, order: Order, charge: Callable[[], None] = lambda: None
@@ -166,14 +169,13 @@ class Predictions:
         if size:
             await self._put_input(folder, pictures_of(order.request))
         # If this fails, the file is of no one: the retention finds it.
-        prediction, is_new = await self._store.accept(order, folder)
+        prediction, is_new = await self._intake.accept(order, folder)
         if not is_new:
             if size:
                 await self._files.delete([input_key(folder)])
             return refusals.the_same(prediction, order), False
         self._room.taken(order.tenant, size)
         self._measures.accepted()
-        self._worker.wake()
         return prediction, True
 
     async def find(self, identifier: str, tenant: str | None) -> Prediction:

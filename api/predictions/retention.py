@@ -8,8 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Select, delete, select, update
 
 from api.predictions.database import Database
 from api.predictions.execution import input_key
@@ -88,8 +87,8 @@ class Retention:
             .values(removed_at=self._database.now(), input_bytes=0, output_bytes=0)
         )
 
-        async def removed(connection: AsyncConnection) -> None:
-            await connection.execute(change)
+        def removed(connection: Connection) -> None:
+            connection.execute(change)
 
         await self._database.write(removed)
 
@@ -133,8 +132,8 @@ class Retention:
             PREDICTIONS.c.removed_at.is_not(None),
         )
 
-        async def forgotten(connection: AsyncConnection) -> None:
-            await connection.execute(query)
+        def forgotten(connection: Connection) -> None:
+            connection.execute(query)
 
         await self._database.write(forgotten)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections import Counter
 from typing import Final
@@ -13,12 +15,16 @@ from api.predictions.store import Store
 from contract.errors import ErrorCode, RequestError
 from settings.store import StoreSettings
 
+logger = logging.getLogger(__name__)
+
 # What other hosts accept in this time is not counted yet.
 _FRESH_SECONDS: Final = 2.0
+# After an order so long, nobody need wait for a count.
+_BUSY_SECONDS: Final = 60.0
 
 
 class Room:
-    """Counts what is there, anew every few seconds.
+    """Counts what is there, anew every few seconds while there are orders.
 
     Args:
         store: has the predictions.
@@ -34,11 +40,27 @@ class Room:
         self._files = files
         self._settings = settings
         self._measures = measures
-        self._counted = float("-inf")
+        self._counted = self._asked = float("-inf")
         self._unfinished: Counter[str] = Counter()
         self._needed = 0
+        # What is accepted while they are counted.
+        self._meanwhile: Counter[str] = Counter()
+        self._needed_meanwhile = 0
         self._taken = False
         self._free: int | None = None
+
+    async def run(self) -> None:
+        """Count what is there, for ever: the next one to ask is not to wait for it."""
+        while True:
+            await asyncio.sleep(_FRESH_SECONDS / 2)
+            if time.monotonic() - self._asked > _BUSY_SECONDS:
+                continue
+            try:
+                await self.count()
+            except (RequestError, OSError) as error:
+                logger.warning("the room for predictions: %s", error)
+            except Exception:
+                logger.exception("the room for predictions is counted later")
 
     async def check(self, tenant: str, size: int) -> None:
         """Look whether there is room for a prediction with ``size`` bytes of pictures.
@@ -46,8 +68,7 @@ class Room:
         Raises:
             RequestError: BUSY where too many wait, STORAGE_FULL.
         """
-        old = time.monotonic() - self._counted > _FRESH_SECONDS
-        if old or (self._taken and self._refusal(tenant, size) is not None):
+        if self._is_old() or (self._taken and self._refusal(tenant, size) is not None):
             # Of those that were accepted since, some are over.
             await self.count()
         refusal = self._refusal(tenant, size)
@@ -56,7 +77,7 @@ class Room:
 
     async def check_space(self, size: int) -> None:
         """Look whether there is room for ``size`` bytes. Raises ``RequestError``: STORAGE_FULL."""
-        if time.monotonic() - self._counted > _FRESH_SECONDS:
+        if self._is_old():
             await self.count()
         refusal = self._full(size)
         if refusal is not None:
@@ -64,19 +85,26 @@ class Room:
 
     def taken(self, tenant: str, size: int) -> None:
         """Another one was accepted."""
-        self._unfinished[tenant] += 1
+        for counts in (self._unfinished, self._meanwhile):
+            counts[tenant] += 1
         self._needed += size
+        self._needed_meanwhile += size
         self._taken = True
 
     async def count(self) -> None:
         """Count what is there."""
+        self._meanwhile, self._needed_meanwhile = Counter(), 0
         usage = await self._store.usage()
-        self._unfinished = Counter(usage.unfinished)
-        self._needed = usage.needed
+        self._unfinished = Counter(usage.unfinished) + self._meanwhile
+        self._needed = usage.needed + self._needed_meanwhile
+        self._taken = bool(self._meanwhile)
         self._free = await self._files.free()
         self._counted = time.monotonic()
-        self._taken = False
         self._measures.stored(self._unfinished.total(), usage.bytes)
+
+    def _is_old(self) -> bool:
+        self._asked = time.monotonic()
+        return self._asked - self._counted > _FRESH_SECONDS
 
     def _refusal(self, tenant: str, size: int) -> RequestError | None:
         settings = self._settings

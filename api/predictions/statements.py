@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Executable,
     Float,
     Select,
@@ -17,11 +18,11 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.predictions.database import Database
-from api.predictions.prediction import FIELDS, Order, Prediction, Status
+from api.predictions.prediction import FIELDS, UNFINISHED, Order, Prediction, Status, request_text
 from api.predictions.tables import PREDICTIONS
 
 # Those that make a ``Prediction``.
@@ -31,8 +32,8 @@ COLUMNS: Final = [PREDICTIONS.c[name] for name in FIELDS]
 async def found(database: Database, query: Select[Any]) -> list[Prediction]:
     """The predictions that a query for ``COLUMNS`` finds."""
 
-    async def read(connection: AsyncConnection) -> list[Prediction]:
-        return [Prediction.of(row) for row in (await connection.execute(query)).mappings()]
+    def read(connection: Connection) -> list[Prediction]:
+        return [Prediction.of(row) for row in connection.execute(query).mappings()]
 
     return await database.read(read)
 
@@ -57,10 +58,32 @@ def with_text(text: str) -> ColumnElement[bool]:
     return case((has_nul, False), else_=found)
 
 
+def moment(database: Database) -> Any:
+    """Now, in a statement that is made once; on SQLite it is to be given, as ``now``."""
+    return bindparam("now", type_=Float) if database.on_one_host else database.now()
+
+
+def ending(database: Database, leased: bool) -> Executable:
+    """The statement that ends a prediction, ``of_number``, unless it is over; with whatever other
+    columns it is given.
+
+    Args:
+        leased: whether only the lease ``of_lease`` may.
+    """
+    table = PREDICTIONS.c
+    statement = (
+        update(PREDICTIONS)
+        .where(table.number == bindparam("of_number"), table.status.in_(UNFINISHED))
+        .values(completed_at=moment(database), lease_until=None)
+        .returning(*COLUMNS)
+    )
+    return statement.where(table.lease == bindparam("of_lease")) if leased else statement
+
+
 def acceptance(database: Database) -> Executable:
     """The statement that writes a prediction down, unless it is there; made once, as that takes
     longer than to run it."""
-    now = bindparam("accepted_at", type_=Float) if database.on_one_host else database.now()
+    now = moment(database)
     given = ("id", "tenant", "idempotency_key", "digest", "model", "served_as", "input", "request")
     others = ("folder", "input_bytes", "priority", "webhook", "webhook_events", "base_url")
     row = database.insert(PREDICTIONS).values(
@@ -75,3 +98,18 @@ def acceptance(database: Database) -> Executable:
     )
     statement: Executable = row.on_conflict_do_nothing().returning(*COLUMNS)
     return statement
+
+
+def row_of(order: Order, identifier: str, folder: str) -> dict[str, Any]:
+    """What is written down of any order."""
+    return {
+        "id": identifier,
+        "tenant": order.tenant,
+        "digest": order.digest,
+        "model": order.request.model,
+        "served_as": order.request.served_as,
+        "input": order.input,
+        "request": request_text(order.request),
+        "folder": folder,
+        "base_url": order.base_url,
+    }

@@ -1,4 +1,4 @@
-"""The store: predictions as their clients see them, accepted, listed, cancelled and deleted."""
+"""The store: predictions as their clients see them, listed, ended, cancelled and deleted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, delete, func, or_, select
 
-from api.predictions.batches import Batches
 from api.predictions.database import Database
 from api.predictions.outbox import add_delivery
 from api.predictions.prediction import (
@@ -21,10 +19,8 @@ from api.predictions.prediction import (
     Output,
     Prediction,
     Status,
-    pictures_of,
-    request_text,
 )
-from api.predictions.statements import COLUMNS, acceptance, found, same_order, with_text
+from api.predictions.statements import COLUMNS, ending, found, row_of, same_order, with_text
 from api.predictions.tables import PREDICTIONS, SECRETS
 
 
@@ -58,71 +54,19 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._accept = acceptance(database)
-        self._accepts = Batches(self._accept_all)
+        # Made once, as that takes longer than to run them.
+        self._end = ending(database, leased=False)
+        self._end_leased = ending(database, leased=True)
 
     async def secret(self, name: str) -> bytes:
         """A secret of 256 bits that all hosts share, made when it is first asked for."""
         new = self._database.insert(SECRETS).values(name=name, value=secrets.token_hex(32))
 
-        async def kept(connection: AsyncConnection) -> str:
-            await connection.execute(new.on_conflict_do_nothing())
-            return str(
-                await connection.scalar(select(SECRETS.c.value).where(SECRETS.c.name == name))
-            )
+        def kept(connection: Connection) -> str:
+            connection.execute(new.on_conflict_do_nothing())
+            return str(connection.scalar(select(SECRETS.c.value).where(SECRETS.c.name == name)))
 
         return bytes.fromhex(await self._database.write(kept))
-
-    async def accept(self, order: Order, folder: str) -> tuple[Prediction, bool]:
-        """Write a prediction down, unless its id or its idempotency key is there already.
-
-        Args:
-            order: what is asked for.
-            folder: of its files.
-
-        Returns:
-            The prediction, and whether it is new. One that is there may be another tenant's, or
-            for something else: compare it.
-        """
-        options = order.options
-        identifier = options.id or uuid.uuid4().hex
-        timeouts = [one for one in (options.start_timeout, options.deadline) if one is not None]
-        row = {
-            **_row(order, identifier, folder),
-            "idempotency_key": options.idempotency_key,
-            "input_bytes": len(pictures_of(order.request)),
-            "priority": options.priority,
-            "start_in": min(timeouts, default=None),
-            "end_in": options.deadline,
-            "webhook": options.webhook,
-            "webhook_events": list(options.webhook_events) if options.webhook else None,
-        }
-        if self._database.on_one_host:
-            row["accepted_at"] = time.time()
-        prediction = await self._accepts.add((row, order))
-        # Also where it was not known whether the first try had been committed.
-        return prediction, prediction.folder == folder
-
-    async def _accept_all(self, batch: Sequence[tuple[dict[str, Any], Order]]) -> list[Prediction]:
-        """Write predictions down; of those that are there already, what is there."""
-
-        async def accepted(connection: AsyncConnection) -> list[Prediction]:
-            rows = (await connection.execute(self._accept, [row for row, _ in batch])).mappings()
-            made = {row["id"]: Prediction.of(row) for row in rows.all()}
-            await self._database.announce(connection, "new")
-            predictions = []
-            for row, order in batch:
-                prediction = made.get(row["id"])
-                if prediction is None:
-                    query = same_order(order, row["id"])
-                    old = (await connection.execute(query)).mappings().first()
-                    if old is None:
-                        raise LookupError(row["id"])
-                    prediction = Prediction.of(old)
-                predictions.append(prediction)
-            return predictions
-
-        return await self._database.write(accepted)
 
     async def keep(
         self, order: Order, folder: str, outputs: Sequence[Output], seconds: float
@@ -137,7 +81,7 @@ class Store:
         """
         identifier, now = uuid.uuid4().hex, self._database.now()
         values: dict[str, Any] = {
-            **_row(order, identifier, folder),
+            **row_of(order, identifier, folder),
             **dict.fromkeys(("priority", "not_before", "input_bytes", "step", "total"), 0),
             **dict.fromkeys(("created_at", "started_at"), now - seconds),
             "status": Status.SUCCEEDED,
@@ -150,9 +94,9 @@ class Store:
         kept = self._database.insert(PREDICTIONS).values(values).on_conflict_do_nothing()
         query = select(*COLUMNS).where(PREDICTIONS.c.id == identifier)
 
-        async def written(connection: AsyncConnection) -> Prediction:
-            await connection.execute(kept)
-            return Prediction.of((await connection.execute(query)).mappings().one())
+        def written(connection: Connection) -> Prediction:
+            connection.execute(kept)
+            return Prediction.of(connection.execute(query).mappings().one())
 
         return await self._database.write(written)
 
@@ -203,8 +147,8 @@ class Store:
         )
         query = select(func.count()).where(table.status == Status.STARTING, ahead)
 
-        async def count(connection: AsyncConnection) -> int:
-            return int(await connection.scalar(query) or 0)
+        def count(connection: Connection) -> int:
+            return int(connection.scalar(query) or 0)
 
         return await self._database.read(count)
 
@@ -222,10 +166,10 @@ class Store:
             func.coalesce(func.sum(size).filter(table.status.in_(UNFINISHED)), 0),
         ).where(table.removed_at.is_(None))
 
-        async def used(connection: AsyncConnection) -> Usage:
-            rows = (await connection.execute(counts)).all()
+        def used(connection: Connection) -> Usage:
+            rows = connection.execute(counts).all()
             unfinished = {str(row[0]): int(row[1]) for row in rows}
-            total, needed = (await connection.execute(stored)).one()
+            total, needed = connection.execute(stored).one()
             return Usage(unfinished, int(total), int(needed))
 
         return await self._database.read(used)
@@ -235,10 +179,7 @@ class Store:
 
         Who runs it is told at once, or finds that its lease is gone.
         """
-        return await self.end(
-            prediction.number,
-            {"status": Status.CANCELED},
-        )
+        return await self.end(prediction.number, {"status": Status.CANCELED})
 
     async def end(
         self, number: int, values: Mapping[str, Any], lease: str | None = None
@@ -252,24 +193,20 @@ class Store:
         Returns:
             The prediction as it will be for good; None where it is over, or leased to another.
         """
-        table = PREDICTIONS.c
-        conditions = [table.number == number, table.status.in_(UNFINISHED)]
+        change, given = self._end, {"of_number": number, **values}
         if lease is not None:
-            conditions.append(table.lease == lease)
-        change = (
-            update(PREDICTIONS)
-            .where(*conditions)
-            .values(completed_at=self._database.now(), lease_until=None, **values)
-            .returning(*COLUMNS)
-        )
+            change = self._end_leased
+            given["of_lease"] = lease
+        if self._database.on_one_host:
+            given["now"] = time.time()
 
-        async def ended(connection: AsyncConnection) -> Prediction | None:
-            row = (await connection.execute(change)).mappings().one_or_none()
+        def ended(connection: Connection) -> Prediction | None:
+            row = connection.execute(change, given).mappings().one_or_none()
             if row is None:
                 return None
             prediction = Prediction.of(row)
-            await add_delivery(self._database, connection, prediction)
-            await self._database.announce(connection, f"over {prediction.id}")
+            add_delivery(self._database, connection, prediction)
+            self._database.announce(connection, f"over {prediction.id}")
             return prediction
 
         return await self._database.write(ended)
@@ -281,22 +218,7 @@ class Store:
             table.number == prediction.number, table.status.not_in(UNFINISHED)
         )
 
-        async def deleted(connection: AsyncConnection) -> bool:
-            return (await connection.execute(query)).rowcount == 1
+        def deleted(connection: Connection) -> bool:
+            return connection.execute(query).rowcount == 1
 
         return await self._database.write(deleted)
-
-
-def _row(order: Order, identifier: str, folder: str) -> dict[str, Any]:
-    """What is written down of any order."""
-    return {
-        "id": identifier,
-        "tenant": order.tenant,
-        "digest": order.digest,
-        "model": order.request.model,
-        "served_as": order.request.served_as,
-        "input": order.input,
-        "request": request_text(order.request),
-        "folder": folder,
-        "base_url": order.base_url,
-    }

@@ -97,3 +97,14 @@ SECRETS: Final = Table(
     Column("name", String(64), primary_key=True),
     Column("value", String(128), nullable=False),
 )
+
+# What API keys have had, by days since 1970 (UTC).
+USAGE: Final = Table(
+    "usage",
+    METADATA,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("key", String(64), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("pictures", BigInteger, nullable=False),
+    Column("pixel_steps", BigInteger, nullable=False),
+)

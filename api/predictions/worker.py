@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from api.backend import Backend
+from api.predictions.claims import Claim, Leased
 from api.predictions.execution import Execution
 from api.predictions.hub import Hub
-from api.predictions.leases import Leased, Leases
+from api.predictions.leases import Leases
 from api.predictions.measures import Measures
 from contract.errors import RequestError
 
@@ -54,6 +56,8 @@ class Worker:
         self._slots = slots
         self._beat = lease_seconds / 4
         self._wake = asyncio.Event()
+        # Held by whoever takes predictions, until they count among those that run.
+        self._looking = asyncio.Lock()
         # Whether the last look may have left some that wait.
         self._more = True
         self._running: dict[asyncio.Task[None], Execution] = {}
@@ -80,6 +84,8 @@ class Worker:
         # What is running keeps its lease meanwhile.
         for loop in self._loops[1:]:
             loop.cancel()
+        async with self._looking:
+            self._slots = 0
         if self._running:
             await asyncio.wait(list(self._running), timeout=seconds)
         for task in (late := list(self._running)):
@@ -100,27 +106,56 @@ class Worker:
                 logger.exception("the worker of predictions goes on")
                 await asyncio.sleep(_POLL_SECONDS)
 
+    @asynccontextmanager
+    async def claim(self) -> AsyncIterator[Claim]:
+        """A claim to what waits, for a transaction that writes predictions down: where there are
+        slots, and it leaves none of it, it saves the look. What it takes begins at the end."""
+        free = self._free
+        if self._looking.locked() or self._more or free <= 0:
+            yield Claim(lambda _: [])
+            self._wake.set()
+            return
+        async with self._looking:
+            claim = self._leases.claim(self._models, free)
+            yield claim
+            self._begin_all(claim.leased, free)
+
+    @property
+    def _free(self) -> int:
+        return self._slots - sum(one.pictures for one in self._running.values())
+
+    @property
+    def _models(self) -> list[str]:
+        return [model.name for model in self._backend.models]
+
     async def _take(self) -> None:
         """Fill the slots, then wait for a reason to look again."""
         self._wake.clear()
-        free = self._slots - sum(one.pictures for one in self._running.values())
-        self._more = True
-        if free > 0 and await self._backend.ready():
-            models = [model.name for model in self._backend.models]
-            began = time.monotonic()
-            taken = await self._leases.take(models, free)
-            self._more = len(taken) >= free
-            for leased in taken:
-                self._begin(leased)
-            spent = time.monotonic() - began
-            if spent > _QUICK_SECONDS:
-                # With very many that wait: the places that become free are filled together.
-                await asyncio.sleep(min(4 * spent, _MOST_PAUSE))
+        async with self._looking:
+            spent = await self._look()
+        if spent > _QUICK_SECONDS:
+            # With very many that wait: the places that become free are filled together.
+            await asyncio.sleep(min(4 * spent, _MOST_PAUSE))
         try:
             async with asyncio.timeout(_POLL_SECONDS):
                 await self._wake.wait()
         except TimeoutError:
             return
+
+    async def _look(self) -> float:
+        """Fill the slots; returns the seconds that it took to find what waits."""
+        free, self._more = self._free, True
+        if free <= 0 or not await self._backend.ready():
+            return 0.0
+        began = time.monotonic()
+        taken = await self._leases.take(self._models, free)
+        self._begin_all(taken, free)
+        return time.monotonic() - began
+
+    def _begin_all(self, taken: Sequence[Leased], free: int) -> None:
+        self._more = len(taken) >= free
+        for leased in taken:
+            self._begin(leased)
 
     def _begin(self, leased: Leased) -> None:
         execution = self._execute(leased)

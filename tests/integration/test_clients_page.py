@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from contextlib import redirect_stdout
 from io import StringIO
@@ -16,6 +17,7 @@ from tests.effort import only_in_full
 from tests.integration.server import WAIT_SECONDS, Server
 
 KSERVE = ROOT / ".venv-kserve" / "bin" / "python"
+NODE_MODULES = ROOT / "tests" / "integration" / "node" / "node_modules"
 
 
 @pytest.fixture
@@ -49,13 +51,21 @@ def test_the_lines_in_python(
 
 
 def test_the_lines_of_a_shell(lines: dict[str, str], tmp_path: Path) -> None:
-    command = ["bash", "-euo", "pipefail", "-c", lines["curl"]]
-    told = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
-    )
-    assert told.returncode == 0, told.stderr
+    _run(["bash", "-euo", "pipefail", "-c", lines["curl"]], tmp_path)
     assert of_its_size(tmp_path / "apple.png")
     assert of_its_size(tmp_path / "green.png")
+
+
+@only_in_full
+def test_the_lines_in_javascript(lines: dict[str, str], tmp_path: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("Node is not installed: apt-get install nodejs npm")
+    if not NODE_MODULES.exists():
+        pytest.skip("OpenAI's client for Node is not installed; run: make test-rest")
+    # Where the lines look for it.
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    _run(["node", "--input-type=module", "--eval", lines["openai (Node)"]], tmp_path)
+    assert of_its_size(tmp_path / "apple.png")
 
 
 @only_in_full
@@ -63,9 +73,12 @@ def test_the_lines_of_a_shell(lines: dict[str, str], tmp_path: Path) -> None:
 def test_the_lines_of_kserves_clients(client: str, lines: dict[str, str], tmp_path: Path) -> None:
     if not KSERVE.exists():
         pytest.skip("KServe's clients are not installed; run: make kserve-tools")
-    command = [str(KSERVE), "-c", lines[client]]
+    _run([str(KSERVE), "-c", lines[client]], tmp_path)
+    assert of_its_size(tmp_path / "apple.png")
+
+
+def _run(command: list[str], folder: Path) -> None:
     told = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
     )
     assert told.returncode == 0, told.stderr
-    assert of_its_size(tmp_path / "apple.png")

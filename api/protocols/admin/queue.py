@@ -13,7 +13,7 @@ from contract.tenant_load import TenantLoad
 
 
 class UsedToday(BaseModel):
-    """What a key has had since midnight (UTC), or since this process has started."""
+    """What a key has had since midnight (UTC), of all processes that share the store."""
 
     requests: int = Field(description="Of any kind")
     pictures: int = Field(description="Accepted, and not lost by a fault of the service")

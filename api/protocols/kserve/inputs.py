@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
 from api.bodies import Body, from_validation
 from api.errors import shown
 from api.parameters import GenerationParameters
+from api.protocols.native.kinds import Kind, kinds
 from api.protocols.native.schemas import ClassifyQuery, Img2ImgBody, InpaintBody, Txt2ImgBody
 from contract.errors import ErrorCode, RequestError
 from models.architectures import RequestField
 from models.catalog import Task
 
-Kind = Literal["text", "integer", "number", "boolean", "integers", "json", "picture"]
-
 # The model is named by the path, and there is no stream that previews could come in.
 ELSEWHERE: Final = frozenset({"model", "previews"})
+GENERATION: Final[Mapping[Task, Mapping[str, Kind]]] = {
+    "txt2img": kinds(Txt2ImgBody, ELSEWHERE),
+    "img2img": {**kinds(Img2ImgBody, ELSEWHERE), "init_image": "picture"},
+    "inpaint": {**kinds(InpaintBody, ELSEWHERE), "init_image": "picture", "mask": "picture"},
+}
+CLASSIFICATION: Final[Mapping[str, Kind]] = {"image": "picture", **kinds(ClassifyQuery)}
 _BODIES: Final[Mapping[Task, type[Txt2ImgBody]]] = {
     "txt2img": Txt2ImgBody,
     "img2img": Img2ImgBody,
@@ -102,34 +107,3 @@ def _missing(name: str, where: str = "") -> RequestError:
     return RequestError(
         ErrorCode.INVALID_REQUEST, f"{name} is required {where}".strip(), field=name
     )
-
-
-def _kinds(body: type[Body]) -> dict[str, Kind]:
-    """The kind of each field of a body."""
-    properties = body.model_json_schema()["properties"]
-    return {
-        name: _kind(schema.get("anyOf", [schema])[0])
-        for name, schema in properties.items()
-        if name not in ELSEWHERE
-    }
-
-
-def _kind(schema: Mapping[str, Any]) -> Kind:
-    match schema:
-        case {"type": "string"}:
-            return "text"
-        case {"type": "integer" | "number" | "boolean" as kind}:
-            named: Kind = kind
-            return named
-        case {"type": "array", "items": {"type": "integer"}}:
-            return "integers"
-        case _:
-            return "json"
-
-
-GENERATION: Final[Mapping[Task, Mapping[str, Kind]]] = {
-    "txt2img": _kinds(Txt2ImgBody),
-    "img2img": {**_kinds(Img2ImgBody), "init_image": "picture"},
-    "inpaint": {**_kinds(InpaintBody), "init_image": "picture", "mask": "picture"},
-}
-CLASSIFICATION: Final[Mapping[str, Kind]] = {"image": "picture", **_kinds(ClassifyQuery)}

@@ -10,7 +10,7 @@ from api.backend import ServedModel
 from api.classifier import BoundedClassifier
 from api.errors import shown
 from api.health import not_ready
-from api.protocols.kserve.inputs import CLASSIFICATION, GENERATION, Kind, for_model
+from api.protocols.kserve.inputs import CLASSIFICATION, GENERATION, for_model
 from api.protocols.kserve.responses import (
     ConfigTensor,
     ModelConfiguration,
@@ -18,6 +18,7 @@ from api.protocols.kserve.responses import (
     TensorMetadata,
 )
 from api.protocols.kserve.tensors import BYTES, DATATYPES, shape_of
+from api.protocols.native.kinds import Kind
 from api.served_models import ModelChoice, ServedModels
 from contract.errors import ErrorCode, RequestError
 from contract.model_state import Availability, ModelState

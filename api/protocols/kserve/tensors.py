@@ -15,8 +15,9 @@ from pydantic_core import from_json
 
 from api import base64_text
 from api.errors import shown
-from api.protocols.kserve.inputs import Inputs, Kind
+from api.protocols.kserve.inputs import Inputs
 from api.protocols.kserve.requests import InferenceRequest, InputTensor
+from api.protocols.native.kinds import Kind
 from contract.errors import ErrorCode, RequestError
 
 BYTES: Final = "BYTES"

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from api.bodies import from_validation
 from api.errors import shown
-from api.protocols.kserve.inputs import GENERATION
+from api.protocols.native.kinds import kinds
+from api.protocols.native.schemas import InpaintBody
 from api.protocols.openai.bodies import ImagesBody
 from contract.errors import ErrorCode, RequestError
 
@@ -21,7 +22,7 @@ B = TypeVar("B", bound=ImagesBody)
 _NAME = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 # Lists and objects: their texts are JSON.
 STRUCTURED: Final = frozenset(
-    name for name, kind in GENERATION["inpaint"].items() if kind in ("json", "integers")
+    name for name, kind in kinds(InpaintBody).items() if kind in ("json", "integers")
 )
 
 

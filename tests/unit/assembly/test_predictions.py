@@ -54,7 +54,8 @@ def test_the_newcomers_folder_is_made_when_it_is_needed(
         here = await found.get()
         accepted, _ = await here.accept(make_order())
         await here.wait(accepted, 30)
-        await found.close(1)
+        await found.finish(1)
+        await found.close()
         assert {one.name for one in (tmp_path / "state" / "stable-diffusion").iterdir()} >= {
             "pictures",
             "predictions.sqlite",
@@ -81,7 +82,8 @@ def test_without_a_folder_that_can_be_written_to(
         with pytest.raises(RequestError, match="SD_STORE names one") as refused:
             await found.get()
         assert refused.value.code is ErrorCode.NOT_READY
-        await found.close(0)
+        await found.finish(0)
+        await found.close()
 
     asyncio.run(story())
 

@@ -210,7 +210,7 @@ def test_pictures_and_pixel_steps_are_counted_when_they_are_accepted() -> None:
     too_many = make(num_images=2)
     assert too_many.status_code == 429
     assert "pixel-steps" in error_of(too_many)["message"]
-    assert int(too_many.headers["retry-after"]) > 3600
+    assert 1 <= int(too_many.headers["retry-after"]) <= 86400
     # And none of the other quota is gone.
     assert quota(too_many)["pictures"]["r"] == 2
 

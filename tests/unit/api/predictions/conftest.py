@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from api.predictions.claims import Claim
 from api.predictions.database import Database
 from api.predictions.files import Files, FolderFiles
+from api.predictions.intake import Intake
 from api.predictions.leases import Leases
 from api.predictions.measures import NoMeasures
 from api.predictions.outbox import Outbox
@@ -52,7 +54,7 @@ def usual_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/predictions.sqlite"
+        return f"sqlite:///{tmp_path}/predictions.sqlite"
     server: PostgreSQL = request.getfixturevalue("postgresql")
     return server.create(f"test{next(_databases)}")
 
@@ -63,6 +65,7 @@ class Opened:
 
     database: Database
     store: Store
+    intake: Intake
     leases: Leases
     outbox: Outbox
 
@@ -72,10 +75,16 @@ async def opened(url: str, lease: float = 60.0, attempts: int = 3) -> AsyncItera
     """Connect to a database."""
     database = Database(url)
     await database.open()
-    yield Opened(
-        database, Store(database), Leases(database, lease, attempts), Outbox(database, 0.01)
-    )
+    leases = Leases(database, lease, attempts)
+    intake = Intake(database, no_claim)
+    yield Opened(database, Store(database), intake, leases, Outbox(database, 0.01))
     await database.close()
+
+
+@asynccontextmanager
+async def no_claim() -> AsyncIterator[Claim]:
+    """That of a process without slots."""
+    yield Claim(lambda _: [])
 
 
 def make_order(
@@ -101,7 +110,8 @@ async def running(
     await predictions.open()
     yield predictions
     predictions.stop_waiting()
-    await predictions.close(5)
+    await predictions.finish(5)
+    await predictions.close()
 
 
 def make_predictions(

@@ -103,13 +103,14 @@ def test_a_file_is_there_as_a_whole_or_not_at_all(files: Files) -> None:
 @asynccontextmanager
 async def host(s3: S3, folder: Path, **settings: float) -> AsyncIterator[Predictions]:
     """One of several processes with the same database and the same bucket."""
-    url = f"sqlite+aiosqlite:///{folder}/one.sqlite"
+    url = f"sqlite:///{folder}/one.sqlite"
     files = BucketFiles(s3.where)
     predictions = make_predictions(url, folder, ColourBackend(), files, **settings)
     await predictions.open()
     yield predictions
     predictions.stop_waiting()
-    await predictions.close(0)
+    await predictions.finish(0)
+    await predictions.close()
 
 
 def test_any_host_has_the_pictures_until_their_time_is_over(s3: S3, tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from api.predictions.claims import Claim
+from api.predictions.intake import Intake
 from api.predictions.prediction import Status
 from contract.errors import ErrorCode
 from tests.unit.api.predictions.conftest import Opened, make_order, opened
 
 
 async def _accept(here: Opened, count: int, tenant: str = "anna", **options: Any) -> list[str]:
-    accepts = [here.store.accept(make_order(tenant, **options), f"{n}") for n in range(count)]
+    accepts = [here.intake.accept(make_order(tenant, **options), f"{n}") for n in range(count)]
     return [(await one)[0].id for one in accepts]
 
 
@@ -50,10 +54,37 @@ def test_the_order_is_by_priority_then_tenants_in_turns(url: str) -> None:
     asyncio.run(story())
 
 
+def test_a_new_one_overtakes_only_what_is_less_urgent(url: str) -> None:
+    """Where those that can begin are leased as others are accepted."""
+
+    async def story() -> None:
+        async with opened(url) as here:
+            claims: list[Claim] = []
+
+            @asynccontextmanager
+            async def claiming() -> AsyncIterator[Claim]:
+                claims.append(here.leases.claim(["tiny"], 1))
+                yield claims[-1]
+
+            eager = Intake(here.database, claiming)
+            (low,) = await _accept(here, 1, priority=-1)
+            (first,) = await _accept(here, 1)
+            (others,) = await _accept(here, 1, "bert")
+            accepted = [await eager.accept(make_order(), f"{n}") for n in range(4)]
+            assert [one.status for one, _ in accepted] == [Status.STARTING] * 4
+            taken = [leased.prediction.id for claim in claims for leased in claim.leased]
+            # Of hers one runs after the first claim, so that the second one goes to him.
+            assert taken == [first, others, accepted[0][0].id, accepted[1][0].id]
+            rest = await here.leases.take(["tiny"], 9)
+            assert [one.prediction.id for one in rest] == [*(a.id for a, _ in accepted[2:]), low]
+
+    asyncio.run(story())
+
+
 def test_only_models_that_are_served_here(url: str) -> None:
     async def story() -> None:
         async with opened(url) as here:
-            await here.store.accept(make_order(model="large"), "f")
+            await here.intake.accept(make_order(model="large"), "f")
             assert await here.leases.take(["tiny"], 9) == []
             assert len(await here.leases.take(["tiny", "large"], 9)) == 1
 

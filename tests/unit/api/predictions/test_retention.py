@@ -50,7 +50,7 @@ def test_pictures_go_first_and_predictions_later(usual_url: str, tmp_path: Path)
 
 
 def test_above_the_quota_the_oldest_that_is_over_goes(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+    url = f"sqlite:///{tmp_path}/one.sqlite"
     size = 400 * 1024
 
     async def story() -> None:
@@ -74,7 +74,7 @@ def test_above_the_quota_the_oldest_that_is_over_goes(tmp_path: Path) -> None:
 
 
 def test_files_of_no_one_are_swept(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+    url = f"sqlite:///{tmp_path}/one.sqlite"
 
     async def story() -> None:
         backend = ColourBackend()

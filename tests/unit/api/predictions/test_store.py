@@ -17,15 +17,15 @@ from tests.unit.api.predictions.conftest import Opened, make_order, opened
 def test_the_same_order_is_one_prediction(url: str) -> None:
     async def story() -> None:
         async with opened(url) as here:
-            tries = [here.store.accept(make_order(id="mine"), f"{n}") for n in range(8)]
+            tries = [here.intake.accept(make_order(id="mine"), f"{n}") for n in range(8)]
             made = await asyncio.gather(*tries)
             assert sum(is_new for _, is_new in made) == 1
             assert len({one.number for one, _ in made}) == 1
 
             keyed = make_order(idempotency_key="k")
-            first, is_new = await here.store.accept(keyed, "a")
-            again, is_new_again = await here.store.accept(keyed, "b")
-            other, _ = await here.store.accept(replace(keyed, tenant="bert"), "c")
+            first, is_new = await here.intake.accept(keyed, "a")
+            again, is_new_again = await here.intake.accept(keyed, "b")
+            other, _ = await here.intake.accept(replace(keyed, tenant="bert"), "c")
             assert (is_new, is_new_again) == (True, False)
             assert first.id == again.id != other.id
             assert await here.store.known(keyed) == again
@@ -39,7 +39,7 @@ def test_what_is_over_never_changes(url: str) -> None:
 
     async def story() -> None:
         async with opened(url) as here:
-            accepted, _ = await here.store.accept(make_order(webhook="https://example.com/"), "f")
+            accepted, _ = await here.intake.accept(make_order(webhook="https://example.com/"), "f")
             (leased,) = await here.leases.take(["tiny"], 1)
             ends = [
                 here.store.end(accepted.number, {"status": Status.SUCCEEDED}, leased.lease),
@@ -62,8 +62,8 @@ def test_what_is_over_never_changes(url: str) -> None:
 def test_a_page_has_the_latest_of_one_tenant(url: str) -> None:
     async def story() -> None:
         async with opened(url) as here:
-            made = [(await here.store.accept(make_order(), f"{n}"))[0] for n in range(5)]
-            await here.store.accept(make_order("bert"), "b")
+            made = [(await here.intake.accept(make_order(), f"{n}"))[0] for n in range(5)]
+            await here.intake.accept(make_order("bert"), "b")
             await here.store.cancel(made[3])
             first = await here.store.page("anna", Filter(), None, 2)
             assert [one.id for one in first] == [made[4].id, made[3].id]
@@ -91,9 +91,9 @@ def test_a_search_finds_texts_in_prompts(url: str) -> None:
             for number, prompt in enumerate(prompts):
                 order = make_order(id=f"a{number}")
                 order = replace(order, input={"prompt": prompt, "negative_prompt": "Ugly"})
-                await here.store.accept(order, f"{number}")
+                await here.intake.accept(order, f"{number}")
             other = replace(make_order("bert", id="b-0"), input={"prompt": "red"})
-            await here.store.accept(other, "b")
+            await here.intake.accept(other, "b")
 
             async def ids(**wanted: str) -> list[str]:
                 found = await here.store.page("anna", Filter(**wanted), None, 9)  # type: ignore[arg-type]
@@ -125,10 +125,10 @@ def test_an_operation_that_fails_takes_only_itself_back(url: str) -> None:
     async def story() -> None:
         async with opened(url) as here:
 
-            async def faulty(connection: object) -> None:
+            def faulty(connection: object) -> None:
                 raise ValueError("mine")
 
-            accepts = [here.store.accept(make_order(), f"{n}") for n in range(4)]
+            accepts = [here.intake.accept(make_order(), f"{n}") for n in range(4)]
             done = await asyncio.gather(
                 *accepts, here.database.write(faulty), return_exceptions=True
             )
@@ -151,5 +151,4 @@ def test_sqlite_confirms_what_is_on_the_disk(url: str) -> None:
 
 
 async def _pragma(here: Opened, name: str) -> object:
-    async with here.database.engine.connect() as connection:
-        return await connection.scalar(text(f"PRAGMA {name}"))
+    return await here.database.read(lambda connection: connection.scalar(text(f"PRAGMA {name}")))

@@ -93,7 +93,7 @@ def test_the_last_one_is_tried_until_it_arrives(usual_url: str, tmp_path: Path) 
 
 def test_after_twelve_attempts_it_is_dead(tmp_path: Path) -> None:
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         options: dict[str, Any] = {
             "webhook_receivers": ("127.0.0.1",),
             "webhook_retry_seconds": 0.0001,
@@ -116,7 +116,7 @@ def test_after_twelve_attempts_it_is_dead(tmp_path: Path) -> None:
 
 def test_notices_come_before_the_end(tmp_path: Path) -> None:
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         receivers = {"webhook_receivers": ("127.0.0.1",)}
         async with (
             receiving() as receiver,

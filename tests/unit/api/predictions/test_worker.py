@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
+from api.predictions.claims import Leased
 from api.predictions.files import FilesFull
 from api.predictions.prediction import Prediction, Status
 from api.predictions.predictions import Predictions
@@ -74,6 +75,64 @@ def test_it_succeeds_with_its_pictures(usual_url: str, tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_what_is_accepted_begins_without_another_look(
+    usual_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are slots: it is leased in the transaction that writes it down."""
+
+    async def story() -> None:
+        backend = ColourBackend()
+        async with running(usual_url, tmp_path, backend, prediction_slots=2) as here:
+            await _done(here, await _accepted(here))
+            looks = 0
+            take = here._leases.take
+
+            async def counted(models: Collection[str], limit: int) -> list[Leased]:
+                nonlocal looks
+                taken = await take(models, limit)
+                looks += bool(taken)
+                return taken
+
+            monkeypatch.setattr(here._leases, "take", counted)
+            for _ in range(3):
+                await _done(here, await _accepted(here))
+            assert looks == 0
+            # What finds no slot is taken when there is one.
+            backend.hold = asyncio.Event()
+            several = [await _accepted(here) for _ in range(4)]
+            assert len(here._worker._running) == 2
+            backend.hold.set()
+            for one in several:
+                await _done(here, one)
+            assert looks > 0
+            assert len(backend.requests) == 8
+
+    asyncio.run(story())
+
+
+def test_what_is_not_written_down_is_not_begun(tmp_path: Path) -> None:
+    """And what shares a transaction that is taken back, is begun once, in the next one."""
+
+    async def story() -> None:
+        backend = ColourBackend()
+        async with running(f"sqlite:///{tmp_path}/one.sqlite", tmp_path, backend) as here:
+            await _done(here, await _accepted(here))
+
+            def faulty(connection: Connection) -> None:
+                raise ValueError("mine")
+
+            accepting = asyncio.create_task(here._intake.accept(make_order(id="mine"), "g"))
+            writing = asyncio.create_task(here.database.write(faulty))
+            mine, _ = await accepting
+            with pytest.raises(ValueError, match="mine"):
+                await writing
+            done = await _done(here, mine)
+            assert (done.status, done.attempts) == (Status.SUCCEEDED, 1)
+            assert len(backend.requests) == 2
+
+    asyncio.run(story())
+
+
 def test_what_a_stopped_process_left_is_run_by_the_next(usual_url: str, tmp_path: Path) -> None:
     """With its input picture, and for the same seed. A stop does not count as an attempt."""
 
@@ -86,7 +145,7 @@ def test_what_a_stopped_process_left_is_run_by_the_next(usual_url: str, tmp_path
             accepted, _ = await here.accept(replace(make_order(), request=request))
             while not stuck.requests:
                 await asyncio.sleep(0.01)
-            closing = asyncio.create_task(here.close(0.1))
+            closing = asyncio.create_task(here.finish(0.1))
             await closing
         working = ColourBackend()
         async with running(usual_url, tmp_path, working) as there:
@@ -102,7 +161,7 @@ def test_a_lost_worker_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("api.predictions.execution._LOST_SECONDS", 0.1)
 
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         for code, begun, attempts in [
             (ErrorCode.NOT_READY, True, 2),
             (ErrorCode.NOT_READY, False, 1),
@@ -117,7 +176,7 @@ def test_a_lost_worker_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_failure_is_the_end(tmp_path: Path) -> None:
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         for code, message in [
             (ErrorCode.CONTENT_POLICY_VIOLATION, "lost"),
             (ErrorCode.INTERNAL, "internal error"),
@@ -215,9 +274,7 @@ def test_no_room_for_a_picture_is_no_failure(
     monkeypatch.setattr("api.predictions.execution._FULL_SECONDS", 0.1)
 
     async def story() -> None:
-        here = make_predictions(
-            f"sqlite+aiosqlite:///{tmp_path}/one.sqlite", tmp_path, ColourBackend()
-        )
+        here = make_predictions(f"sqlite:///{tmp_path}/one.sqlite", tmp_path, ColourBackend())
         put, full = here._files.put, [True, True]
 
         async def full_at_first(key: str, data: bytes) -> None:
@@ -230,14 +287,14 @@ def test_no_room_for_a_picture_is_no_failure(
         await here.open()
         done = await _done(here, await _accepted(here))
         assert (done.status, done.attempts) == (Status.SUCCEEDED, 1)
-        await here.close(1)
+        await here.finish(1)
 
     asyncio.run(story())
 
 
 def test_the_limits_refuse_before_anything_is_written(tmp_path: Path) -> None:
     async def story() -> None:
-        url = f"sqlite+aiosqlite:///{tmp_path}/one.sqlite"
+        url = f"sqlite:///{tmp_path}/one.sqlite"
         limits = {"prediction_slots": 0, "max_predictions": 4, "max_predictions_per_client": 2}
         async with running(url, tmp_path, ColourBackend(), **limits) as here:
             first = await _accepted(here, id="first")
@@ -267,7 +324,7 @@ async def _expire(here: Predictions, prediction: Prediction) -> None:
         update(PREDICTIONS).where(PREDICTIONS.c.number == prediction.number).values(lease_until=1.0)
     )
 
-    async def expired(connection: object) -> None:
-        await connection.execute(change)  # type: ignore[attr-defined]
+    def expired(connection: Connection) -> None:
+        connection.execute(change)
 
-    await here._database.write(expired)
+    await here.database.write(expired)

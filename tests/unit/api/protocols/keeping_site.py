@@ -32,7 +32,8 @@ def keeping_site(
     app.user_middleware.extend(middleware(settings, Drain(), protocols))
     with TestClient(app, raise_server_exceptions=False, client=("10.0.0.1", 1)) as client:
         yield client
-        client.portal.call(opening.close, 0)  # type: ignore[union-attr]
+        client.portal.call(opening.finish, 0)  # type: ignore[union-attr]
+        client.portal.call(opening.close)  # type: ignore[union-attr]
 
 
 def other(client: TestClient) -> TestClient:

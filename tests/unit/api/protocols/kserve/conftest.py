@@ -6,33 +6,14 @@ import json
 import struct
 from typing import Any, Final
 
-import pytest
 from starlette.testclient import TestClient
 
-from api.classifier import BoundedClassifier
-from api.pictures import Pictures
-from api.protocols.base import Protocols
-from api.protocols.kserve.protocol import KServeProtocol
-from api.protocols.native.protocol import NativeProtocol
-from api.protocols.openai.protocol import OpenAIProtocol
-from settings import Settings
-from tests.unit.api.conftest import ColourBackend, ShadeClassifier
+from tests.unit.api.protocols.neighbours import protocols
+
+__all__ = ["protocols"]
 
 LENGTH: Final = "Inference-Header-Content-Length"
 URL: Final = "/v2/models/tiny/infer"
-
-
-@pytest.fixture
-def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Settings) -> Protocols:
-    pictures = Pictures(backend, settings)
-    bounded = BoundedClassifier(classifier, settings, pictures.decoders)
-    return Protocols(
-        [
-            NativeProtocol(pictures, settings, bounded),
-            KServeProtocol(pictures, settings, bounded, backend.ready),
-            OpenAIProtocol(pictures, settings, bounded, backend.ready),
-        ]
-    )
 
 
 def tensor(name: str, value: Any, datatype: str = "BYTES") -> dict[str, Any]:

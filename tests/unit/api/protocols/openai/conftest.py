@@ -9,15 +9,11 @@ import PIL.Image
 import pytest
 from starlette.testclient import TestClient
 
-from api.classifier import BoundedClassifier
-from api.pictures import Pictures
-from api.protocols.base import Protocols
-from api.protocols.kserve.protocol import KServeProtocol
-from api.protocols.native.protocol import NativeProtocol
-from api.protocols.openai.protocol import OpenAIProtocol
 from settings import Settings
 from tests import uploads
-from tests.unit.api.conftest import ColourBackend, ShadeClassifier
+from tests.unit.api.protocols.neighbours import protocols
+
+__all__ = ["protocols"]
 
 GENERATIONS: Final = "/v1/images/generations"
 EDITS: Final = "/v1/images/edits"
@@ -28,19 +24,6 @@ VARIATIONS: Final = "/v1/images/variations"
 def settings() -> Settings:
     return Settings(
         max_body_bytes=1024 * 1024, model_aliases={"gpt-image-1": "tiny", "dall-e-2": "gone"}
-    )
-
-
-@pytest.fixture
-def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Settings) -> Protocols:
-    pictures = Pictures(backend, settings)
-    bounded = BoundedClassifier(classifier, settings, pictures.decoders)
-    return Protocols(
-        [
-            NativeProtocol(pictures, settings, bounded),
-            KServeProtocol(pictures, settings, bounded, backend.ready),
-            OpenAIProtocol(pictures, settings, bounded, backend.ready),
-        ]
     )
 
 
