@@ -67,16 +67,17 @@ def wrong_replies(port: int) -> dict[str, tuple[int, bytes]]:
     those among them that let a page of another site make a picture."""
     right = b"prompt=x&img_size=64"
     wrong = {}
-    for name, (query, expected, headers) in {
-        **{name: (*case, ()) for name, case in QUERIES.items()},
-        "from-another-site": (right, frozenset({403}), _FOREIGN),
-        "with-a-body": (right, BAD, (b"Content-Type: text/plain", b"Content-Length: 0")),
+    for name, (query, expected, headers, body) in {
+        **{name: (*case, (), b"") for name, case in QUERIES.items()},
+        "from-another-site": (right, frozenset({403}), _FOREIGN, b""),
+        "with-a-body": (right, BAD, (b"Content-Length: 2",), b"{}"),
     }.items():
         with Connection(port) as connection:
-            connection.send(message(b"GET /imagine?" + query + b" HTTP/1.1", *headers))
+            line = b"GET /imagine?" + query + b" HTTP/1.1"
+            connection.send(message(line, *headers, body=body))
             replies = connection.replies()
-        status, body = (replies[0].status, replies[0].body) if replies else (CLOSED, b"")
-        said = status in (200, 414, 431, CLOSED) or b'"code"' in body
-        if status not in expected or len(replies) > 1 or not said or b"Traceback" in body:
-            wrong[name] = status, body[:300]
+        status, text = (replies[0].status, replies[0].body) if replies else (CLOSED, b"")
+        said = status in (200, 414, 431, CLOSED) or b'"code"' in text
+        if status not in expected or len(replies) > 1 or not said or b"Traceback" in text:
+            wrong[name] = status, text[:300]
     return wrong
