@@ -77,7 +77,8 @@ def wrong_replies(port: int) -> dict[str, tuple[int, bytes]]:
             connection.send(message(line, *headers, body=body))
             replies = connection.replies()
         status, text = (replies[0].status, replies[0].body) if replies else (CLOSED, b"")
-        said = status in (200, 414, 431, CLOSED) or b'"code"' in text
+        # A server may refuse before there is an application.
+        said = status in (200, 414, 431, CLOSED) or b'"code"' in text or b"Invalid HTTP" in text
         if status not in expected or len(replies) > 1 or not said or b"Traceback" in text:
             wrong[name] = status, text[:300]
     return wrong
