@@ -77,6 +77,8 @@ def _bentoml(target: str) -> tuple[str, ...]:
     return ("-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", "{port}")
 
 
+# On a par with ours there (deployment.ray.machine).
+_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 _CONFIG = str(ROOT / "benchmarks" / "contestants" / "bentoml.yaml")
 
 CONTESTANTS = {
@@ -118,14 +120,14 @@ CONTESTANTS = {
             "ray_serve_batch",
             "Ray Serve, @serve.batch",
             ("-m", "benchmarks.contestants.ray_serve_batch", "{port}", "{folder}/ray"),
-            {"RAY_USAGE_STATS_ENABLED": "0"},
+            _RAY,
             settable=("threads", "idle", "batch_wait"),
         ),
         Contestant(
             "ray_serve_models",
             "Ray Serve, a deployment with @serve.batch for each model",
             ("-m", "benchmarks.contestants.ray_serve_models", "{port}", "{folder}/ray"),
-            {"RAY_USAGE_STATS_ENABLED": "0"},
+            _RAY,
             settable=("threads", "idle", "batch_wait"),
             models=(SEVERAL,),
         ),

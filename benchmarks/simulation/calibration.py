@@ -58,30 +58,35 @@ class ServiceTimes:
 
 
 def calibrate(
-    plan: Plan, own_pixels: int, seconds: float, carry_out: Callable[[Plan], Log]
+    plan: Plan,
+    own_pixels: int,
+    seconds: float,
+    carry_out: Callable[[Plan], Log],
+    replicas: int = 1,
 ) -> ServiceTimes:
-    """Measure a deployment with one engine, with 1, 2, 4 and 8 clients in turn.
+    """Measure a deployment, with 1, 2, 4 and 8 clients for each engine in turn.
 
     Args:
         plan: whose requests are sent.
         own_pixels: of a picture of the model's own size.
         seconds: of all of it, about.
         carry_out: runs a plan.
+        replicas: how many engines there are, and share the work evenly.
 
     Raises:
         Unusable: there were too few pictures.
     """
     closed = replace(plan, rate=None, profile="steady", timeout=max(plan.timeout, seconds))
-    carry_out(replace(closed, seconds=seconds, clients=2, limit=WARM_UPS))
+    carry_out(replace(closed, seconds=seconds, clients=2 * replicas, limit=WARM_UPS * replicas))
+    each = replace(closed, seconds=seconds / len(CLIENTS))
     rounds = [
-        carry_out(replace(closed, seconds=seconds / len(CLIENTS), clients=clients, seed=clients))
-        for clients in CLIENTS
+        carry_out(replace(each, clients=clients * replicas, seed=clients)) for clients in CLIENTS
     ]
     requests = [replace(closed, seed=clients).requests() for clients in CLIENTS]
     pairs = [
         list(_paired(log.records, sequence)) for log, sequence in zip(rounds, requests, strict=True)
     ]
-    return fit(pairs, own_pixels)
+    return fit(pairs, own_pixels, replicas)
 
 
 def _paired(
@@ -93,7 +98,9 @@ def _paired(
             yield request, by_number[request.number]
 
 
-def fit(rounds: Sequence[Sequence[tuple[Request, Record]]], own_pixels: int) -> ServiceTimes:
+def fit(
+    rounds: Sequence[Sequence[tuple[Request, Record]]], own_pixels: int, replicas: int = 1
+) -> ServiceTimes:
     """Find the times that explain the latencies best, none of them below 0.
 
     A picture is in as many passes as it has evaluations. Each of them has the rows of all who are
@@ -103,6 +110,7 @@ def fit(rounds: Sequence[Sequence[tuple[Request, Record]]], own_pixels: int) -> 
 
     Args:
         rounds: of each the requests, and how they went.
+        replicas: over how many the requests were spread.
 
     Raises:
         Unusable: there are too few pictures.
@@ -122,8 +130,8 @@ def fit(rounds: Sequence[Sequence[tuple[Request, Record]]], own_pixels: int) -> 
             together = np.clip(
                 np.minimum(done, record.done) - np.maximum(sent, record.sent), 0, None
             )
-            present = float((rows * together).sum()) / record.latency
-            pictures = float((together / np.maximum(done - sent, 1e-9)).sum())
+            present = float((rows * together).sum()) / record.latency / replicas
+            pictures = float((together / np.maximum(done - sent, 1e-9)).sum()) / replicas
             evaluations = request.evaluations
             equations.append((1.0, pictures, evaluations, evaluations * present))
             latencies.append(record.latency)

@@ -57,14 +57,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
-    known = _read(options.service or options.against)
+    against = _read(options.against)
+    known = _read(options.service) or against
     if options.fleet is None and known:
         raise Unusable("--service and --against are for --fleet")
     if options.fleet is None and not options.url:
         raise Unusable("--url says where the service is; or --fleet how large one on paper may be")
     if options.fleet is not None and bool(known) == bool(options.url):
         raise Unusable("a fleet needs service times: of --url, or of --service or --against FILE")
-    plan = _plan(options, known if options.against else None)
+    plan = _plan(options, against or None)
     target = own_pixels = service = None
     if options.url:
         target = Target(options.url.rstrip("/"), dict(options.header))
@@ -73,7 +74,13 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
         own_pixels = target.own_pixels(first.model)
         if options.calibrate or options.fleet is not None:
             print(f"calibrating for {options.calibration_seconds:g} s", flush=True)
-            service = calibrate(plan, own_pixels, options.calibration_seconds, _carry_out)
+            service = calibrate(
+                plan,
+                own_pixels,
+                options.calibration_seconds,
+                _carry_out,
+                options.calibration_replicas,
+            )
     elif known:
         if not known.get("service"):
             raise Unusable(
@@ -99,7 +106,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     elif service is not None:
         report["runs"] = list(_fleets(options, plan, service))
         if options.against:
-            report["against"] = _errors(report["runs"], known["runs"][0])
+            report["against"] = _errors(report["runs"], against["runs"][0])
     return report
 
 

@@ -88,7 +88,15 @@ def _add_deployment(group: Any) -> None:
     group.add_argument(
         "--calibrate",
         action="store_true",
-        help="measure first what a request costs the engine, for --service; one replica is wanted",
+        help="measure first what a request costs the engine, for --service",
+    )
+    group.add_argument(
+        "--calibration-replicas",
+        type=_whole(1, 1000),
+        default=1,
+        metavar="REPLICAS",
+        help="that are there meanwhile: where replicas of the load share a machine, as many are "
+        "to share it here",
     )
     group.add_argument(
         "--calibration-seconds", type=_number(1, 3600), default=60.0, metavar="SECONDS"
@@ -109,8 +117,8 @@ def _add_fleet(group: Any) -> None:
         "--against",
         type=Path,
         metavar="FILE",
-        help="traffic and service times of a run with --url and --calibrate; prints how far off "
-        "the fleet is",
+        help="traffic of a run with --url, and its service times if there is no --service; prints "
+        "how far off the fleet is",
     )
     group.add_argument("--policy", nargs="+", choices=get_args(Policy), default=["work"])
     group.add_argument(

@@ -33,6 +33,12 @@ MORE_CALLS = 16
 # After the work in flight, for what is left to do.
 LAST_SECONDS = 10.0
 STATS_SECONDS = 1.0
+# Serve gives the code of a replica, and its router, threads of their own, in case that it blocks.
+# The site's does not, and every message would go from one to the other and back.
+ONE_THREAD = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+}
 
 
 def build(arguments: Arguments) -> serve.Application:
@@ -65,7 +71,7 @@ def build(arguments: Arguments) -> serve.Application:
     return ingress.options(
         name="ingress",
         num_replicas=arguments.ingress_replicas,
-        ray_actor_options={"num_cpus": LITTLE},
+        ray_actor_options={"num_cpus": LITTLE, "runtime_env": {"env_vars": ONE_THREAD}},
         # It bounds what it lets in itself, and says so in the words of each protocol.
         max_ongoing_requests=settings.max_connections,
         max_queued_requests=-1,

@@ -60,7 +60,7 @@ class EngineOptions(BaseModel):
         "number of requests",
     )
     target_row_steps: float = Field(
-        400.0,
+        120.0,
         gt=0,
         description="work: what one replica may have in front of it, in denoising steps of "
         "pictures of the model's own size: one of 20 steps with guidance is 40",

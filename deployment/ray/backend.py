@@ -184,18 +184,21 @@ class _Run:
         try:
             with self._line.joined(request.num_images) as place:
                 give_up = monotonic() + self._start_seconds
-                while (name := await self._call.next(LOOK_SECONDS)) is None:
+                while (taken := await self._call.next(LOOK_SECONDS)) is None:
                     if monotonic() > give_up:
                         yield self._none_started()
                         return
                     yield Queued(place.position)
-            self.replica = name
+            self.replica, event = taken
             with self._attempts.at():
                 give_up = monotonic() + self._attempts.seconds_left + GRACE_SECONDS
-                while (event := await self._call.next(give_up - monotonic())) is not None:
+                while event is not None:
+                    if ends(event):
+                        self._call.finish()
                     yield event
                     if ends(event):
                         return
+                    event = await self._call.next(give_up - monotonic())
             yield Failed(
                 ErrorCode.DEADLINE_EXCEEDED,
                 f"the picture could not be done within {round(request.deadline, 1):g} seconds",

@@ -36,6 +36,7 @@ class Call:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._next: asyncio.Future[Any] | None = None
+        self._finished = False
 
     async def next(self, seconds: float) -> Any:
         """The next item; None when there is none within so many seconds, and it may be asked again.
@@ -62,8 +63,14 @@ class Call:
             # Of many kinds: its process died, or its node, the network failed, it is being stopped.
             raise Lost(f"{type(error).__name__}: {error}") from None
 
+    def finish(self) -> None:
+        """Nothing follows the last item: the replica's generator ends by itself."""
+        self._finished = True
+
     async def close(self) -> None:
         """Cancel what is not done: the replica's generator is closed."""
+        if self._finished:
+            return
         if self._next is not None:
             self._next.cancel()
         # A call that no replica has taken raises here once more what it has failed with.

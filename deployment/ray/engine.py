@@ -47,8 +47,8 @@ class EngineReplica:
 
     async def generate(
         self, request: GenerationRequest, avoid: Sequence[str] = ()
-    ) -> AsyncGenerator[str | Event, None]:
-        """Run one request; yields the name of this replica, then the request's events.
+    ) -> AsyncGenerator[tuple[str, Event] | Event, None]:
+        """Run one request; yields its events, the first of them with the name of this replica.
 
         Closing it, as Serve does when the caller cancels, cancels the jobs.
 
@@ -56,8 +56,8 @@ class EngineReplica:
             request: what to make.
             avoid: for the router: the names of replicas that were lost, or had no room.
         """
-        yield self._name
         async with aclosing(self._worker.generate(request)) as events:
+            yield self._name, await anext(events)
             async for event in events:
                 yield event
 

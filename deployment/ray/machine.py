@@ -16,6 +16,8 @@ _PUSH_SECONDS: Final = "1"
 _ENVIRONMENT: Final = {
     # Nothing is reported to anybody.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # By default it is 15: an engine would come after whatever else runs on the machine.
+    "RAY_worker_niceness": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": _PUSH_SECONDS,
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": _PUSH_SECONDS,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.abuse.hostile_json import BODIES
+from tests.abuse.hostile_queries import wrong_replies
 from tests.abuse.pictures import HOSTILE
 from tests.abuse.raw_http import Connection, post_head
 from tests.abuse.raw_requests import CASES, CLOSED, SMUGGLED
@@ -35,6 +36,10 @@ def test_hostile_json(victim: Target) -> None:
         headers = {"Content-Type": "application/json"}
         response = victim.server.client.post("/txt2img", content=body, headers=headers)
         assert response.status_code in {200, 400, 404, 413, 422}, name
+
+
+def test_hostile_queries(victim: Target) -> None:
+    assert not wrong_replies(victim.port)
 
 
 def test_a_long_body_is_refused_before_it_is_sent(victim: Target) -> None:

@@ -89,7 +89,9 @@ class Cluster:
         import ray
 
         (node,) = ray.nodes()
-        answer = httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics")
+        # Those of all processes that there were: it takes its time.
+        url = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
+        answer = httpx.get(url, timeout=WAIT_SECONDS)
         families = text_string_to_metric_families(answer.text)
         return {sample.name for family in families for sample in family.samples}
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.abuse.hostile_queries import wrong_replies
 from tests.integration.clients import ENDLESS, SHORT, Visitor, post
 from tests.integration.ray.cluster import Cluster
 from tests.integration.server import Server, wait_until
@@ -88,6 +89,10 @@ def test_the_tutorials_address(cluster: Cluster, photo_file: bytes) -> None:
     assert cluster.client.get("/imagine", params={"img_size": 64}).status_code == 400
     refused = cluster.client.get("/imagine", params={"prompt": "x", "img_size": 63})
     assert refused.status_code == 422
+
+
+def test_hostile_queries(cluster: Cluster) -> None:
+    assert not wrong_replies(cluster.port)
 
 
 def test_a_request_has_one_name(cluster: Cluster) -> None:

@@ -136,6 +136,13 @@ def test_a_deployment_is_driven_and_a_fleet_compared_with_it(
     assert reports[0]["runs"][0]["figures"]["sent"] == figures["sent"]
     assert reports[0]["against"]["work, 1 warm"]["pictures"] == 0
     assert "against what was measured: " in capsys.readouterr().out
+    # Service times of another run: of engines that shared a machine as those of the load did.
+    slower = tmp_path / "slower.json"
+    slower.write_text(json.dumps({**report, "service": {**SERVICE, "request": 30.0}}))
+    assert main([*arguments, "--service", str(slower), "--out", str(tmp_path / "third")]) == 0
+    third = json.loads((tmp_path / "third" / "simulation.json").read_text())
+    assert third["runs"][0]["figures"]["p50"] > 30
+    assert third["against"]["work, 1 warm"]["p50"] > 10
 
 
 def test_a_mistake_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,5 +162,8 @@ def test_service_times_are_learnt_from_latencies() -> None:
     assert learnt.error < 0.05
     assert learnt.row == pytest.approx(SERVICE.row, rel=0.15)
     assert learnt.step == pytest.approx(SERVICE.step, rel=0.25)
+    # Two engines that share the work look like one that has half of it.
+    shared = [[*pairs, *pairs] for pairs in rounds]
+    assert fit(shared, SERVICE.own_pixels, replicas=2).step == pytest.approx(learnt.step, rel=0.01)
     with pytest.raises(Unusable, match="0 pictures"):
         fit([[]], 4096)
