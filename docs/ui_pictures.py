@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,7 +22,7 @@ from tests.conftest import ROOT
 from tests.e2e.browser import started
 from tests.e2e.ui.process import page
 from tests.e2e.ui.visitor import Visitor, visitor
-from tests.integration.server import Server, serving, wait_until
+from tests.integration.server import serving, wait_until
 from tests.loras import save_lora
 
 IMAGES: Final = ROOT / "docs" / "images"
@@ -52,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         server = stack.enter_context(serving(folder, host="local", SD_MODELS=MODELS))
-        _register(server, folder)
+        lora = save_lora(folder) / LORA_FILE
+        words = ("--lora", str(lora), "--base", "embedded", "--token", "unqtkn")
+        server.models("register", "clay", *words, "--class-name", "clay figure")
         process = stack.enter_context(page(server.url, folder))
         browser = stack.enter_context(started())
         somebody = stack.enter_context(visitor(browser, process.url))
@@ -64,19 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file = options.out / f"ui-{state}.png"
             file.write_bytes(_shot(somebody))
             print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
-
-
-def _register(server: Server, folder: Path) -> None:
-    """A fine-tuned model, for what shows those."""
-    file = save_lora(folder) / LORA_FILE
-    words = ("register", "clay", "--lora", str(file), "--base", "embedded", "--token", "unqtkn")
-    subprocess.run(
-        [sys.executable, "-m", "models", *words],
-        cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(server.home), "BENTOML_DO_NOT_TRACK": "True"},
-        check=True,
-        capture_output=True,
-    )
 
 
 def _shot(somebody: Visitor) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -44,8 +45,11 @@ def around(
             *given: Any,
         ) -> AsyncIterator[Any]:
             try:
-                async for outputs in fn(sessions(request, key, tag), *values(event, given)):
-                    yield _listed(outputs, count, message)
+                session = sessions(request, key, tag)
+                # What it has begun ends with it, where the visitor has left.
+                async with aclosing(fn(session, *values(event, given))) as shown:
+                    async for outputs in shown:
+                        yield _listed(outputs, count, message)
             except Refusal as refusal:
                 yield _refused(refusal, count, message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -156,6 +157,33 @@ class Visitor:
             lambda: self.browser.find_elements(By.CSS_SELECTOR, selector), f"{selector} on the page"
         )
         self.browser.find_elements(By.CSS_SELECTOR, selector)[0].send_keys(str(file))
+
+    def drop(self, identifier: str, file: Path) -> None:
+        """Drag a file from elsewhere onto a component."""
+        element = self.element(identifier)
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        place = self.browser.execute_script(
+            "const {x, y, width, height} = arguments[0].getBoundingClientRect();"
+            "return {x: x + width / 2, y: y + height / 2}",
+            element,
+        )
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.browser.execute_cdp_cmd(
+                "Input.dispatchDragEvent", {"type": kind, **place, "data": data}
+            )
+
+    def paste(self, file: Path) -> None:
+        """Press Ctrl+V, with a file in the clipboard as its manager puts it there."""
+        script = """
+            const bytes = Uint8Array.from(atob(arguments[0]), (one) => one.charCodeAt(0));
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([bytes], arguments[1], {type: arguments[2]}));
+            const told = {clipboardData, bubbles: true, cancelable: true};
+            document.activeElement.dispatchEvent(new ClipboardEvent("paste", told));"""
+        kind = f"image/{file.suffix.removeprefix('.').replace('jpg', 'jpeg')}"
+        content = b64encode(file.read_bytes()).decode("ascii")
+        self.browser.execute_script(script, content, file.name, kind)
 
     def paint(self, identifier: str) -> None:
         """Paint over the upper left quarter of the picture in an editor, with the mouse."""
