@@ -41,10 +41,10 @@ _TIMED: Final = """
     const began = performance.now();
     const look = ({ target: image }) => {
         if (!image.closest(`#${gallery}`) || !image.src.includes("picture/")) return;
-        removeEventListener("load", look, true);
+        document.removeEventListener("load", look, true);
         done((performance.now() - began) / 1000);
     };
-    addEventListener("load", look, true);
+    document.addEventListener("load", look, true);
     document.getElementById(button).click();
 """
 

@@ -130,10 +130,11 @@ class Page:
             [self.key, self.tag, *inputs],
             [*outputs, *shown],
             **{
-                # Hidden or not, Gradio counts tenths of seconds on each output while it waits,
-                # which takes more of the browser than all else: let it do so where little is seen.
+                # Hidden or not, Gradio counts tenths of seconds, in each frame of the browser, on what
+                # it shows progress on; and for ever where that is hidden meanwhile. This one has
+                # nothing to show it with.
                 "show_progress": "hidden",
-                "show_progress_on": self.key,
+                "show_progress_on": self.tag,
                 "api_visibility": "private",
                 "queue": queued,
                 **options,
