@@ -120,6 +120,32 @@ def _history(somebody: Visitor) -> None:
     wait_until(lambda: len(somebody.pictures("sd-history-list")) >= len(PROMPTS), "thumbnails")
 
 
+def _compare(somebody: Visitor) -> None:
+    somebody.go_to("grid")
+    somebody.write("sd-grid-prompt", PROMPTS[0])
+    somebody.write("sd-grid-x-typed", "2, 4, 8, 16")
+    somebody.choose("sd-grid-y", "Words of the prompt")
+    somebody.write("sd-grid-y-typed", "apple, penguin, sunflower")
+    somebody.write("sd-grid-seed", "7")
+    somebody.tick("sd-grid-lock")
+    somebody.press("sd-grid-make")
+    wait_until(lambda: "12 of 12 pictures." in somebody.said("sd-grid-status"), "the grid")
+    wait_until(lambda: somebody.pictures("sd-grid-sheet"), "the grid as a picture")
+
+
+def _taught(somebody: Visitor) -> None:
+    somebody.go_to("taught")
+    somebody.press('#sd-taught-list [data-tell="submit"]')
+    wait_until(lambda: somebody.pictures("sd-taught-list"), "its example")
+
+
+def _refiner(somebody: Visitor) -> None:
+    somebody.choose("sd-text-model", "embedded-xl")
+    somebody.press("#sd-text-refiner-part > button")
+    somebody.tick("sd-text-refine")
+    somebody.make(7, PROMPTS[2])
+
+
 def _parameters(somebody: Visitor) -> None:
     _given_to(somebody, "parameters", "sd-parameters-file", "sd-parameters-text", PROMPTS[0])
 
@@ -146,6 +172,9 @@ STATES: Final[dict[str, Callable[[Visitor], None]]] = {
     "phone": _phone,
     "dark": _dark,
     "history": _history,
+    "compare": _compare,
+    "taught": _taught,
+    "refiner": _refiner,
     "parameters": _parameters,
     "classify": _classify,
     # The last: it goes on.

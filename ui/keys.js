@@ -89,7 +89,7 @@ window.sdWatch = (element, props, trigger, watch) => {
       (one) => shown(one) && !one.disabled,
     );
 
-  // Ctrl+Enter makes, Esc cancels; a picture in full size is closed first.
+  // Ctrl+Enter makes, Esc cancels; a picture in full size, or a list, is closed first.
   document.addEventListener(
     "keydown",
     (event) => {
@@ -99,8 +99,9 @@ window.sdWatch = (element, props, trigger, watch) => {
         event.preventDefault();
         event.stopPropagation();
         make.click();
-      } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
-        button("cancel")?.click();
+      } else if (event.key === "Escape") {
+        const isFor = document.querySelector('dialog[open], input[aria-expanded="true"]');
+        if (!isFor) button("cancel")?.click();
       }
     },
     true,

@@ -130,9 +130,8 @@ class Page:
             [self.key, self.tag, *inputs],
             [*outputs, *shown],
             **{
-                # Hidden or not, Gradio counts tenths of seconds, in each frame of the browser, on what
-                # it shows progress on; and for ever where that is hidden meanwhile. This one has
-                # nothing to show it with.
+                # Gradio would draw how long it takes on each output; this one has nothing to
+                # show it with.
                 "show_progress": "hidden",
                 "show_progress_on": self.tag,
                 "api_visibility": "private",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -15,6 +15,7 @@ from ui.session import Session
 
 Values = Sequence[Any]
 Reaction = Callable[..., Awaitable[Values] | AsyncIterator[Values]]
+Steps = AsyncGenerator[Values, None]
 # From the request, the visitor's key and the tag of his browser.
 Sessions = Callable[[gr.Request, str | None, str | None], Session]
 
@@ -47,7 +48,8 @@ def around(
             try:
                 session = sessions(request, key, tag)
                 # What it has begun ends with it, where the visitor has left.
-                async with aclosing(fn(session, *values(event, given))) as shown:
+                made = cast(Steps, fn(session, *values(event, given)))
+                async with aclosing(made) as shown:
                     async for outputs in shown:
                         yield _listed(outputs, count, message)
             except Refusal as refusal:

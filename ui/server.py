@@ -10,7 +10,7 @@ from typing import Final
 import gradio as gr
 from fastapi import FastAPI
 from gradio import routes
-from jinja2 import ChoiceLoader, DictLoader
+from jinja2 import ChoiceLoader, DictLoader, FileSystemLoader
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
@@ -123,9 +123,8 @@ def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozense
 def _put_first(script: str) -> None:
     """Have a script run before Gradio's own, which what it takes for ``head`` does not."""
     environment = routes.templates.env
-    assert environment.loader is not None
-    page, _, _ = environment.loader.get_source(environment, _PAGE)
-    if script not in page:
-        first = f"<head>\n<script>{{% raw %}}{script}{{% endraw %}}</script>"
-        own = DictLoader({_PAGE: page.replace("<head>", first, 1)})
-        environment.loader = ChoiceLoader([own, environment.loader])
+    loader = FileSystemLoader(routes.STATIC_TEMPLATE_LIB)
+    page, _, _ = loader.get_source(environment, _PAGE)
+    first = f"<head>\n<script>{{% raw %}}{script}{{% endraw %}}</script>"
+    own = DictLoader({_PAGE: page.replace("<head>", first, 1)})
+    environment.loader = ChoiceLoader([own, loader])

@@ -62,7 +62,7 @@ def test_a_refiner_takes_over_at_the_switch_point(somebody: Visitor, house: Hous
 
 def test_a_grid_is_one_picture_of_all(somebody: Visitor) -> None:
     somebody.go_to("grid")
-    somebody.write("sd-grid-prompt", "a red apple on a blue background")
+    somebody.write("sd-grid-prompt", PROMPT)
     somebody.write("sd-grid-x-typed", "2-3")
     somebody.choose("sd-grid-y", "Words of the prompt")
     somebody.write("sd-grid-y-typed", "apple, penguin, kiwi")

@@ -248,6 +248,12 @@ class Visitor:
         )
         return int(self.browser.execute_script(script))
 
+    def background(self, selector: str) -> list[int]:
+        """Red, green and blue of what is behind an element."""
+        script = "return getComputedStyle(arguments[0]).backgroundColor.match(/\\d+/g).map(Number)"
+        found: list[int] = self.browser.execute_script(script, self.element(selector))
+        return found[:3]
+
     def violations(self) -> list[str]:
         """What axe-core finds that is serious or worse, a line each."""
         script = """
