@@ -45,8 +45,7 @@ def lying(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_what_is_painted_over_is_made_anew(somebody: Visitor, lying: Path) -> None:
     somebody.go_to("edit")
     somebody.upload("sd-edit-picture", lying)
-    wait_until(lambda: somebody.shows("sd-edit-picture"), "the editor")
-    somebody.element("#sd-edit-picture canvas")
+    wait_until(lambda: shown(somebody) == [RED, BLUE], "the picture in the editor")
     somebody.paint("sd-edit-picture")
     somebody.write("sd-edit-num_inference_steps", "10")
     (made,) = somebody.make(5, "a lemon on a green background", tab="edit")
@@ -73,17 +72,18 @@ def test_pictures_come_by_dragging_and_by_pasting(
     )
     somebody.write("sd-edit-num_inference_steps", "10")
     somebody.drop("sd-edit-picture", lying)
-    somebody.element("#sd-edit-picture canvas")
+    wait_until(lambda: shown(somebody) == [RED, BLUE], "the picture in the editor")
     (much,) = somebody.make(5, "a lemon on a green background", tab="edit")
     assert np.abs(halves(much)[1] - BLUE).mean() > 5
 
     somebody.write("sd-edit-strength", "0.05")
     (little,) = somebody.make(6, "a lemon on a green background", tab="edit")
-    assert [nearest(half) for half in halves(little)] == [RED, BLUE]
+    assert [nearest(half.mean(axis=(0, 1))) for half in halves(little)] == [RED, BLUE]
 
     somebody.paste(photograph(tmp_path / "other.jpg", GREEN, GREY))
+    wait_until(lambda: shown(somebody) == [GREEN, GREY], "the other one in its place")
     (pasted,) = somebody.make(7, "a lemon on a green background", tab="edit")
-    assert [nearest(half) for half in halves(pasted)] == [GREEN, GREY]
+    assert [nearest(half.mean(axis=(0, 1))) for half in halves(pasted)] == [GREEN, GREY]
 
 
 def halves(made: bytes) -> Sequence[np.ndarray[Any, Any]]:
@@ -92,7 +92,14 @@ def halves(made: bytes) -> Sequence[np.ndarray[Any, Any]]:
     return np.split(pixels, 2)
 
 
-def nearest(half: np.ndarray[Any, Any]) -> Colour:
-    """Which of the colours it has."""
-    mean = half.mean(axis=(0, 1))
-    return min((RED, BLUE, GREEN, GREY), key=lambda one: np.abs(mean - one).sum())
+def shown(somebody: Visitor) -> list[Colour]:
+    """Of the picture in the editor, which is in its middle, the colours of the halves."""
+    shot = somebody.element("#sd-edit-picture canvas").screenshot_as_png
+    canvas = Image.open(BytesIO(shot)).convert("RGB")
+    side, middle = min(canvas.size) // 5, (canvas.width // 2, canvas.height // 2)
+    return [nearest(canvas.getpixel((middle[0], middle[1] + y))) for y in (-side, side)]
+
+
+def nearest(colour: Any) -> Colour:
+    """Which of the colours it is."""
+    return min((RED, BLUE, GREEN, GREY), key=lambda one: np.abs(np.subtract(colour, one)).sum())
