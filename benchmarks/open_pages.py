@@ -20,6 +20,8 @@ from tests.e2e.ui.visitor import visitor
 _STREAM: Final = "text/event-stream"
 # Until nothing more happens on a page that nobody touches.
 _SETTLED_SECONDS: Final = 5.0
+# The event after which it closes a stream.
+_LAST: Final = "close_stream"
 # Gradio's name of an open page, random.
 _SESSION: Final = re.compile(r"/heartbeat/([^/?]+)")
 
@@ -82,7 +84,7 @@ def opened(stack: ExitStack, url: str, page: Sequence[Asked]) -> None:
     """
     client = stack.enter_context(httpx.Client(base_url=url, timeout=60))
     (known,) = {found[1] for one in page if (found := _SESSION.search(one.path))}
-    own, ending = secrets.token_hex(6), []
+    own = secrets.token_hex(6)
     for one in page:
         request = client.build_request(
             one.method,
@@ -96,9 +98,15 @@ def opened(stack: ExitStack, url: str, page: Sequence[Asked]) -> None:
         if one.is_kept:
             stack.callback(response.close)
         elif one.is_stream:
-            ending.append(response)
-    for response in ending:
-        response.read()
+            _hear(response)
+
+
+def _hear(response: httpx.Response) -> None:
+    """Read a stream up to where the browser closes it."""
+    for line in response.iter_lines():
+        if _LAST in line:
+            break
+    response.close()
 
 
 def _asked(identifier: str, request: dict[str, Any]) -> dict[str, Asked]:

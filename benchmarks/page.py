@@ -81,13 +81,15 @@ def command(options: argparse.Namespace) -> int:
         usable, somebody = _first(stack, browser, service, page)
         api, paged = _pictures(service, somebody, options.pairs)
         ratio = statistics.median(one / other for one, other in zip(paged, api, strict=True))
+        held = _told(
+            ("usable after /readyz", f"{usable:.2f} s", usable <= USABLE_SECONDS),
+            ("a picture by the API, median", f"{statistics.median(api) * 1000:.0f} ms", None),
+            ("by the page, from the click", f"{statistics.median(paged) * 1000:.0f} ms", None),
+            ("ratio of each pair, median", f"{ratio:.3f}", ratio <= MOST_RATIO),
+        )
         idle = _idle(stack, service, page, both, options)
     grown, in_browser, again = idle.page + idle.service, *idle.per_page
-    rows = [
-        ("usable after /readyz", f"{usable:.2f} s", usable <= USABLE_SECONDS),
-        ("a picture by the API, median", f"{statistics.median(api) * 1000:.0f} ms", None),
-        ("by the page, from the click", f"{statistics.median(paged) * 1000:.0f} ms", None),
-        ("ratio of each pair, median", f"{ratio:.3f}", ratio <= MOST_RATIO),
+    held &= _told(
         (f"{options.pages} open pages: row-steps", f"{idle.row_steps:.0f}", idle.row_steps == 0),
         ("memory of page and service", f"{grown / 1e6:+.0f} MB", grown <= MOST_BYTES),
         ("of that, the page", f"{idle.page / 1e6:+.1f} MB", None),
@@ -95,11 +97,16 @@ def command(options: argparse.Namespace) -> int:
         ("for each of the others", f"{again / 1e6:+.2f} MB", None),
         ("connections that each keeps", f"{idle.kept}", None),
         ("processor time of both a second", f"{idle.busy * 1000:.1f} ms", None),
-    ]
+    )
+    return 0 if held else 1
+
+
+def _told(*rows: tuple[str, str, bool | None]) -> bool:
+    """Print rows of the table: name, value, and whether a bar is held; returns whether all are."""
     for name, value, held in rows:
         bar = "" if held is None else "held" if held else "MISSED"
-        print(f"| {name} | {value} | {bar} |")
-    return 0 if all(held is not False for _, _, held in rows) else 1
+        print(f"| {name} | {value} | {bar} |", flush=True)
+    return all(held is not False for _, _, held in rows)
 
 
 @contextmanager
