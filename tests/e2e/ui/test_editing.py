@@ -93,11 +93,15 @@ def halves(made: bytes) -> Sequence[np.ndarray[Any, Any]]:
 
 
 def shown(somebody: Visitor) -> list[Colour]:
-    """Of the picture in the editor, which is in its middle, the colours of the halves."""
+    """The colours of the picture in the editor that are there, from above."""
     shot = somebody.element("#sd-edit-picture canvas").screenshot_as_png
-    canvas = Image.open(BytesIO(shot)).convert("RGB")
-    side, middle = min(canvas.size) // 5, (canvas.width // 2, canvas.height // 2)
-    return [nearest(canvas.getpixel((middle[0], middle[1] + y))) for y in (-side, side)]
+    pixels = np.asarray(Image.open(BytesIO(shot)).convert("RGB"), dtype=np.int16)
+    rows = {
+        colour: np.nonzero(np.abs(pixels - colour).max(axis=2) < 40)[0]
+        for colour in (RED, BLUE, GREEN, GREY)
+    }
+    there = [colour for colour, found in rows.items() if len(found) > 400]
+    return sorted(there, key=lambda colour: float(rows[colour].mean()))
 
 
 def nearest(colour: Any) -> Colour:
