@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,7 +22,7 @@ from tests.conftest import ROOT
 from tests.e2e.browser import started
 from tests.e2e.ui.process import page
 from tests.e2e.ui.visitor import Visitor, visitor
-from tests.integration.server import Server, serving, wait_until
+from tests.integration.server import serving, wait_until
 from tests.loras import save_lora
 
 IMAGES: Final = ROOT / "docs" / "images"
@@ -52,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         server = stack.enter_context(serving(folder, host="local", SD_MODELS=MODELS))
-        _register(server, folder)
+        lora = save_lora(folder) / LORA_FILE
+        words = ("--lora", str(lora), "--base", "embedded", "--token", "unqtkn")
+        server.models("register", "clay", *words, "--class-name", "clay figure")
         process = stack.enter_context(page(server.url, folder))
         browser = stack.enter_context(started())
         somebody = stack.enter_context(visitor(browser, process.url))
@@ -64,19 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file = options.out / f"ui-{state}.png"
             file.write_bytes(_shot(somebody))
             print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
-
-
-def _register(server: Server, folder: Path) -> None:
-    """A fine-tuned model, for what shows those."""
-    file = save_lora(folder) / LORA_FILE
-    words = ("register", "clay", "--lora", str(file), "--base", "embedded", "--token", "unqtkn")
-    subprocess.run(
-        [sys.executable, "-m", "models", *words],
-        cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(server.home), "BENTOML_DO_NOT_TRACK": "True"},
-        check=True,
-        capture_output=True,
-    )
 
 
 def _shot(somebody: Visitor) -> bytes:
@@ -134,6 +120,32 @@ def _history(somebody: Visitor) -> None:
     wait_until(lambda: len(somebody.pictures("sd-history-list")) >= len(PROMPTS), "thumbnails")
 
 
+def _compare(somebody: Visitor) -> None:
+    somebody.go_to("grid")
+    somebody.write("sd-grid-prompt", PROMPTS[0])
+    somebody.write("sd-grid-x-typed", "2, 4, 8, 16")
+    somebody.choose("sd-grid-y", "Words of the prompt")
+    somebody.write("sd-grid-y-typed", "apple, penguin, sunflower")
+    somebody.write("sd-grid-seed", "7")
+    somebody.tick("sd-grid-lock")
+    somebody.press("sd-grid-make")
+    wait_until(lambda: "12 of 12 pictures." in somebody.said("sd-grid-status"), "the grid")
+    wait_until(lambda: somebody.pictures("sd-grid-sheet"), "the grid as a picture")
+
+
+def _taught(somebody: Visitor) -> None:
+    somebody.go_to("taught")
+    somebody.press('#sd-taught-list [data-tell="submit"]')
+    wait_until(lambda: somebody.pictures("sd-taught-list"), "its example")
+
+
+def _refiner(somebody: Visitor) -> None:
+    somebody.choose("sd-text-model", "embedded-xl")
+    somebody.press("#sd-text-refiner-part > button")
+    somebody.tick("sd-text-refine")
+    somebody.make(7, PROMPTS[2])
+
+
 def _parameters(somebody: Visitor) -> None:
     _given_to(somebody, "parameters", "sd-parameters-file", "sd-parameters-text", PROMPTS[0])
 
@@ -160,6 +172,9 @@ STATES: Final[dict[str, Callable[[Visitor], None]]] = {
     "phone": _phone,
     "dark": _dark,
     "history": _history,
+    "compare": _compare,
+    "taught": _taught,
+    "refiner": _refiner,
     "parameters": _parameters,
     "classify": _classify,
     # The last: it goes on.

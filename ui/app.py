@@ -73,6 +73,8 @@ THEME: Final = gr.themes.Soft(
     link_text_color_dark="*primary_300",
     link_text_color_visited="*primary_700",
     link_text_color_visited_dark="*primary_300",
+    # Frames that are drawn for nothing, where the processor makes the picture.
+    button_transition="none",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_400",
 )

@@ -50,7 +50,9 @@ class Controls:
         self._size()
         self._steps()
         self._seed()
-        with gr.Accordion("Refiner", open=False, visible=False) as self.refiner:
+        with gr.Accordion(
+            "Refiner", open=False, visible=False, elem_id=self._id("refiner-part")
+        ) as self.refiner:
             self._refine()
         with gr.Accordion("More", open=False) as self.more:
             self._rare()
@@ -83,9 +85,11 @@ class Controls:
 
     def _size(self) -> None:
         with gr.Row():
-            self._choice("size", "Size", scale=2, min_width=380)
-            self._number("width", "Width", min_width=80)
-            self._number("height", "Height", min_width=80)
+            self._choice("size", "Size", scale=3, min_width=260)
+            # The two stay beside each other.
+            with gr.Column(scale=2, min_width=180), gr.Row():
+                self._number("width", "Width", min_width=80)
+                self._number("height", "Height", min_width=80)
         size: Any = self.by_name["size"]
         sides: list[Any] = [self.by_name["width"], self.by_name["height"]]
         size.input(None, [size, *sides], sides, js=_SIZE_JS)

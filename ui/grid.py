@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,11 +127,12 @@ class Grid:
             sheet = await _sheet(plan, cells)
             yield [*_running(cells, run), *sheet, values["seed"], *self._no_fault()]
             looks = 0
-            async for is_new in cells.make(ended, _LOOK_SECONDS):
-                looks += 1
-                is_due = is_new and looks % _SHEET_LOOKS == 0
-                sheet = await _sheet(plan, cells) if is_due else [gr.skip(), gr.skip()]
-                yield [*_running(cells, run), *sheet, gr.skip(), *self._unchanged()]
+            async with aclosing(cells.make(ended, _LOOK_SECONDS)) as making:
+                async for is_new in making:
+                    looks += 1
+                    is_due = is_new and looks % _SHEET_LOOKS == 0
+                    sheet = await _sheet(plan, cells) if is_due else [gr.skip(), gr.skip()]
+                    yield [*_running(cells, run), *sheet, gr.skip(), *self._unchanged()]
         except Refusal as refusal:
             idle = [*_idle(""), gr.skip(), gr.skip(), gr.skip()]
             yield [*idle, *self._fault(refusal, given[:count])]

@@ -1,5 +1,12 @@
 // What the page does without the server: the key, the keyboard, pictures in full size, labels.
 
+// Gradio's sign that something loads counts tenths of seconds in each frame, seen or not, and the
+// first one for ever: a tenth of a processor, on a page that does nothing.
+((frame) => {
+  const isClock = (callback) => /performance\.now\(\)-.*\/1e3/.test(String(callback));
+  window.requestAnimationFrame = (callback) => (isClock(callback) ? 0 : frame(callback));
+})(window.requestAnimationFrame.bind(window));
+
 // The visitor's key is kept for a reload of this tab, and nowhere else: not in a cookie, which other
 // ports of the host would get, and not in what outlives the tab.
 window.sdKey = {
@@ -26,24 +33,51 @@ window.sdWatch = (element, props, trigger, watch) => {
     if (!ticket) return;
     const mine = (source = new EventSource(`watch/${ticket}`));
     const [status, pictures] = element.children;
+    const isOurs = () => element.isConnected && mine === source;
     mine.onmessage = (event) => {
-      if (!element.isConnected || mine !== source) return mine.close();
+      if (!isOurs()) return mine.close();
       const told = JSON.parse(event.data);
       if (told.over) {
         mine.close();
         delete status.dataset.ticket;
       }
-      if (status.innerHTML !== told.status) status.innerHTML = told.status;
-      if (pictures.innerHTML !== told.pictures) pictures.innerHTML = told.pictures;
+      show(status, told.status);
+      show(pictures, told.pictures);
       if (!told.over) return;
-      props.value = element.innerHTML;
-      trigger("submit", { over: true });
+      // The pictures first, then the buttons: the page has one thread, and so may the machine.
+      const read = [...pictures.querySelectorAll("img")].map((image) => image.decode());
+      Promise.race([Promise.allSettled(read), wait(2000)]).then(() => {
+        if (!isOurs()) return;
+        props.value = element.innerHTML;
+        trigger("submit", { over: true });
+      });
     };
     mine.onerror = () => {
       if (mine.readyState === EventSource.CONNECTING || mine !== source) return;
-      setTimeout(() => element.isConnected && mine === source && trigger("submit", {}), 2000);
+      wait(2000).then(() => isOurs() && trigger("submit", {}));
     };
   };
+  // Only what differs is changed: pictures that are drawn anew flicker, and cost more than the rest.
+  const show = (place, html) => {
+    const wanted = document.createElement("template");
+    wanted.innerHTML = html;
+    const now = [...place.childNodes];
+    const next = [...wanted.content.childNodes];
+    if (now.length !== next.length) place.replaceChildren(...next);
+    else now.forEach((one, index) => adapt(one, next[index]));
+  };
+  const adapt = (one, next) => {
+    if (one.isEqualNode(next)) return;
+    if (one.nodeName !== next.nodeName || one.childNodes.length !== next.childNodes.length)
+      return one.replaceWith(next);
+    if (one.nodeType === Node.TEXT_NODE) return void (one.data = next.data);
+    for (const name of one.getAttributeNames())
+      if (!next.hasAttribute(name)) one.removeAttribute(name);
+    for (const { name, value } of next.attributes)
+      if (one.getAttribute(name) !== value) one.setAttribute(name, value);
+    [...one.childNodes].forEach((child, index) => adapt(child, next.childNodes[index]));
+  };
+  const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
   watch("value", begin);
   begin();
 };
@@ -55,7 +89,7 @@ window.sdWatch = (element, props, trigger, watch) => {
       (one) => shown(one) && !one.disabled,
     );
 
-  // Ctrl+Enter makes, Esc cancels; a picture in full size is closed first.
+  // Ctrl+Enter makes, Esc cancels; a picture in full size, or a list, is closed first.
   document.addEventListener(
     "keydown",
     (event) => {
@@ -65,12 +99,37 @@ window.sdWatch = (element, props, trigger, watch) => {
         event.preventDefault();
         event.stopPropagation();
         make.click();
-      } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
-        button("cancel")?.click();
+      } else if (event.key === "Escape") {
+        const isFor = document.querySelector('dialog[open], input[aria-expanded="true"]');
+        if (!isFor) button("cancel")?.click();
       }
     },
     true,
   );
+
+  // A picture that is pasted, or dropped beside where Gradio waits for one, goes to where the tab
+  // takes one. Gradio has a button for pasting alone, which browsers refuse without TLS; and browsers
+  // show what is dropped anywhere else instead of the page.
+  document.addEventListener("paste", (event) => take(event, event.clipboardData));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (event.defaultPrevented || !event.dataTransfer.files.length) return;
+    event.preventDefault();
+    take(event, event.dataTransfer);
+  });
+
+  function take(event, from) {
+    const picture = [...(from?.files ?? [])].find((file) => file.type.startsWith("image/"));
+    const input = [...document.querySelectorAll('input[type="file"]')].find((one) =>
+      shown(one.parentElement),
+    );
+    if (!picture || !input) return;
+    event.preventDefault();
+    const given = new DataTransfer();
+    given.items.add(picture);
+    input.files = given.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }
 
   document.addEventListener("click", (event) => {
     const picture = event.target.closest?.("a.sd-picture");

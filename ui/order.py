@@ -125,7 +125,8 @@ class Order:
             idle = [gr.skip(), gr.skip(), *_buttons(is_running=False), gr.skip()]
             return [*idle, *self._form.fault(refusal, "order")]
         stage = Stage(found)
-        faults = self._form.no_fault()
+        # What there was is hidden since the order.
+        faults: Values = [gr.skip()] * len(self._form.faults)
         if (failure := stage.failure()) is not None:
             faults = self._form.fault(Refusal(failure), "order")
         elements = list(self._elements(session, found))

@@ -130,10 +130,10 @@ class Page:
             [self.key, self.tag, *inputs],
             [*outputs, *shown],
             **{
-                # Hidden or not, Gradio counts tenths of seconds on each output while it waits,
-                # which takes more of the browser than all else: let it do so where little is seen.
+                # Gradio would draw how long it takes on each output; this one has nothing to
+                # show it with.
                 "show_progress": "hidden",
-                "show_progress_on": self.key,
+                "show_progress_on": self.tag,
                 "api_visibility": "private",
                 "queue": queued,
                 **options,

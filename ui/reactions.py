@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, cast
 
 import gradio as gr
 
@@ -14,6 +15,7 @@ from ui.session import Session
 
 Values = Sequence[Any]
 Reaction = Callable[..., Awaitable[Values] | AsyncIterator[Values]]
+Steps = AsyncGenerator[Values, None]
 # From the request, the visitor's key and the tag of his browser.
 Sessions = Callable[[gr.Request, str | None, str | None], Session]
 
@@ -44,8 +46,12 @@ def around(
             *given: Any,
         ) -> AsyncIterator[Any]:
             try:
-                async for outputs in fn(sessions(request, key, tag), *values(event, given)):
-                    yield _listed(outputs, count, message)
+                session = sessions(request, key, tag)
+                # What it has begun ends with it, where the visitor has left.
+                made = cast(Steps, fn(session, *values(event, given)))
+                async with aclosing(made) as shown:
+                    async for outputs in shown:
+                        yield _listed(outputs, count, message)
             except Refusal as refusal:
                 yield _refused(refusal, count, message)
 

@@ -9,6 +9,8 @@ from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio import routes
+from jinja2 import ChoiceLoader, DictLoader, FileSystemLoader
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
@@ -28,6 +30,8 @@ _PASSED_BACK: Final = (
     "content-type",
     "etag",
 )
+# Gradio's template of the page.
+_PAGE: Final = "frontend/index.html"
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -110,7 +114,17 @@ def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozense
         mcp_server=False,
         theme=app.THEME,
         css_paths=list(app.CSS),
-        head=f"<script>{app.SCRIPT.read_text()}</script>",
     )
+    _put_first(app.SCRIPT.read_text())
     server.add_middleware(Doors, host=host, allowed_hosts=allowed_hosts)
     return server
+
+
+def _put_first(script: str) -> None:
+    """Have a script run before Gradio's own, which what it takes for ``head`` does not."""
+    environment = routes.templates.env
+    loader = FileSystemLoader(routes.STATIC_TEMPLATE_LIB)
+    page, _, _ = loader.get_source(environment, _PAGE)
+    first = f"<head>\n<script>{{% raw %}}{script}{{% endraw %}}</script>"
+    own = DictLoader({_PAGE: page.replace("<head>", first, 1)})
+    environment.loader = ChoiceLoader([own, loader])

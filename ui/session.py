@@ -7,7 +7,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -198,10 +198,11 @@ class Session:
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
-                async with self._stream(path, headers) as response:
-                    async for event in self._with_places(
-                        identifier, events(response.aiter_lines())
-                    ):
+                async with (
+                    self._stream(path, headers) as response,
+                    aclosing(self._with_places(identifier, events(response.aiter_lines()))) as told,
+                ):
+                    async for event in told:
                         last, lost = event.id or last, 0
                         yield event
                         if event.name == "completed":
@@ -219,7 +220,7 @@ class Session:
 
     async def _with_places(
         self, identifier: str, told: AsyncIterator[Event]
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """The events, and while it waits its place, which they tell but once."""
         waits = True
         coming = asyncio.ensure_future(anext(told, None))
@@ -239,7 +240,9 @@ class Session:
                 yield event
                 coming = asyncio.ensure_future(anext(told, None))
         finally:
+            # It reads from a connection that is closed next.
             coming.cancel()
+            await asyncio.wait([coming])
 
     def _is_own(self, identifier: str) -> bool:
         own = bool(self._owner) and identifier.startswith(f"{self._owner}-")

@@ -98,6 +98,7 @@ def build(page: Page, tab: gr.Tab) -> None:
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def make_all(session: Session) -> AsyncIterator[Values]:
         async for values in make(session, {}):

@@ -141,6 +141,18 @@ class Server:
         """Jobs that are being denoised."""
         return self.metric("sd_queue_depth", state="running")
 
+    def models(self, *arguments: str) -> None:
+        """Run ``python -m models`` on its store."""
+        result = subprocess.run(
+            [sys.executable, "-m", "models", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "BENTOML_HOME": str(self.home), "BENTOML_DO_NOT_TRACK": "True"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+
     def stop(self) -> int:
         """Ask it to stop; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)

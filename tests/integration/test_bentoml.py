@@ -16,7 +16,7 @@ from tests import uploads
 from tests.effort import only_in_full
 from tests.integration.clients import SHORT, post
 from tests.integration.server import Server, serving
-from tests.integration.test_fine_tuned import BODY, command, draw
+from tests.integration.test_fine_tuned import BODY, draw
 from tests.loras import save_lora
 
 PICTURE = uploads.encode(uploads.red_and_blue())
@@ -90,12 +90,12 @@ def test_a_lora_comes_and_goes_in_every_process(bentoml_server: Server, tmp_path
     for seed in (0, 1):
         # Trained again it is another version, which the runner has to find as well.
         file = next(save_lora(tmp_path / str(seed), seed=seed).iterdir())
-        command(bentoml_server, "register", "clay", "--lora", str(file), "--base", "embedded")
+        bentoml_server.models("register", "clay", "--lora", str(file), "--base", "embedded")
         own = draw(bentoml_server, model="clay")
         assert own.headers["x-model"] == "clay"
         assert own.content != base.content
         base = own
-    command(bentoml_server, "remove", "clay")
+    bentoml_server.models("remove", "clay")
 
     response = bentoml_server.client.post("/txt2img", json={**BODY, "model": "clay"})
     assert response.status_code == 404

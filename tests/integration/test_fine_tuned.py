@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,25 +13,11 @@ import pytest
 from PIL import Image
 
 from models.lora import LORA_FILE
-from tests.integration.server import ROOT, Server
+from tests.integration.server import Server
 from tests.loras import save_lora
 
 TOKEN = "unqtkn"
 BODY = {"prompt": f"a {TOKEN} on a blue background", "seed": 5, "num_inference_steps": 6}
-
-
-def command(server: Server, *arguments: str) -> str:
-    """Run ``python -m models`` on the server's store."""
-    result = subprocess.run(
-        [sys.executable, "-m", "models", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(server.home), "BENTOML_DO_NOT_TRACK": "True"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +25,9 @@ def clay(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     """A LoRA's file, registered as ``clay``."""
     file = save_lora(tmp_path_factory.mktemp("clay")) / LORA_FILE
     options = ("--lora", str(file), "--base", "embedded", "--token", TOKEN, "--licence", "mine")
-    command(server, "register", "clay", *options)
+    server.models("register", "clay", *options)
     yield file
-    command(server, "remove", "clay")
+    server.models("remove", "clay")
 
 
 def draw(server: Server, **fields: Any) -> httpx.Response:
@@ -125,10 +108,10 @@ def test_streams_and_json_name_it(server: Server, clay: Path) -> None:
 
 def test_it_is_gone_when_it_is_removed(server: Server, clay: Path) -> None:
     options = ("--lora", str(clay), "--base", "embedded", "--token", "other")
-    command(server, "register", "brief", *options)
+    server.models("register", "brief", *options)
     assert draw(server, model="brief").headers["x-model"] == "brief"
     assert draw(server, model="auto", prompt="an other").headers["x-model"] == "brief"
-    command(server, "remove", "brief")
+    server.models("remove", "brief")
 
     response = server.client.post("/txt2img", json={**BODY, "model": "brief"})
     assert (response.status_code, response.json()["error"]["field"]) == (404, "model")

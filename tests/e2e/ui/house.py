@@ -7,12 +7,18 @@ from io import StringIO
 from pathlib import Path
 
 from api.keys.__main__ import main
+from models.lora import LORA_FILE
 from tests.e2e.ui.process import PageProcess, page
 from tests.integration.server import Server, serving
+from tests.loras import save_lora
+
+# A LoRA that stands for a subject.
+TUNED, TOKEN = "clay", "unqtkn"
 
 
 class House:
-    """Both, started; they can be stopped and started again.
+    """Both, started; they can be stopped and started again. A base with its refiner is served, and
+    ``TUNED``.
 
     To visitors of the page it is one without keys: they enter none, and each sees what his own
     browser has made.
@@ -35,6 +41,9 @@ class House:
         self._stack = ExitStack()
         self._port: int | None = None
         self.start()
+        file = save_lora(folder / "lora") / LORA_FILE
+        words = ("--lora", str(file), "--base", "embedded", "--token", TOKEN)
+        self.service.models("register", TUNED, *words)
 
     def start(self) -> None:
         """Start them, and wait until both are there. The page keeps its address."""
@@ -43,6 +52,7 @@ class House:
             self._folder,
             host="local",
             home=home if home.exists() else None,
+            SD_MODELS="embedded,embedded-xl,embedded-xl-refiner",
             SD_API_KEYS_FILE=str(self._keys),
             SD_METRICS_FROM="127.0.0.1",
         )

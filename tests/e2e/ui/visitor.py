@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -157,6 +158,33 @@ class Visitor:
         )
         self.browser.find_elements(By.CSS_SELECTOR, selector)[0].send_keys(str(file))
 
+    def drop(self, identifier: str, file: Path) -> None:
+        """Drag a file from elsewhere onto a component."""
+        element = self.element(identifier)
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        place = self.browser.execute_script(
+            "const {x, y, width, height} = arguments[0].getBoundingClientRect();"
+            "return {x: x + width / 2, y: y + height / 2}",
+            element,
+        )
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.browser.execute_cdp_cmd(
+                "Input.dispatchDragEvent", {"type": kind, **place, "data": data}
+            )
+
+    def paste(self, file: Path) -> None:
+        """Press Ctrl+V, with a file in the clipboard as its manager puts it there."""
+        script = """
+            const bytes = Uint8Array.from(atob(arguments[0]), (one) => one.charCodeAt(0));
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([bytes], arguments[1], {type: arguments[2]}));
+            const told = {clipboardData, bubbles: true, cancelable: true};
+            document.activeElement.dispatchEvent(new ClipboardEvent("paste", told));"""
+        kind = f"image/{file.suffix.removeprefix('.').replace('jpg', 'jpeg')}"
+        content = b64encode(file.read_bytes()).decode("ascii")
+        self.browser.execute_script(script, content, file.name, kind)
+
     def paint(self, identifier: str) -> None:
         """Paint over the upper left quarter of the picture in an editor, with the mouse."""
         canvas = self.element(f"#{identifier} canvas")
@@ -219,6 +247,12 @@ class Visitor:
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         return int(self.browser.execute_script(script))
+
+    def background(self, selector: str) -> list[int]:
+        """Red, green and blue of what is behind an element."""
+        script = "return getComputedStyle(arguments[0]).backgroundColor.match(/\\d+/g).map(Number)"
+        found: list[int] = self.browser.execute_script(script, self.element(selector))
+        return found[:3]
 
     def violations(self) -> list[str]:
         """What axe-core finds that is serious or worse, a line each."""
