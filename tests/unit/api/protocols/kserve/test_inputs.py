@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from api.protocols.kserve.inputs import GENERATION, Inputs, Kind
+from api.protocols.kserve.inputs import GENERATION, Inputs
 from api.protocols.kserve.requests import InferenceRequest
 from api.protocols.kserve.tensors import DATATYPES, read_inputs
+from api.protocols.native.kinds import Kind
 from api.protocols.native.schemas import Img2ImgBody, InpaintBody, Txt2ImgBody
 from contract.errors import ErrorCode, RequestError
 
