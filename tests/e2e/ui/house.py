@@ -29,6 +29,7 @@ class House:
     Attributes:
         service: the service.
         page: the page.
+        page_key: the one that the page acts with.
     """
 
     service: Server
@@ -37,7 +38,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._keys = folder / "keys.json"
-        self._key = self.key("page")
+        self.page_key = self.key("page")
         self._stack = ExitStack()
         self._port: int | None = None
         self.start()
@@ -57,7 +58,7 @@ class House:
             SD_METRICS_FROM="127.0.0.1",
         )
         self.service = self._stack.enter_context(service)
-        process = page(self.service.url, self._folder, self._port, "--key", self._key)
+        process = page(self.service.url, self._folder, self._port, "--key", self.page_key)
         self.page = self._stack.enter_context(process)
         self._port = self.page.port
 

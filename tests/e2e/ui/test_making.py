@@ -93,6 +93,8 @@ def test_what_is_wrong_is_said_at_its_field(somebody: Visitor) -> None:
 
 
 def test_nothing_comes_from_elsewhere(browser: WebDriver, somebody: Visitor, house: House) -> None:
+    # Pages that others have left tell of the requests that they gave up.
+    severe_lines(browser)
     somebody.open()
     addresses = list(map(urlsplit, requested(browser)))
     over_http = [address for address in addresses if address.scheme not in {"data", "blob"}]

@@ -47,7 +47,7 @@ def test_a_refiner_takes_over_at_the_switch_point(somebody: Visitor, house: Hous
     # The page sends what the API calls so.
     told = house.service.client.post(
         "/txt2img",
-        headers={"Authorization": f"Bearer {house.key('api')}"},
+        headers={"Authorization": f"Bearer {house.page_key}"},
         json={
             "prompt": PROMPT,
             "model": "embedded-xl",
