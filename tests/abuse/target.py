@@ -233,11 +233,12 @@ def attack_meanwhile(target: Target, requests: Sequence[bytes]) -> tuple[list[in
     return statuses, longest
 
 
-def warm_up(target: Target) -> None:
+def warm_up(target: Target, connections: int = CONNECTIONS) -> None:
     """Make the memory as large as what is allowed makes it, and note that.
 
     All but the sizes twice: the second time it no longer grows by what libraries keep from their
-    first use. The connections come between, as what they leave is taken by what follows.
+    first use. The connections, as many as tests hold at once, come between, as what they leave is
+    taken by what follows.
     """
     large = uploads.encode(PIL.Image.new("RGB", (4000, 4000), uploads.RED))
     # As long as a body may be.
@@ -260,7 +261,7 @@ def warm_up(target: Target) -> None:
     answers = at_once([*[partial(target.post, size) for size in sizes], *allowed])
     # A busy machine may refuse some, which took it too long.
     assert not [answer for answer in answers if answer.status_code == 413]
-    _busy_connections(target)
+    _busy_connections(target, connections)
     at_once(allowed)
     for path in ("/docs.json", "/models", "/metrics", "/"):
         target.server.client.get(path)
@@ -268,10 +269,10 @@ def warm_up(target: Target) -> None:
     target.settled = target.resident()
 
 
-def _busy_connections(target: Target) -> None:
-    """As many connections with a request under way as there may be at once, of two clients."""
+def _busy_connections(target: Target, connections: int) -> None:
+    """Hold connections with a request under way, of two clients."""
     with ExitStack() as stack:
-        for number in range(CONNECTIONS):
+        for number in range(connections):
             # One address may have three quarters of them.
             source = OTHER if number % 4 else "127.0.0.1"
             connection = stack.enter_context(Connection(target.port, source))

@@ -15,5 +15,5 @@ def abused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A warmed-up server."""
     with serving(tmp_path_factory.mktemp("abused"), host="local", **SETTINGS) as server:
         target = Target(server)
-        warm_up(target)
+        warm_up(target, connections=32)
         yield target
