@@ -75,7 +75,9 @@ window.sdWatch = (element, props, trigger, watch) => {
       if (!next.hasAttribute(name)) one.removeAttribute(name);
     for (const { name, value } of next.attributes)
       if (one.getAttribute(name) !== value) one.setAttribute(name, value);
-    [...one.childNodes].forEach((child, index) => adapt(child, next.childNodes[index]));
+    // A list of its own: those that take a place here leave the one there.
+    const nexts = [...next.childNodes];
+    [...one.childNodes].forEach((child, index) => adapt(child, nexts[index]));
   };
   const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
   watch("value", begin);
