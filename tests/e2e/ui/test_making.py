@@ -29,6 +29,8 @@ def test_a_picture_is_that_of_its_seed(somebody: Visitor) -> None:
     assert Image.open(BytesIO(first)).format == "PNG"
     assert first == again
     assert Image.open(BytesIO(first)).tobytes() != Image.open(BytesIO(other)).tobytes()
+    somebody.write("sd-text-num_images", "3")
+    assert len(set(somebody.make(7))) == 3
     # What makes it again is in the file.
     assert PROMPT in Image.open(BytesIO(first)).text["parameters"]  # type: ignore[attr-defined]
 
