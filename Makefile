@@ -172,6 +172,7 @@ ec2-inputs: $(VENV)/.development  ## the page of the EC2 module, made of its var
 
 lock: $(VENV)/.development $(RAY_VENV)/.benchmark $(UI_VENV)/.installed  ## write down what is installed, after a change of a requirement
 	$(RAY_VENV)/bin/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
+	$(BIN)/pip freeze --all | grep ^setuptools== >> requirements.lock  # torch wants it newer than venv has it
 	tools=$$(mktemp -d) && trap 'rm -r "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" \
 		&& "$$tools/bin/pip" install --quiet uv==0.13.9 \
 		&& $(RAY_VENV)/bin/python -m deployment.bento.packages "$$tools/bin/uv"

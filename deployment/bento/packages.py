@@ -23,8 +23,8 @@ from deployment.bento.recipe import Extra
 ROOT: Final = Path(__file__).parents[2]
 # What a Bento may have beside requirements.txt, by the name in requirements-NAME.txt.
 EXTRAS: Final = ("s3", *get_args(Extra))
-# From an index of its own, in another build for each device; and what a virtual environment has.
-UNHASHED: Final = frozenset({"torch", "setuptools"})
+# From an index of its own, in another build for each device.
+UNHASHED: Final = frozenset({"torch"})
 HEADER: Final = "# Written by `make lock`, of requirements.lock; deployment/bento/packages.py.\n"
 
 
@@ -120,10 +120,15 @@ def write(uv: Sequence[str]) -> None:
         uv: how uv is called; it asks the package index.
     """
     base = brought_along(required(ROOT / "requirements.txt"))
+    # These count: of setuptools each environment has its own.
+    locked = {
+        canonicalize_name(item.name): str(item.specifier).removeprefix("==")
+        for item in required(ROOT / "requirements.lock")
+    }
     for extra in ("", *EXTRAS):
         file = ROOT / (f"requirements-{extra}.txt" if extra else "requirements.txt")
         packages = {
-            name: version
+            name: locked.get(name, version)
             for name, version in brought_along(required(file)).items()
             if name not in UNHASHED and not (extra and name in base)
         }
