@@ -121,7 +121,7 @@ def write(uv: Sequence[str]) -> None:
     """
     base = brought_along(required(ROOT / "requirements.txt"))
     # These count: of setuptools each environment has its own.
-    locked = {
+    locked: dict[str, str] = {
         canonicalize_name(item.name): str(item.specifier).removeprefix("==")
         for item in required(ROOT / "requirements.lock")
     }
