@@ -227,6 +227,18 @@ def classifier() -> ShadeClassifier:
 
 
 @pytest.fixture
+def pictures(backend: ColourBackend, settings: Settings) -> Pictures:
+    return Pictures(backend, settings)
+
+
+@pytest.fixture
+def bounded(
+    classifier: ShadeClassifier, settings: Settings, pictures: Pictures
+) -> BoundedClassifier:
+    return BoundedClassifier(classifier, settings, pictures.decoders)
+
+
+@pytest.fixture
 def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Settings) -> Protocols:
     return native_protocols(backend, settings, classifier)
 

@@ -11,14 +11,14 @@ from api.protocols.kserve.protocol import KServeProtocol
 from api.protocols.native.protocol import NativeProtocol
 from api.protocols.openai.protocol import OpenAIProtocol
 from settings import Settings
-from tests.unit.api.conftest import ColourBackend, ShadeClassifier
+from tests.unit.api.conftest import ColourBackend
 
 
 @pytest.fixture
-def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Settings) -> Protocols:
+def protocols(
+    backend: ColourBackend, settings: Settings, pictures: Pictures, bounded: BoundedClassifier
+) -> Protocols:
     """KServe's and OpenAI's, beside the native one."""
-    pictures = Pictures(backend, settings)
-    bounded = BoundedClassifier(classifier, settings, pictures.decoders)
     return Protocols(
         [
             NativeProtocol(pictures, settings, bounded),

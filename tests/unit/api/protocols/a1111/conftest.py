@@ -17,13 +17,10 @@ from api.protocols.a1111.protocol import WebUIProtocol
 from api.protocols.base import Protocols
 from api.protocols.native.protocol import NativeProtocol
 from settings import Settings
-from tests.unit.api.conftest import ColourBackend, ShadeClassifier
 
 
 @pytest.fixture
-def protocols(backend: ColourBackend, classifier: ShadeClassifier, settings: Settings) -> Protocols:
-    pictures = Pictures(backend, settings)
-    bounded = BoundedClassifier(classifier, settings, pictures.decoders)
+def protocols(settings: Settings, pictures: Pictures, bounded: BoundedClassifier) -> Protocols:
     return Protocols(
         [
             NativeProtocol(pictures, settings, bounded),
