@@ -20,7 +20,7 @@ import httpx
 import psutil
 from selenium.webdriver.chrome.webdriver import WebDriver
 
-from benchmarks import open_pages
+from benchmarks import open_pages, series
 from benchmarks.contestant import ROOT
 from benchmarks.killed import until
 from benchmarks.server import free_port
@@ -220,5 +220,5 @@ def _processor_seconds(processes: Sequence[psutil.Process]) -> float:
 
 def _row_steps(service: str) -> float:
     """What the denoiser has done since its start."""
-    lines = httpx.get(f"{service}/metrics", timeout=30).text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("sd_row_steps_total"))
+    samples = series.read(f"{service}/metrics")
+    return sum(one.value for one in samples if one.name == "sd_row_steps_total")

@@ -106,7 +106,7 @@ class Outbox:
         )
 
         def found(connection: Connection) -> list[Delivery]:
-            identifiers = list((connection.scalars(taken)).all())
+            identifiers = connection.scalars(taken).all()
             if not identifiers:
                 return []
             query = select(*_COLUMNS).select_from(_JOINED).where(table.id.in_(identifiers))

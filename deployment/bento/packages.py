@@ -85,17 +85,12 @@ def brought_along(requirements: Iterable[Requirement]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def hashes_of(requirements: Path) -> Path:
-    """Where the hashes of a requirements file are."""
-    return requirements.with_suffix(".hashes")
-
-
 def joined(extras: Iterable[str]) -> str:
     """The hashes of requirements.txt and of extras, each package once, in pip's form."""
-    names = ("requirements", *(f"requirements-{extra}" for extra in extras))
     packages: dict[str, str] = {}
-    for name in names:
-        packages |= entries((ROOT / f"{name}.hashes").read_text(encoding="utf-8"))
+    for extra in ("", *extras):
+        file = _requirements(extra).with_suffix(".hashes")
+        packages |= entries(file.read_text(encoding="utf-8"))
     return "".join(text for _, text in sorted(packages.items()))
 
 
@@ -119,27 +114,32 @@ def write(uv: Sequence[str]) -> None:
     Args:
         uv: how uv is called; it asks the package index.
     """
-    base = brought_along(required(ROOT / "requirements.txt"))
+    base = brought_along(required(_requirements("")))
     # These count: of setuptools each environment has its own.
     locked: dict[str, str] = {
         canonicalize_name(item.name): str(item.specifier).removeprefix("==")
         for item in required(ROOT / "requirements.lock")
     }
     for extra in ("", *EXTRAS):
-        file = ROOT / (f"requirements-{extra}.txt" if extra else "requirements.txt")
+        file = _requirements(extra)
         packages = {
             name: locked.get(name, version)
             for name, version in brought_along(required(file)).items()
             if name not in UNHASHED and not (extra and name in base)
         }
         pins = "".join(f"{name}=={version}\n" for name, version in packages.items())
-        hashes_of(file).write_text(_hashed(uv, pins), encoding="utf-8")
+        _write_hashes(uv, file, pins)
     page = ROOT / "ui" / "requirements.lock"
-    hashes_of(page).write_text(_hashed(uv, page.read_text(encoding="utf-8")), encoding="utf-8")
+    _write_hashes(uv, page, page.read_text(encoding="utf-8"))
 
 
-def _hashed(uv: Sequence[str], pins: str) -> str:
-    """Pinned requirements with the hashes of their files."""
+def _requirements(extra: str) -> Path:
+    """The requirements file of an extra, or, without a name, of what every Bento has."""
+    return ROOT / (f"requirements-{extra}.txt" if extra else "requirements.txt")
+
+
+def _write_hashes(uv: Sequence[str], requirements: Path, pins: str) -> None:
+    """Write what is pinned, with the hashes of its files, beside a file of requirements."""
     done = subprocess.run(
         [
             *(*uv, "pip", "compile", "--quiet", "--no-deps", "--generate-hashes"),
@@ -150,7 +150,7 @@ def _hashed(uv: Sequence[str], pins: str) -> str:
         text=True,
         check=True,
     )
-    return HEADER + done.stdout
+    requirements.with_suffix(".hashes").write_text(HEADER + done.stdout, encoding="utf-8")
 
 
 if __name__ == "__main__":
