@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.workloads import SEVERAL, SINGLE, Workload
+from deployment.ray.machine import ENVIRONMENT as RAY
 
 ROOT = Path(__file__).parents[1]
 METRICS_SECONDS = 1.0  # how often Ray's processes hand their measurements on
@@ -77,8 +78,6 @@ def _bentoml(target: str) -> tuple[str, ...]:
     return ("-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", "{port}")
 
 
-# On a par with ours there (deployment.ray.machine).
-_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 _CONFIG = str(ROOT / "benchmarks" / "contestants" / "bentoml.yaml")
 
 CONTESTANTS = {
@@ -120,14 +119,14 @@ CONTESTANTS = {
             "ray_serve_batch",
             "Ray Serve, @serve.batch",
             ("-m", "benchmarks.contestants.ray_serve_batch", "{port}", "{folder}/ray"),
-            _RAY,
+            RAY,  # on a par with ours there
             settable=("threads", "idle", "batch_wait"),
         ),
         Contestant(
             "ray_serve_models",
             "Ray Serve, a deployment with @serve.batch for each model",
             ("-m", "benchmarks.contestants.ray_serve_models", "{port}", "{folder}/ray"),
-            _RAY,
+            RAY,  # on a par with ours there
             settable=("threads", "idle", "batch_wait"),
             models=(SEVERAL,),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,17 @@ class Cluster:
     def work_left(self) -> float:
         """Row-steps x pixels in all engines."""
         return float(sum(one["work_left"] for one in self.stats()))
+
+    def inside(self, call: Callable[[Any], None]) -> None:
+        """Call this in the process of an engine, with the replica."""
+        import ray
+
+        (name, *_) = (
+            one["name"]
+            for one in ray.util.list_named_actors(all_namespaces=True)
+            if one["name"].startswith(f"SERVE_REPLICA::{APPLICATION}#{ENGINE}#")
+        )
+        ray.get(ray.get_actor(name, namespace="serve").__ray_call__.remote(call))
 
     def metrics(self) -> set[str]:
         """The names of all series that this node exports."""

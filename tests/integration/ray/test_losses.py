@@ -99,6 +99,37 @@ def test_no_request_fails_when_an_engine_is_killed_under_load(cluster: Cluster) 
     wait_until(lambda: cluster.running() == 2, "the engine that replaces it", START_SECONDS)
 
 
+def lose_device(replica: Any) -> None:
+    """Whatever this process computes from now on ends as it does where a GPU has failed."""
+    import torch
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    torch.nn.GroupNorm.forward = fail
+
+
+def test_an_engine_whose_device_fails_is_replaced_and_no_request_fails(cluster: Cluster) -> None:
+    before = {process.pid for process in cluster.processes()}
+    load = Load(cluster, 6, PICTURE)
+    with load.running():
+        wait_until(lambda: load.done >= 5, "the first answers")
+        cluster.inside(lose_device)
+        wait_until(
+            lambda: len(before & {one.pid for one in cluster.processes()}) == 1,
+            "the engine to end its process",
+        )
+        since = load.done
+        wait_until(lambda: load.done >= since + 10, "answers without it")
+
+    assert load.statuses == {200: load.done}, load.failures
+    wait_until(
+        lambda: cluster.running() == 2 and len(cluster.processes()) == 2,
+        "the engine that replaces it",
+        START_SECONDS,
+    )
+
+
 def test_no_request_fails_in_a_rolling_update(cluster: Cluster) -> None:
     before = {one.pid for one in cluster.processes()} | {
         one.pid for one in cluster.processes("ingress")
