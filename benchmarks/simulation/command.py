@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import date
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     against = _read(options.against)
-    known = _read(options.service) or against
+    known = [*map(_read, options.service)] or ([against] if against else [])
     if options.fleet is None and known:
         raise Unusable("--service and --against are for --fleet")
     if options.fleet is None and not options.url:
@@ -66,28 +66,24 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     if options.fleet is not None and bool(known) == bool(options.url):
         raise Unusable("a fleet needs service times: of --url, or of --service or --against FILE")
     plan = _plan(options, against or None)
-    target = own_pixels = service = None
+    target, service = None, []
     if options.url:
         target = Target(options.url.rstrip("/"), dict(options.header))
         target.wait(options.wait)
-        first = next(plan.requests())
-        own_pixels = target.own_pixels(first.model)
+        own_pixels = target.own_pixels(next(plan.requests()).model)
         if options.calibrate or options.fleet is not None:
             print(f"calibrating for {options.calibration_seconds:g} s", flush=True)
-            service = calibrate(
-                plan,
-                own_pixels,
-                options.calibration_seconds,
-                _carry_out,
-                options.calibration_replicas,
-            )
+            service = [
+                calibrate(
+                    plan,
+                    own_pixels,
+                    options.calibration_seconds,
+                    _carry_out,
+                    options.calibration_replicas,
+                )
+            ]
     elif known:
-        if not known.get("service"):
-            raise Unusable(
-                f"{options.service or options.against} has no service times: it was "
-                "written without --calibrate"
-            )
-        service = ServiceTimes.of_json(known["service"])
+        service = _service_times(known, options.service or [options.against])
     report: dict[str, Any] = {
         "machine": describe(),
         "date": date.today().isoformat(),
@@ -98,16 +94,26 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
             for name, value in asdict(plan).items()
             if name not in ("url", "headers", "usual", "limit", "clients")
         },
-        "service": service and service.to_json(),
+        "service": [each.to_json() for each in service],
         "notes": [],
     }
     if options.fleet is None and target is not None:
         _observed(report, plan, target, options)
-    elif service is not None:
+    else:
         report["runs"] = list(_fleets(options, plan, service))
         if options.against:
             report["against"] = _errors(report["runs"], against["runs"][0])
     return report
+
+
+def _service_times(files: list[dict[str, Any]], paths: list[Path]) -> list[ServiceTimes]:
+    for file, path in zip(files, paths, strict=True):
+        if not file["service"]:
+            raise Unusable(f"{path} has no service times: it was written without --calibrate")
+    times = [ServiceTimes.of_json(each) for file in files for each in file["service"]]
+    if len({each.own_pixels for each in times}) > 1:
+        raise Unusable("the files of --service are of models of different sizes")
+    return times
 
 
 def _plan(options: argparse.Namespace, known: dict[str, Any] | None) -> Plan:
@@ -163,7 +169,7 @@ def _observed(
 
 
 def _fleets(
-    options: argparse.Namespace, plan: Plan, service: ServiceTimes
+    options: argparse.Namespace, plan: Plan, service: Sequence[ServiceTimes]
 ) -> Iterator[dict[str, Any]]:
     for policy in options.policy:
         for warm in options.warm:

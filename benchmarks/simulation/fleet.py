@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.load import Outcome, Plan, Record
@@ -33,7 +33,8 @@ class Fleet:
 
     Attributes:
         options: of the engine deployment: how many replicas, by which policy.
-        service: what an engine takes for its work.
+        service: what an engine takes for its work, where it alone is busy on its machine, where
+            two are, and so on; the last for more.
         replica_start: seconds from the decision for a replica to its first request, on a machine
             that is there.
         node_start: seconds that a machine takes before that.
@@ -43,7 +44,7 @@ class Fleet:
     """
 
     options: EngineOptions
-    service: ServiceTimes
+    service: Sequence[ServiceTimes]
     replica_start: float
     node_start: float
     node_idle: float
@@ -125,7 +126,7 @@ class _Simulation:
         self._at(time, arrive)
 
     def _arrive(self, request: Request) -> None:
-        job = Job(request, self.now, self.fleet.service.rows(request))
+        job = Job(request, self.now, self.fleet.service[0].rows(request))
         if self.plan.most_open is not None and self._open >= self.plan.most_open:
             self._record(job, Outcome.UNSENT, self.now)
             return
@@ -149,6 +150,7 @@ class _Simulation:
             if there[name].open < self.fleet.max_queue:
                 there[name].accept(self.now, job)
                 self._foresee(there[name])
+                self._pace(there[name].node)
                 return
         self._end(job, Outcome.REFUSED)
 
@@ -162,14 +164,28 @@ class _Simulation:
         if time is not None:
             self._at(max(time, self.now), deliver)
 
+    def _pace(self, node: int) -> None:
+        """Let the busy replicas of a machine work as fast as so many do."""
+        if len(self.fleet.service) == 1:
+            return
+        busy = [one for one in self._replicas.values() if one.node == node and one.open]
+        if not busy:
+            return
+        service = self.fleet.service[min(len(busy), len(self.fleet.service)) - 1]
+        for one in busy:
+            if one.service is not service:
+                one.use(self.now, service)
+                self._foresee(one)
+
     def _deliver(self, replica: Replica) -> None:
         for job in replica.done(self.now):
-            done = self.now + self.fleet.service.request
+            done = self.now + replica.service.request
             if done - job.sent <= self.plan.timeout:
                 self._end(job, Outcome.PICTURE, done)
             else:
                 self._end(job, Outcome.TIMEOUT, job.sent + self.plan.timeout)
         self._foresee(replica)
+        self._pace(replica.node)
         self._stop_if_idle(replica)
 
     def _leave(self, job: Job) -> None:
@@ -180,6 +196,7 @@ class _Simulation:
         else:
             job.replica.withdraw(self.now, job)
             self._foresee(job.replica)
+            self._pace(job.replica.node)
             self._stop_if_idle(job.replica)
         self._end(job, Outcome.TIMEOUT)
 
@@ -239,7 +256,7 @@ class _Simulation:
     def _start_replica(self, *, warm: bool = False) -> None:
         node = self._place(warm=warm)
         name = f"replica {next(self._count)}"
-        replica = Replica(name, node, self.fleet.service, ROWS_PER_PASS)
+        replica = Replica(name, node, self.fleet.service[0], ROWS_PER_PASS)
         self._replicas[name] = replica
         if warm:
             replica.ready = True

@@ -111,7 +111,13 @@ def _add_fleet(group: Any) -> None:
         help="how many there may be; needs service times: --url measures them first",
     )
     group.add_argument(
-        "--service", type=Path, metavar="FILE", help="service times that --calibrate has written"
+        "--service",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="service times that --calibrate has written; a second file is for two replicas that "
+        "are busy on the same node, and so on",
     )
     group.add_argument(
         "--against",

@@ -37,13 +37,14 @@ class Replica:
     Args:
         name: a name of its own.
         node: on which machine.
-        service: what it takes for its work.
+        service: what it takes for its work at first, see ``use``.
         rows_per_pass: how many rows (of any size) go into a pass; with more, jobs take turns.
 
     Attributes:
         ready: whether it takes requests.
         stopping: whether it finishes what it has and then goes.
-        version: changes with its jobs: what was foreseen of it before is void.
+        version: changes with its jobs and their pace: what was foreseen of it before is void.
+        service: what it takes for its work now.
     """
 
     def __init__(self, name: str, node: int, service: ServiceTimes, rows_per_pass: int) -> None:
@@ -52,7 +53,7 @@ class Replica:
         self.ready = False
         self.stopping = False
         self.version = 0
-        self._service = service
+        self.service = service
         self._rows_per_pass = rows_per_pass
         self._jobs: list[tuple[float, int, Job]] = []  # a heap by the step at which they are done
         self._order = 0
@@ -64,6 +65,12 @@ class Replica:
         self._rows = 0.0
         self._last = 0.0  # rows x last
         self._pictures = 0.0  # 1 / evaluations: encoded and decoded in a pass
+
+    def use(self, now: float, service: ServiceTimes) -> None:
+        """Go on with other service times."""
+        self._advance(now)
+        self.service = service
+        self.version += 1
 
     def work_left(self, now: float) -> float:
         """Row-steps of the model's own size."""
@@ -113,7 +120,7 @@ class Replica:
     def _pass_seconds(self) -> float:
         """How long it takes until each job has had one more step."""
         passes = math.ceil(self._pass_rows / self._rows_per_pass)
-        service = self._service
+        service = self.service
         seconds = passes * service.step + self._rows * service.row
         return max(seconds + self._pictures * service.picture, 1e-9)
 

@@ -125,7 +125,7 @@ def test_a_deployment_is_driven_and_a_fleet_compared_with_it(
     assert "replicas unknown" in said
     assert "replicas: unknown" in (tmp_path / "real" / "simulation.svg").read_text()
 
-    file.write_text(json.dumps({**report, "service": SERVICE}))
+    file.write_text(json.dumps({**report, "service": [SERVICE]}))
     arguments = ["simulate", "--fleet", "3", "--against", str(file), "--warm", "1", "2"]
     reports = []
     for name in ("one", "other"):
@@ -138,11 +138,21 @@ def test_a_deployment_is_driven_and_a_fleet_compared_with_it(
     assert "against what was measured: " in capsys.readouterr().out
     # Service times of another run: of engines that shared a machine as those of the load did.
     slower = tmp_path / "slower.json"
-    slower.write_text(json.dumps({**report, "service": {**SERVICE, "request": 30.0}}))
+    slower.write_text(json.dumps({**report, "service": [{**SERVICE, "request": 30.0}]}))
     assert main([*arguments, "--service", str(slower), "--out", str(tmp_path / "third")]) == 0
     third = json.loads((tmp_path / "third" / "simulation.json").read_text())
     assert third["runs"][0]["figures"]["p50"] > 30
     assert third["against"]["work, 1 warm"]["p50"] > 10
+    # Those of one that is busy, and of two on one machine.
+    both = ["--service", str(file), str(slower), "--replicas-per-node", "2"]
+    assert main([*arguments, *both, "--out", str(tmp_path / "fourth")]) == 0
+    fourth = json.loads((tmp_path / "fourth" / "simulation.json").read_text())
+    assert [each["request"] for each in fourth["service"]] == [SERVICE["request"], 30.0]
+    assert fourth["runs"][0] == reports[0]["runs"][0] | {"fleet": fourth["runs"][0]["fleet"]}
+    small = tmp_path / "small.json"
+    small.write_text(json.dumps({**report, "service": [{**SERVICE, "own_pixels": 1}]}))
+    assert main([*arguments, "--service", str(file), str(small)]) == 2
+    assert "models of different sizes" in capsys.readouterr().err
 
 
 def test_a_mistake_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

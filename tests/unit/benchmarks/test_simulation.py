@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def fleet(**changes: Any) -> Fleet:
     return Fleet(
         **{
             "options": EngineOptions(**options | known),
-            "service": SERVICE,
+            "service": [SERVICE],
             "replica_start": 5.0,
             "node_start": 10.0,
             "node_idle": 30.0,
@@ -120,6 +121,21 @@ def test_more_replicas_serve_more_and_cost_more() -> None:
     assert few.replica_seconds == pytest.approx(200)
     assert many.replica_seconds == pytest.approx(800)
     assert {one.replicas for one in many.samples} == {4}
+
+
+def test_replicas_that_share_a_machine_slow_each_other_down_while_both_are_busy() -> None:
+    slow = replace(SERVICE, step=2 * SERVICE.step, row=2 * SERVICE.row, picture=2 * SERVICE.picture)
+    two = {"min_replicas": 2, "max_replicas": 2}
+
+    def waited(**changes: Any) -> float:
+        course = simulate(fleet(**two, **changes), plan(rate=1.0, profile="steady"))
+        return sum(record.latency for record in course.records)
+
+    apart = waited(service=[SERVICE, slow])
+    assert apart == waited(service=[SERVICE])
+    together = waited(service=[SERVICE, slow], replicas_per_node=2)
+    always = waited(service=[slow], replicas_per_node=2)
+    assert 1.2 * apart < together < 0.9 * always
 
 
 @pytest.mark.parametrize("policy", ["work", "requests"])
