@@ -36,8 +36,6 @@ LOOK_SECONDS: Final = 1.0
 LEARN_SECONDS: Final = 1.0
 # An engine notices a missed deadline itself, if it is there at all.
 GRACE_SECONDS: Final = 5.0
-# Between the loss of a replica and the next attempt, times the losses.
-PAUSE_SECONDS: Final = 0.2
 RETRY_AFTER: Final = 10.0
 
 
@@ -143,15 +141,15 @@ class RayBackend(StoreBackend):
         """
         engines = self._engines[request.model]
         handle = engines.handle.options(method_name="generate", stream=True)
-        delivery, attempts = Delivery(request), Attempts(request.deadline)
+        delivery, attempts = Delivery(request), Attempts(request.deadline, self._start_seconds)
         while True:
-            await asyncio.sleep(PAUSE_SECONDS * attempts.lost)
+            await asyncio.sleep(attempts.pause)
             wanted = delivery.attempt(attempts.seconds_left)
             async with calling(handle.remote(wanted, avoid=attempts.avoid)) as call:
                 run = _Run(call, engines.line, attempts, self._start_seconds)
                 async with aclosing(run.events(wanted)) as events:
                     async for event in events:
-                        if attempts.another(event, run.replica):
+                        if attempts.another(event, run.replica, accepted=run.accepted):
                             logger.warning(
                                 "asking another replica: %s",
                                 event,
@@ -170,10 +168,12 @@ class _Run:
 
     Attributes:
         replica: the name of the one that has it.
+        accepted: whether its engine has not refused it at once.
     """
 
     def __init__(self, call: Call, line: Line, attempts: Attempts, start_seconds: float) -> None:
         self.replica: str | None = None
+        self.accepted = True
         self._call = call
         self._line = line
         self._attempts = attempts
@@ -190,6 +190,7 @@ class _Run:
                         return
                     yield Queued(place.position)
             self.replica, event = taken
+            self.accepted = not isinstance(event, Failed)
             with self._attempts.at():
                 give_up = monotonic() + self._attempts.seconds_left + GRACE_SECONDS
                 while event is not None:

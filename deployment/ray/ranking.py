@@ -68,6 +68,11 @@ class Need:
 
 
 def ranked(need: Need, replicas: Iterable[Standing], avoid: Sequence[str] = ()) -> list[str]:
-    """The names of the replicas, the best first, and last those to avoid."""
-    order = sorted(replicas, key=lambda one: (one.name in avoid, need.cost(one)))
-    return [one.name for one in order]
+    """The names of the replicas, the best first; of those to avoid only where there are no others.
+
+    Else a replica that is about to end, and so has nothing else to do, would have the request again
+    where the others are slow to answer.
+    """
+    there = list(replicas)
+    wanted = [one for one in there if one.name not in avoid] or there
+    return [one.name for one in sorted(wanted, key=need.cost)]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.ray.cluster import Cluster
 from tests.integration.ray.load import Load
-from tests.integration.ray.test_losses import events
+from tests.integration.ray.test_losses import events, lose_device
 from tests.integration.server import START_SECONDS, wait_until
 
 PICTURE = {"prompt": "a red apple", "num_inference_steps": 8, "seed": 5}
@@ -49,17 +49,22 @@ def test_a_request_waits_for_the_first_engine_and_knows_its_place(cluster: Clust
     assert cluster.running() == 1
 
 
-def test_a_request_outlives_the_only_engine(cluster: Cluster) -> None:
-    killed: list[psutil.Process] = []
+@pytest.mark.parametrize("end", ["killed", "device lost"])
+def test_a_request_outlives_the_only_engine(cluster: Cluster, end: str) -> None:
+    ended: list[psutil.Process] = []
     names = []
     for name, _ in events(cluster, {**LONGER, "num_inference_steps": 150}):
         names.append(name)
-        if name == "progress" and not killed:
-            killed = cluster.processes()
-            for engine in killed:
-                engine.kill()
+        if name == "progress" and not ended:
+            ended = cluster.processes()
+            if end == "killed":
+                for engine in ended:
+                    engine.kill()
+            else:
+                cluster.inside(lose_device)
 
-    assert killed
+    assert ended
+    assert not any(engine.is_running() for engine in ended)
     assert names[-1] == "image"
     assert "error" not in names
 
