@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +107,7 @@ def lose_device(replica: Any) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    torch.nn.GroupNorm.forward = fail
+    patch.object(torch.nn.GroupNorm, "forward", fail).start()
 
 
 def test_an_engine_whose_device_fails_is_replaced_and_no_request_fails(cluster: Cluster) -> None:
