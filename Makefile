@@ -49,7 +49,7 @@ ui: $(UI_VENV)/.installed $(if $(URL),,$(VENV)/.serving)  ## a page to make pict
 # BACKEND=docker|podman, BASE_IMAGE
 ui-container:  ## an image of the page: docs/ui.md
 	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
-		&& $(or $(BACKEND),$$(command -v docker >/dev/null && echo docker || echo podman)) build --network host \
+		&& BUILDAH_FORMAT=docker $(or $(BACKEND),$$(command -v docker >/dev/null && echo docker || echo podman)) build --network host \
 		--tag "stable_diffusion_ui:$$version" --build-arg "VERSION=$$version" \
 		--build-arg "REVISION=$$(git rev-parse HEAD)" \
 		$(if $(BASE_IMAGE),--build-arg "BASE_IMAGE=$(BASE_IMAGE)") ui
@@ -78,7 +78,7 @@ container: $(VENV)/.development  ## an image of a Bento: docs/container.md
 vulnerabilities: $(VENV)/.serving  ## fail where an image has a vulnerability that nobody has excepted
 	$(BIN)/python deployment/container/vulnerabilities.py "$(or $(REPORT),$(error REPORT is not set))"
 
-container-test: $(VENV)/.serving $(KSERVE_VENV)/.installed  ## build and run an image with podman, without a registry (root)
+container-test: $(VENV)/.development $(KSERVE_VENV)/.installed  ## build and run the images with podman, without a registry (root)
 	deployment/container/proof.sh
 
 # KEY: a private key (PEM, ECDSA P-256) that signs the checksums
@@ -105,8 +105,8 @@ test-full: $(VENV)/.development $(BENTOCTL)/.installed $(DEPLOY_VENV)/.installed
 	EFFORT=full $(BIN)/python -m pytest $(PARALLEL) --ignore tests/abuse
 	$(MAKE) abuse
 
-ec2-updates: $(VENV)/.development $(DEPLOY_VENV)/.installed  ## plan a change of each variable of the EC2 module, against a mock (ten minutes)
-	EFFORT=full UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py --timeout 1800
+ec2-updates: $(VENV)/.development $(DEPLOY_VENV)/.installed  ## plan a change of each variable of the EC2 module, against a mock (four minutes of processor time)
+	EFFORT=full UPDATES=each $(BIN)/python -m pytest tests/e2e/deployment/test_updates.py
 
 deploy-tools: $(DEPLOY_VENV)/.installed  ## what the tests of deployment/terraform need
 

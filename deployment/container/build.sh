@@ -11,6 +11,8 @@ bento=$1
 backend=${BACKEND:-$(command -v docker >/dev/null && echo docker || echo podman)}
 sbom=${SBOM:+$(realpath "$SBOM")}
 
+# The other format, which is podman's default, has no health checks.
+export BUILDAH_FORMAT=docker
 # BentoML reads the Dockerfile's template in a temporary folder, and refuses what is not below the
 # current one.
 cd "${TMPDIR:-/tmp}"

@@ -42,6 +42,6 @@ base_image() {
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
         bookworm "$WORK/rootfs" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$WORK/debootstrap.log"
     rm -rf "$WORK"/rootfs/var/cache/apt/archives/*.deb
-    tar --create --directory "$WORK/rootfs" --one-file-system . | podman import --quiet - "$BASE_IMAGE"
+    tar --create --directory "$WORK/rootfs" --one-file-system . | podman import --quiet - "$BASE_IMAGE" >/dev/null
     rm -rf "$WORK/rootfs"
 }

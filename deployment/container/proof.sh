@@ -3,9 +3,10 @@
 # with podman, runs it as on a server (no root, read-only, no capabilities), asks it for pictures,
 # kills it, starts it again, runs it as OpenShift does (any user of group 0, a mounted folder of
 # models, the environment of deployment/kserve's runtime) with the clients of KServe and Triton, and
-# writes down sizes and times. For podman.sh's variables see there.
+# beside it the page's image (page.sh), and writes down sizes and times. For podman.sh's variables see
+# there.
 #
-#   PORT    of the service (default: 3000)
+#   PORT    of the service (default: 3000); the next one is the page's
 #   KEEP    keep the folder afterwards, with the base image for the next time
 #
 # Usage: deployment/container/proof.sh      (make container-test)
@@ -19,34 +20,53 @@ port=${PORT:-3000}
 url=http://127.0.0.1:$port
 python=$root/.venv/bin/python
 container=stable-diffusion-proof
+# shellcheck source=deployment/container/page.sh
+. "$root/deployment/container/page.sh"
 
 say() { printf '%-48s %s\n' "$1" "${2-}"; }
 seconds() { say "$1" "$((SECONDS - begun)) s"; }
 
 clean() {
-    podman rm --force --volumes "$container" >/dev/null 2>&1 || true
+    podman rm --force --ignore --volumes "$container" "$page" >/dev/null 2>&1 || true
     [[ -n ${KEEP-} ]] || { podman system reset --force >/dev/null && rm -rf "$WORK"; }
 }
 trap clean EXIT
 
-# start OPTION...: run the image, with more options of podman's
-start() {
-    podman run --detach --name "$container" --network host --env "PORT=$port" \
-        --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges \
-        --env SD_ALLOW_ANONYMOUS=true "$@" "$image" \
+# run NAME IMAGE OPTION...: run an image as on a server, with more options of podman's
+run() {
+    podman run --detach --name "$1" --network host \
+        --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges "${@:3}" "$2" \
         >/dev/null 2>>"$WORK/podman.log" # podman says there that it has no systemd for health checks
 }
 
-# ready [PATH]: wait until /readyz is 200; the container has to be alive meanwhile
-ready() {
+# Not what it measures, which is something else on a busy machine: with one number of threads a picture
+# made again is the same to the last bit.
+start() {
+    run "$container" "$image" --env "PORT=$port" --env SD_ALLOW_ANONYMOUS=true \
+        --env SD_THREADS=1 --env SD_MAX_PIXELS=2400000 "$@"
+}
+
+# wait_for NAME URL: until it is 200; the container has to be alive meanwhile
+wait_for() {
     for ((try = 0; try < 600; try++)); do
-        curl --silent --fail --output /dev/null "$url${1-/readyz}" && return
-        [[ $(podman inspect --format '{{.State.Running}}' "$container") == true ]] || break
+        curl --silent --fail --output /dev/null "$2" && return
+        [[ $(podman inspect --format '{{.State.Running}}' "$1") == true ]] || break
         sleep 0.5
     done
-    podman logs "$container" | tail -n 30
-    say "the service does not get ready"
+    podman logs "$1" | tail -n 30
+    say "$1 does not get ready"
     return 1
+}
+
+# ready [PATH]: wait for the service
+ready() { wait_for "$container" "$url${1-/readyz}"; }
+
+# stop NAME SECONDS: send it a SIGTERM; it has so long
+stop() {
+    begun=$SECONDS
+    podman stop --time "$2" "$1" >/dev/null 2>>"$WORK/podman.log"
+    say "$1 after SIGTERM" "exit code $(podman inspect --format '{{.State.ExitCode}}' "$1")"
+    seconds "stopped"
 }
 
 # picture NAME: ask both endpoints with the same seed
@@ -99,7 +119,7 @@ say "health check" "passes"
 curl --silent --fail "$url/models" | "$python" -c 'import json, sys; print("version", json.load(sys.stdin)["version"])'
 
 begun=$SECONDS
-podman kill --signal KILL "$container" >/dev/null
+podman kill --signal KILL "$container" >/dev/null 2>>"$WORK/podman.log"
 podman wait "$container" >/dev/null
 podman start "$container" >/dev/null 2>>"$WORK/podman.log"
 ready
@@ -108,14 +128,14 @@ picture second
 cmp "$WORK/first-text.png" "$WORK/second-text.png"
 say "the same picture as before" "yes"
 
-begun=$SECONDS
-podman stop --time 130 "$container" >/dev/null
-say "exit code after SIGTERM" "$(podman inspect --format '{{.State.ExitCode}}' "$container")"
-seconds "stopped"
+stop "$container" 130
+
+page_is_built
+page_is_alone
 
 # As KServe and OpenShift run it: what the storage initializer would have put into /mnt/models, the
 # environment and the emptyDirs of the ServingRuntime, and a user that the image does not know.
-podman rm --volumes "$container" >/dev/null
+podman rm --volumes "$container" >/dev/null 2>>"$WORK/podman.log"
 (cd "$root" && "$python" -m models export embedded "$WORK/models" >/dev/null)
 chmod -R a+rX "$WORK/models"
 rm -rf "$WORK/state" && mkdir --mode 0777 "$WORK/state"
@@ -150,5 +170,7 @@ assert all(answer[name] for answer in (rest["v2"], triton) for name in ("live", 
 assert all(triton["compressed"]) and triton["image"].startswith(b"\x89PNG".hex())
 END
 say "clients of KServe (v1, v2) and Triton" "pass"
-podman stop --time 130 "$container" >/dev/null
-say "exit code after SIGTERM" "$(podman inspect --format '{{.State.ExitCode}}' "$container")"
+
+page_serves
+stop "$page" 10
+stop "$container" 130

@@ -4,7 +4,8 @@
   1 and the cause on stderr.
 - It opens Bentos by a method that BentoML no longer has, and its BentoML refuses those that a newer
   one has built, for fields that it does not know.
-- It tags images in a way that docker understands and podman does not.
+- It tags images in a way that docker understands and podman does not, and gives up a push of which
+  it has heard nothing for a minute: podman says nothing until a layer of gigabytes is compressed.
 - It applies without an image, and believes an apply that has made nothing.
 - It fetches operators that it knows by name from GitHub, and runs what comes. `aws-ec2`, which its
   tutorials name, is ours; the others are refused.
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +42,8 @@ VALUES = Path("bentoctl.tfvars")
 OPERATOR = Path(__file__).resolve().parent
 # Its own, and the one that a tutorial's file has.
 NAMES = ("aws-ec2-asg", "aws-ec2")
+# How long docker, or what stands for it, may be silent.
+SILENT_SECONDS = 3600
 
 
 def apply() -> None:
@@ -53,6 +57,7 @@ def apply() -> None:
     # This file may be loaded twice: as the program, and by the operator.
     if not hasattr(OperatorRegistry, "repaired"):
         OperatorRegistry.repaired = True
+        docker.from_env = partial(docker.from_env, timeout=SILENT_SECONDS)
         OperatorRegistry.install_operator = _installing_ours(OperatorRegistry.install_operator)
         OperatorRegistry._write_to_file = _by_both_names(OperatorRegistry._write_to_file)
         config = bentoctl.deployment_config.DeploymentConfig
