@@ -19,6 +19,7 @@ _EXPECTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "list_type": "an array",
+    "dict_type": "a JSON object",
     "int_parsing": "an integer",
     "float_parsing": "a number",
     "bool_parsing": "true or false",
@@ -101,4 +102,4 @@ def _sentence(mistake: ErrorDetails, field: str | None, known_fields: Iterable[s
         return f"{field} must be at most {mistake['ctx']['max_length']} elements long, got more"
     if kind in _EXPECTED:
         return f"{field} must be {_EXPECTED[kind]}, not {shown(mistake['input'])}"
-    return f"{field}: {mistake['msg']}"
+    return f"{field}: {mistake['msg']}, got {shown(mistake['input'])}"

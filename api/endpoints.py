@@ -32,6 +32,8 @@ class Endpoint:
         description: Markdown.
         request_body: OpenAPI request body object; None where there is none.
         parameters: OpenAPI parameter objects.
+        any_parameters: whether others in the URL are reported as ignored, for the sake of clients
+            that send some, and not refused.
         responses: OpenAPI response objects by status.
         access: which keys open it, where clients need one.
         signed: whether its handler takes a signature in the URL for a key, and verifies it.
@@ -49,6 +51,7 @@ class Endpoint:
     description: str = ""
     request_body: dict[str, Any] | None = None
     parameters: Sequence[dict[str, Any]] = ()
+    any_parameters: bool = False
     responses: Mapping[int | str, dict[str, Any]] = field(default_factory=dict)
     access: Access = Access.GENERATE
     signed: bool = False

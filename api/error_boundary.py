@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import url_parameters, warnings_header
 from api.disconnect import client_left
 from api.endpoints import Endpoint, Handler
 from contract.errors import ErrorCode, RequestError
@@ -52,9 +53,13 @@ def guarded(endpoint: Endpoint, render: Renderer) -> Handler:
 
     async def handler(request: Request) -> Response:
         try:
-            return await endpoint.handler(request)
+            ignored = url_parameters.ignored(endpoint, request)
+            response = await endpoint.handler(request)
         except Exception as error:
             return error_response(error, render)
+        if ignored:
+            response.headers.update(warnings_header.header_of(ignored))
+        return response
 
     handler.__name__ = handler.__qualname__ = endpoint.name
     handler.__doc__ = endpoint.description

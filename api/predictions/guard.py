@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from contract.errors import ErrorCode, RequestError
+from api.errors import out_of_range
 
 _MAX_URL: Final = 2048
 _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
@@ -46,23 +46,24 @@ class Guard:
         """
         try:
             parts = urlsplit(url)
-            host, _ = parts.hostname or "", parts.port
+            host, port = parts.hostname or "", parts.port
         except ValueError:
-            raise _refused("a URL") from None
+            raise out_of_range("webhook", "a URL", url) from None
         if len(url) > _MAX_URL or not url.isascii() or any(ord(one) <= 32 for one in url):
-            raise _refused(f"a URL in ASCII of at most {_MAX_URL} characters")
-        if parts.scheme not in {"http", "https"} or not host:
-            raise _refused("an https URL")
+            raise out_of_range("webhook", f"a URL in ASCII of at most {_MAX_URL} characters", url)
+        if parts.scheme not in {"http", "https"} or not host or port == 0:
+            raise out_of_range("webhook", "an https URL", url)
         if parts.username is not None or parts.password is not None:
-            raise _refused("a URL without a user name or a password")
-        trusted = self._trusts(host)
-        if parts.scheme == "http" and not trusted:
-            raise _refused("an https URL, unless its host is one of SD_WEBHOOK_RECEIVERS")
+            raise out_of_range("webhook", "a URL without a user name or a password", url)
+        if self._trusts(host):
+            return
+        if parts.scheme == "http":
+            wanted = "an https URL, unless its host is one of SD_WEBHOOK_RECEIVERS"
+            raise out_of_range("webhook", wanted, url)
         address = _literal(host)
-        if address is not None and not trusted and not is_public(address):
-            raise _refused("at a public address, unless it is one of SD_WEBHOOK_RECEIVERS")
-        if host == "localhost" and not trusted:
-            raise _refused("at a public address, unless it is one of SD_WEBHOOK_RECEIVERS")
+        if host == "localhost" or (address is not None and not is_public(address)):
+            wanted = "at a public address, unless it is one of SD_WEBHOOK_RECEIVERS"
+            raise out_of_range("webhook", wanted, url)
 
     def socket_factory(self, host: str) -> Any:
         """Makes the sockets for connections to a host: none for an address that is forbidden."""
@@ -110,7 +111,3 @@ def _literal(host: str) -> Address | None:
         return IPv4Address(socket.inet_aton(host))
     except (OSError, UnicodeEncodeError, ValueError):
         return None
-
-
-def _refused(what: str) -> RequestError:
-    return RequestError(ErrorCode.OUT_OF_RANGE, f"webhook must be {what}", field="webhook")

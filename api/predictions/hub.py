@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ class Feed:
     count: int = 0
     final: Prediction | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, name: str, data: Mapping[str, Any]) -> None:
         """Note an event; the oldest makes room for it."""
@@ -50,11 +52,13 @@ class Feed:
         """Nothing more happens."""
         self.final = prediction
         self.events = deque(self.events, maxlen=_EVENTS_AFTERWARDS)
-        self._notify()
+        self.touch()
 
     def touch(self) -> None:
         """Have those who wait look at the prediction."""
         self._notify()
+        looked, self._looked = self._looked, asyncio.Event()
+        looked.set()
 
     def since(self, number: int) -> tuple[int, list[LiveEvent]]:
         """The events after that number, and how many between are no longer there."""
@@ -64,16 +68,21 @@ class Feed:
 
     async def change(self, seconds: float) -> None:
         """Wait for the next event or end, at most so long."""
-        changed = self._changed
-        try:
-            async with asyncio.timeout(seconds):
-                await changed.wait()
-        except TimeoutError:
-            return
+        await _wait(self._changed, seconds)
+
+    async def end_or_touch(self, seconds: float) -> None:
+        """Wait until it ends, or is to be looked at, at most so long; not at each of its steps."""
+        await _wait(self._looked, seconds)
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 class Hub:

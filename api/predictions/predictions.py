@@ -190,12 +190,9 @@ class Predictions:
         feed = self.hub.feed(prediction.id)
         give_up = time.monotonic() + seconds
         while not prediction.status.is_over and not self.closing:
-            look = time.monotonic() + _LOOK_SECONDS
-            while feed.final is None and not self.closing:
-                left = min(give_up, look) - time.monotonic()
-                if left <= 0:
-                    break
-                await feed.change(left)
+            left = min(_LOOK_SECONDS, give_up - time.monotonic())
+            if feed.final is None and left > 0:
+                await feed.end_or_touch(left)
             if feed.final is not None:
                 return feed.final
             prediction = await self.find(prediction.id, None)

@@ -50,7 +50,11 @@ class DeliverStage:
 
     def progress(self, job: Job, step: int, total: int, preview: PIL.Image.Image | None) -> None:
         """Report progress; with a preview, if there is one, as soon as that is encoded."""
-        self._previews.submit(self._report, job, step, total, preview)
+        if job.request.wants_previews:
+            self._previews.submit(self._report, job, step, total, preview)
+        else:
+            # There is nothing to encode, and each change of threads costs the pass that follows.
+            job.report(Progress(step, total, job.index))
 
     def close(self) -> None:
         """Wait for what is being encoded."""

@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from api import clients
 from api.errors import shown
 from api.json_response import reply
 from api.protocols.a1111.bodies import check_json
+from api.protocols.a1111.leftovers import bounded
 from api.protocols.a1111.preferences import Preferences, PreferencesOfClients, output_format
 from api.protocols.a1111.responses import (
     ChangedOptions,
@@ -36,9 +37,9 @@ _FIXED: Final[dict[str, Any]] = {
     "CLIP_stop_at_last_layers": 1,
     "sd_vae": "Automatic",
 }
-_YES: Final = frozenset({"1", "true", "yes", "on"})
-# Of more names, the number alone.
-_LISTED: Final = 32
+# As the web UI reads them.
+_YES: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
+_NO: Final = frozenset({"0", "false", "f", "no", "n", "off", ""})
 
 
 class ClientEndpoints:
@@ -96,14 +97,12 @@ class ClientEndpoints:
             for name, value in (body.model_extra or {}).items()
             if name not in _FIXED or value != _FIXED[name]
         ]
-        if len(others) > _LISTED:
-            others[_LISTED:] = [f"and {len(others) - _LISTED} more"]
-        return reply(ChangedOptions(ignored=others))
+        return reply(ChangedOptions(ignored=bounded(others)))
 
     async def progress(self, request: Request) -> Response:
         """How far the client's requests are, all together."""
         client = clients.current()
-        wants_image = request.query_params.get("skip_current_image", "").lower() not in _YES
+        wants_image = not _flag(request, "skip_current_image")
         given = self._preferences.of(client)
         if wants_image and not given.previews:
             self._preferences.set(client, replace(given, previews=True))
@@ -113,23 +112,29 @@ class ClientEndpoints:
 
     async def interrupt(self, request: Request) -> Response:
         """Give up what is being done for the client; the pictures that are done are returned."""
-        await self._uploads.read(request)
+        ignored = await self._unread(request)
         for work in self._work.of(clients.current()):
             work.interrupt()
-        return _nothing()
+        return _done(ignored)
 
     async def skip(self, request: Request) -> Response:
         """Give up the batch that the client has waited for longest."""
-        await self._uploads.read(request)
+        ignored = await self._unread(request)
         for work in self._work.of(clients.current())[:1]:
             work.skip()
-        return _nothing()
+        return _done(ignored)
 
     async def refresh(self, request: Request) -> Response:
         """Look for LoRAs that have been added or removed."""
-        await self._uploads.read(request)
+        ignored = await self._unread(request)
         await self._served.refresh()
-        return _nothing()
+        return _done(ignored)
+
+    async def _unread(self, request: Request) -> list[str]:
+        """A sentence about a body, where there is none to be read."""
+        body = await self._uploads.read(request)
+        # Some clients send an empty object.
+        return [] if body.strip() in {b"", b"{}"} else ["the body: there is nothing to be said"]
 
     async def _model(self, body: WebUIOptions, given: Preferences) -> str | None:
         """The model that is to be the client's. Raises ``RequestError``: NOT_FOUND."""
@@ -182,6 +187,15 @@ def _progress(current: Sequence[Work], wants_image: bool) -> WebUIProgress:
     )
 
 
-def _nothing() -> Response:
+def _flag(request: Request, name: str) -> bool:
+    """A parameter in the URL that is true or false. Raises ``RequestError``: INVALID_REQUEST."""
+    value = request.query_params.get(name, "false")
+    if value.lower() not in _YES | _NO:
+        message = f"{name} must be true or false, not {shown(value)}"
+        raise RequestError(ErrorCode.INVALID_REQUEST, message, field=name)
+    return value.lower() in _YES
+
+
+def _done(ignored: list[str]) -> Response:
     """What its clients read as JSON, and look at no further."""
-    return Response("{}", media_type=JSON)
+    return JSONResponse({"ignored": ignored} if ignored else {})

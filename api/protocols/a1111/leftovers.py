@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from api.errors import out_of_range
 from api.protocols.a1111.schemas import (
     DENOISING_STRENGTH,
     Generation,
+    WebUIBody,
     WebUIImg2Img,
     WebUITxt2Img,
 )
 
-# Of more unknown fields, the number alone.
+# Of more notes, the number alone; of longer ones, the beginning.
 _LISTED: Final = 32
+_NOTE_CHARS: Final = 200
 # The options that a request may override.
 HONOURED: Final = ("sd_model_checkpoint", "samples_format")
 
@@ -82,11 +84,20 @@ def ignored(body: Generation, scheduler: str) -> list[str]:
         neutral = _SETTINGS.get(name, _is(None))
         if name not in HONOURED and value is not None and not neutral(value):
             notes.append(f"override_settings.{name}: not a setting here")
-    notes += [f"{name}: not a field here" for name in body.unknown]
-    notes = [note if len(note) <= 200 else note[:200] + "..." for note in notes]
-    if len(notes) > _LISTED:
-        notes[_LISTED:] = [f"and {len(notes) - _LISTED} more"]
-    return notes
+    return bounded([*notes, *_unknown(body)])
+
+
+def unread(body: WebUIBody) -> list[str]:
+    """The same of a body whose known fields all have an effect."""
+    return bounded(_unknown(body))
+
+
+def bounded(notes: Sequence[str]) -> list[str]:
+    """The beginnings of the first of them, and how many more there are."""
+    listed = [note if len(note) <= _NOTE_CHARS else note[:_NOTE_CHARS] + "..." for note in notes]
+    if len(listed) > _LISTED:
+        listed[_LISTED:] = [f"and {len(listed) - _LISTED} more"]
+    return listed
 
 
 def check(body: Generation) -> None:
@@ -99,6 +110,10 @@ def check(body: Generation) -> None:
             raise out_of_range(field, "absent or switched off, as there are no scripts", name)
     if body.infotext:
         raise out_of_range("infotext", "absent: send the fields themselves", body.infotext)
+
+
+def _unknown(body: WebUIBody) -> list[str]:
+    return [f"{name}: not a field here" for name in body.unknown]
 
 
 def _without_effect(body: Generation) -> Iterator[tuple[str, str]]:

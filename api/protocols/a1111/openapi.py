@@ -123,6 +123,8 @@ class Documentation:
             schema = reference(_RESPONSES[operation])
             description = (_RESPONSES[operation].__doc__ or "").strip()
         statuses = openapi_responses.WORK_STATUSES if works else _LOOK
+        if operation == "sdapi_progress":
+            statuses = (400, *statuses)
         return {
             200: {
                 "description": description,

@@ -12,6 +12,7 @@ from api.classifier import BoundedClassifier
 from api.errors import shown
 from api.json_response import reply
 from api.protocols.a1111 import bodies, file_texts, infotext, reading
+from api.protocols.a1111.leftovers import unread
 from api.protocols.a1111.responses import Caption, PNGInfo
 from api.protocols.a1111.schemas import InterrogateRequest, PNGInfoRequest
 from api.uploads import Uploads
@@ -44,7 +45,7 @@ class LookEndpoints:
             body = await self._uploads.parse(PNGInfoRequest, data)
             file = bodies.picture("image", body.image)
             found = await asyncio.to_thread(_info, file, self._prompt_chars)
-        return reply(found)
+        return reply(found.model_copy(update={"ignored": [*unread(body), *found.ignored]}))
 
     async def interrogate(self, request: Request) -> Response:
         """What the classifier takes a picture for."""
@@ -64,7 +65,7 @@ class LookEndpoints:
                 )
             file = bodies.picture("image", body.image)
             (label,) = await self._classifier.classify(memoryview(file), 1, request)
-        return reply(Caption(caption=label.label))
+        return reply(Caption(caption=label.label, ignored=unread(body)))
 
 
 def _info(file: bytes, prompt_chars: int) -> PNGInfo:

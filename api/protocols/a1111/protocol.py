@@ -166,6 +166,7 @@ class WebUIProtocol(Protocol):
             handler=handler,
             summary=summary,
             tags=("AUTOMATIC1111",),
+            any_parameters=True,
             **others,
         )
 

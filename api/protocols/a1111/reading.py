@@ -14,12 +14,10 @@ from typing import Any, Final, get_args
 
 from api.errors import shown
 from api.protocols.a1111 import prompts, samplers
+from api.protocols.a1111.leftovers import bounded
 from contract.errors import RequestError
 from models.architectures import SCHEDULERS, RequestField
 
-# Of more notes, the number alone; of longer ones, the beginning.
-_LISTED: Final = 32
-_NOTE_CHARS: Final = 200
 _WHOLE = re.compile("[0-9]{1,16}")
 _INTERVAL = re.compile(r"([0-9.]{1,20})-([0-9.]{1,20})")
 _LORA = re.compile(r"([^:,\s]{1,256}):([-0-9.e]{1,20})")
@@ -74,10 +72,7 @@ def read(parameters: Mapping[str, str], prompt_chars: int) -> Reading:
             fields[field] = value
     _divide(fields)
     notes += [f"{name}: nothing here is like it" for name in left]
-    notes = [note if len(note) <= _NOTE_CHARS else note[:_NOTE_CHARS] + "..." for note in notes]
-    if len(notes) > _LISTED:
-        notes[_LISTED:] = [f"and {len(notes) - _LISTED} more"]
-    return Reading(fields, tuple(notes))
+    return Reading(fields, tuple(bounded(notes)))
 
 
 def _read_prompts(

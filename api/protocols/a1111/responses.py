@@ -71,6 +71,9 @@ class Caption(BaseModel):
     """What a picture shows."""
 
     caption: str = Field(description="The classifier's likeliest label")
+    ignored: list[str] = Field(
+        description="The fields that had no effect, a sentence each; beyond what the web UI has"
+    )
 
 
 class CurrentOptions(BaseModel):

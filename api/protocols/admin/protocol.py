@@ -77,4 +77,4 @@ def _responses() -> dict[int | str, dict[str, Any]]:
         "content": {JSON: {"schema": reference(QueueByKey)}},
         "headers": {"X-Request-Id": REQUEST_ID},
     }
-    return {200: queue, **error_responses(errors.ErrorBody, 403, 500, 503)}
+    return {200: queue, **error_responses(errors.ErrorBody, 400, 403, 500, 503)}

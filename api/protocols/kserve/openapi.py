@@ -58,7 +58,7 @@ _BODIES: Final[Mapping[str, type[BaseModel]]] = {
     "v2_unload": UnloadRequest,
     "v2_infer": InferenceRequest,
 }
-_LOOK: Final = (403, 404, 500, 503)
+_LOOK: Final = (400, 403, 404, 500, 503)
 
 
 class Documentation:

@@ -178,6 +178,8 @@ class KServeProtocol(Protocol):
             access=access,
             linkable=True,
             while_draining=while_draining,
+            # Probes are to say what they say, however they are called.
+            any_parameters=access is Access.OPEN,
         )
 
     def _post(

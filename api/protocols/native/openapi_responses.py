@@ -12,8 +12,9 @@ from api import event_stream
 from api.errors import DESCRIPTIONS, MAX_RETRY_AFTER
 from api.protocols.native.errors import ErrorBody
 from api.protocols.native.model_list import ModelList
-from api.protocols.native.responses import BINARY, JSON, MAX_WARNINGS_CHARS
+from api.protocols.native.responses import BINARY, JSON
 from api.protocols.native.results import GeneratedImages, Predictions
+from api.warnings_header import MAX_CHARS
 from contract.request import OutputFormat
 
 COMPONENT: Final = "#/components/schemas/{model}"
@@ -87,7 +88,7 @@ def picture_responses(as_predictions: bool = False) -> dict[int | str, dict[str,
         },
         "X-Warnings": {
             "description": "Adjusted parameters and other deviations, if any: a "
-            f"JSON array of sentences in ASCII, at most {MAX_WARNINGS_CHARS} characters long (the "
+            f"JSON array of sentences in ASCII, at most {MAX_CHARS} characters long (the "
             "JSON body has them in full). An event stream has them in its `image` events",
             **text,
         },
@@ -146,7 +147,7 @@ def model_responses() -> dict[int | str, dict[str, Any]]:
         "content": {JSON: {"schema": reference(ModelList)}},
         "headers": {"X-Request-Id": REQUEST_ID},
     }
-    return {200: models, **error_responses(ErrorBody, 403, 503)}
+    return {200: models, **error_responses(ErrorBody, 400, 403, 503)}
 
 
 def error_responses(body: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from starlette.responses import Response
 
+from api import warnings_header
 from api.protocols.native.results import GeneratedImage, GeneratedImages, UsedLora
 from contract.events import Image
 from contract.request import GenerationRequest
@@ -17,9 +17,6 @@ JSON: Final = "application/json"
 # A picture for a client that takes any file.
 BINARY: Final = "application/octet-stream"
 
-# Proxies have room for 4 or 8 KiB of headers, all together.
-MAX_WARNINGS_CHARS = 2_000
-
 
 def file(image: Image, wanted: GenerationRequest, media_type: str) -> Response:
     """The response that is a picture itself, under its own media type or ``BINARY``."""
@@ -27,7 +24,7 @@ def file(image: Image, wanted: GenerationRequest, media_type: str) -> Response:
     disposition = f'inline; filename="{stem}.{wanted.output_format}"'
     headers = {
         **common_headers(wanted),
-        **_warnings(image.warnings),
+        **warnings_header.header_of(image.warnings),
         **_screening(image.screening),
         "Content-Disposition": disposition,
     }
@@ -44,7 +41,11 @@ def listing(images: Sequence[Image], wanted: GenerationRequest) -> Response:
     )
     warnings = [sentence for image in images for sentence in image.warnings]
     screening = [name for image in images for name in image.screening]
-    headers = {**common_headers(wanted), **_warnings(warnings), **_screening(screening)}
+    headers = {
+        **common_headers(wanted),
+        **warnings_header.header_of(warnings),
+        **_screening(screening),
+    }
     return Response(body.model_dump_json(), media_type=JSON, headers=headers)
 
 
@@ -56,24 +57,7 @@ def common_headers(wanted: GenerationRequest) -> dict[str, str]:
     return headers
 
 
-def _warnings(sentences: Iterable[str]) -> dict[str, str]:
-    """Each sentence once, as a JSON array in ASCII; long ones are cut until the header is short."""
-    unique = list(dict.fromkeys(sentences))
-    if not unique:
-        return {}
-    value = json.dumps(unique)
-    length = max(map(len, unique))
-    while len(value) > MAX_WARNINGS_CHARS and length:
-        length //= 2
-        value = json.dumps([_shortened(sentence, length) for sentence in unique])
-    return {"X-Warnings": value}
-
-
 def _screening(screening: Iterable[str]) -> dict[str, str]:
     """The name of each check once."""
     names = list(dict.fromkeys(screening))
     return {"X-Screening": ", ".join(names)} if names else {}
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[:length] + "..."

@@ -66,6 +66,7 @@ class OpenAIProtocol(Protocol):
             "methods": ("POST",),
             "tags": ("OpenAI",),
             "parameters": documentation.picture_parameters(),
+            "any_parameters": True,
         }
         return [
             Endpoint(
@@ -107,6 +108,7 @@ def _of_models(models: ModelEndpoints, documentation: Documentation) -> list[End
         "tags": ("OpenAI", "KServe"),
         "access": Access.READ,
         "linkable": True,
+        "any_parameters": True,
     }
     return [
         Endpoint(

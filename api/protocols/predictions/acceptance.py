@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, Response
 
 from api import clients
 from api.bodies import Body
+from api.errors import out_of_range
 from api.keys.metering import Metering
 from api.predictions.document import document
 from api.predictions.opening import Opening
 from api.predictions.prediction import Options, Order, Prediction
 from api.predictions.predictions import Predictions
 from api.preferences import preferences
-from contract.errors import ErrorCode, RequestError
 from contract.events import Image
 from contract.request import GenerationRequest
 from settings import Settings
@@ -180,9 +180,9 @@ def idempotency_key(request: Request) -> str | None:
     if not keys:
         return None
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
-        raise RequestError(
-            ErrorCode.OUT_OF_RANGE,
-            "Idempotency-Key must be there once, 1 to 255 printable ASCII characters long",
-            field="Idempotency-Key",
+        raise out_of_range(
+            "Idempotency-Key",
+            "there once, 1 to 255 printable ASCII characters long",
+            keys[0] if len(keys) == 1 else keys,
         )
     return keys[0]

@@ -77,6 +77,12 @@ class PredictionBody(Body):
         """Raise ``RequestError`` for what no type says."""
         if self.id is not None:
             check_id(self.id)
+        if self.webhook_events_filter and self.webhook is None:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                "webhook is required where webhook_events_filter is",
+                field="webhook",
+            )
         if self.stream:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,

@@ -96,7 +96,14 @@ def test_nothing_is_done(client: TestClient) -> None:
     assert (idle["progress"], idle["eta_relative"], idle["current_image"]) == (0, 0, None)
     assert (idle["state"]["job_count"], idle["state"]["sampling_steps"]) == (0, 0)
     for name in ("interrupt", "skip", "refresh-checkpoints", "refresh-loras"):
-        assert client.post(f"/sdapi/v1/{name}").json() == {}
+        for content in (b"", b"{}"):
+            assert client.post(f"/sdapi/v1/{name}", content=content).json() == {}
+        answer = client.post(f"/sdapi/v1/{name}", content=b'{"id": 1}').json()
+        assert answer == {"ignored": ["the body: there is nothing to be said"]}
+    for text, status in (("T", 200), ("off", 200), ("", 200), ("perhaps", 400)):
+        asked = client.get(PROGRESS, params={"skip_current_image": text})
+        assert asked.status_code == status, text
+    assert error_of(asked)[0] == "skip_current_image"
 
 
 def test_unfinished_pictures_are_made_for_those_who_look(
@@ -202,7 +209,9 @@ def test_what_a_picture_shows(client: TestClient) -> None:
     ask = client.post
 
     shown = ask("/sdapi/v1/interrogate", json={"image": picture, "model": "clip"})
-    assert shown.json() == {"caption": "bright"}
+    assert shown.json() == {"caption": "bright", "ignored": []}
+    more = ask("/sdapi/v1/interrogate", json={"image": picture, "colour": 1})
+    assert more.json()["ignored"] == ["colour: not a field here"]
     other = ask("/sdapi/v1/interrogate", json={"image": picture, "model": "blip"})
     assert (other.status_code, error_of(other)[0]) == (404, "model")
     broken = ask("/sdapi/v1/interrogate", json={"image": "AAAA"})

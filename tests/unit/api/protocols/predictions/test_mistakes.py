@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 from unittest.mock import ANY
 
@@ -41,7 +42,9 @@ MISTAKES: list[tuple[Any, int, str | None]] = [
     ({**ORDER, "webhook": "https://[bad/"}, 422, "webhook"),
     ({**ORDER, "webhook": "https://a:b@example.com/"}, 422, "webhook"),
     ({**ORDER, "webhook": "https://example.com:99999/"}, 422, "webhook"),
+    ({**ORDER, "webhook": "https://example.com:0/"}, 422, "webhook"),
     ({**ORDER, "webhook_events_filter": ["done"]}, 400, "webhook_events_filter.0"),
+    ({**ORDER, "webhook_events_filter": ["completed"]}, 400, "webhook"),
     ({**ORDER, "unknown": 1}, 400, "unknown"),
     *(
         ({**ORDER, name: [1]}, 400, name)
@@ -59,6 +62,9 @@ def test_mistakes(client: TestClient) -> None:
     for body, status, field in MISTAKES:
         response = client.post("/predictions", json=body)
         assert (response.status_code, response.json().get("field")) == (status, field), body
+        if field in {"webhook", "priority", "deadline", "start_timeout"} and field in body:
+            # What was sent is said as well.
+            assert json.dumps(body[field]) in response.json()["detail"], body
         assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
