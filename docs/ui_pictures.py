@@ -53,10 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         browser = stack.enter_context(started())
         somebody = stack.enter_context(visitor(browser, process.url))
         somebody.browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
-        for state in options.state or STATES:
+        for number, state in enumerate(options.state or STATES):
             somebody.prefer("light")
             somebody.resize(*WIDE)
             somebody.open()
+            if number:
+                # The form is filled with the latest order then, too.
+                wait_until(lambda: somebody.pictures("sd-text-gallery"), "what was made before")
             STATES[state](somebody)
             file = options.out / f"ui-{state}.png"
             file.write_bytes(_shot(somebody))

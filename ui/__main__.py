@@ -83,7 +83,7 @@ def _is_url(text: str) -> bool:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         return False
-    return url.scheme in ("http", "https") and bool(url.host)
+    return url.scheme in ("http", "https") and bool(url.host) and (url.port or 0) < 2**16
 
 
 async def state(service: Service) -> str | None:

@@ -64,7 +64,7 @@ def test_each_key_has_its_own_history(browser: WebDriver, house: House, tmp_path
         assert not alice.shows("sd-tabs")
 
         enter(alice, alices)
-        wait_until(lambda: alice.shows("sd-tabs"), "the page behind the wall")
+        wait_until(alice.knows_models, "the page behind the wall")
         alice.make(23)
         alice.open()
         assert alice.shows("sd-tabs"), "the key has to survive a reload"
@@ -74,7 +74,7 @@ def test_each_key_has_its_own_history(browser: WebDriver, house: House, tmp_path
         bob.open()
         assert bob.shows("sd-wall")
         enter(bob, bobs)
-        wait_until(lambda: bob.shows("sd-tabs"), "the page behind the wall")
+        wait_until(bob.knows_models, "the page behind the wall")
         bob.go_to("history")
         wait_until(lambda: "appears here" in bob.said("sd-history-list"), "an empty history")
 
@@ -86,7 +86,7 @@ def test_each_key_has_its_own_history(browser: WebDriver, house: House, tmp_path
         alice.press(f"#{fault} a")
         wait_until(lambda: not alice.shows("sd-tabs") and alice.shows("sd-key"), "the wall")
         enter(alice, bobs)
-        wait_until(lambda: alice.shows("sd-tabs"), "the page of the other key")
+        wait_until(alice.knows_models, "the page of the other key")
         assert not alice.pictures("sd-text-gallery")
 
 

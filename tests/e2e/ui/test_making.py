@@ -56,6 +56,7 @@ def test_a_picture_is_the_beginning_of_others(somebody: Visitor) -> None:
 
 def begin_a_long_one(somebody: Visitor) -> None:
     """Far more than the test has time for."""
+    somebody.go_to("text")
     somebody.write("sd-text-num_inference_steps", "150")
     somebody.write("sd-text-num_images", "4")
     somebody.write("sd-text-prompt", PROMPT)

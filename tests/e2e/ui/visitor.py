@@ -50,9 +50,10 @@ class Visitor(Screen):
     def open(self) -> None:
         """Go to the page, or load it again, and wait until it may be used."""
         self.browser.get(self._url)
-        wait_until(lambda: self.shows("sd-wall") or self._knows_models(), "a page to be used")
+        wait_until(lambda: self.shows("sd-wall") or self.knows_models(), "a page to be used")
 
-    def _knows_models(self) -> bool:
+    def knows_models(self) -> bool:
+        """Whether the form is filled, as it is when the page is usable."""
         script = "return document.querySelector('#sd-text-model input')?.value"
         return bool(self.browser.execute_script(script))
 
