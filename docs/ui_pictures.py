@@ -17,13 +17,11 @@ from typing import Final
 
 from PIL import Image
 
-from models.lora import LORA_FILE
 from tests.conftest import ROOT
 from tests.e2e.browser import started
 from tests.e2e.ui.process import page
 from tests.e2e.ui.visitor import Visitor, visitor
 from tests.integration.server import serving, wait_until
-from tests.loras import save_lora
 
 IMAGES: Final = ROOT / "docs" / "images"
 MOST_BYTES: Final = 300_000
@@ -35,8 +33,10 @@ PROMPTS: Final = (
     "a slice of pizza on a purple background",
     "a sunflower on a green background",
     "a butterfly on a yellow background",
+    "a lemon on a teal background",
+    "a guitar on a white background",
+    "a ladybug on a pink background",
 )
-MODELS: Final = "embedded,embedded-xl,embedded-xl-refiner,embedded-3"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,17 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        server = stack.enter_context(serving(folder, host="local", SD_MODELS=MODELS))
-        lora = save_lora(folder) / LORA_FILE
-        words = ("--lora", str(lora), "--base", "embedded", "--token", "unqtkn")
-        server.models("register", "clay", *words, "--class-name", "clay figure")
+        server = stack.enter_context(serving(folder, host="local", SD_MODELS="embedded"))
         process = stack.enter_context(page(server.url, folder))
         browser = stack.enter_context(started())
         somebody = stack.enter_context(visitor(browser, process.url))
-        for state in options.state or STATES:
+        somebody.browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
+        for number, state in enumerate(options.state or STATES):
             somebody.prefer("light")
             somebody.resize(*WIDE)
             somebody.open()
+            if number:
+                # The form is filled with the latest order then, too.
+                wait_until(lambda: somebody.pictures("sd-text-gallery"), "what was made before")
             STATES[state](somebody)
             file = options.out / f"ui-{state}.png"
             file.write_bytes(_shot(somebody))
@@ -68,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _shot(somebody: Visitor) -> bytes:
     """What is on the screen, as a PNG; smaller where it would take too many bytes."""
     somebody.browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
+    # No button under the mouse.
+    away = {"type": "mouseMoved", "x": 0, "y": 0}
+    somebody.browser.execute_cdp_cmd("Input.dispatchMouseEvent", away)
     shot = base64.b64decode(somebody.browser.get_screenshot_as_base64())
     picture = Image.open(BytesIO(shot)).convert("RGB")
     for share in (1.0, 0.8, 0.7, 0.6, 0.5):
@@ -106,12 +110,6 @@ def _phone(somebody: Visitor) -> None:
     somebody.open()
 
 
-def _dark(somebody: Visitor) -> None:
-    somebody.prefer("dark")
-    somebody.open()
-    _text(somebody)
-
-
 def _history(somebody: Visitor) -> None:
     somebody.write("sd-text-num_images", "1")
     for seed, prompt in enumerate(PROMPTS):
@@ -133,50 +131,13 @@ def _compare(somebody: Visitor) -> None:
     wait_until(lambda: somebody.pictures("sd-grid-sheet"), "the grid as a picture")
 
 
-def _taught(somebody: Visitor) -> None:
-    somebody.go_to("taught")
-    somebody.press('#sd-taught-list [data-tell="submit"]')
-    wait_until(lambda: somebody.pictures("sd-taught-list"), "its example")
-
-
-def _refiner(somebody: Visitor) -> None:
-    somebody.choose("sd-text-model", "embedded-xl")
-    somebody.press("#sd-text-refiner-part > button")
-    somebody.tick("sd-text-refine")
-    somebody.make(7, PROMPTS[2])
-
-
-def _parameters(somebody: Visitor) -> None:
-    _given_to(somebody, "parameters", "sd-parameters-file", "sd-parameters-text", PROMPTS[0])
-
-
-def _classify(somebody: Visitor) -> None:
-    _given_to(somebody, "classify", "sd-classify-picture", "sd-classify-labels", "%")
-
-
-def _given_to(somebody: Visitor, tab: str, field: str, answer: str, expected: str) -> None:
-    """A picture of the page's is uploaded in a tab, and its answer is there."""
-    (made, *_) = somebody.make(7, PROMPTS[0])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "apple.png")
-        file.write_bytes(made)
-        somebody.go_to(tab)
-        somebody.upload(field, file)
-        wait_until(lambda: expected in somebody.said(answer), f"{expected} in {answer}")
-
-
 STATES: Final[dict[str, Callable[[Visitor], None]]] = {
-    "empty": lambda somebody: None,
+    # The first: nothing else has been made.
+    "history": _history,
     "text": _text,
     "inpaint": _inpaint,
     "phone": _phone,
-    "dark": _dark,
-    "history": _history,
     "compare": _compare,
-    "taught": _taught,
-    "refiner": _refiner,
-    "parameters": _parameters,
-    "classify": _classify,
     # The last: it goes on.
     "progress": _progress,
 }

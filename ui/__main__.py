@@ -19,6 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # What visitors put onto the page is for no other user of the machine, and goes with the page.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="stable-diffusion-page-")
 
+import httpx
 import uvicorn
 
 from ui import server
@@ -67,14 +68,22 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def refusal(chosen: argparse.Namespace) -> str | None:
     """Why the page is not served so; None where it is."""
-    if not chosen.url.startswith(("http://", "https://")):
-        return f"--url must begin with http:// or https://, got {chosen.url}"
+    if not _is_url(chosen.url):
+        return f"--url must be like http://127.0.0.1:3000 or https://example.com, got {chosen.url}"
     if chosen.key and not chosen.share_key and not is_loopback(chosen.host):
         return (
             f"On {chosen.host} everyone who opens the page would act with the key. Leave it out, "
             "so that each visitor enters his own, or add --share-key (UI_SHARE_KEY=true)."
         )
     return None
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host) and (url.port or 0) < 2**16
 
 
 async def state(service: Service) -> str | None:
@@ -84,7 +93,8 @@ async def state(service: Service) -> str | None:
     except Refusal as refused:
         if refused.wants_key and service.key is None:
             return "The service wants a key: visitors are asked for their own."
-        return f"{refused.sentence} The page says so too, until that changes."
+        why = f" ({refused.__cause__})" if refused.__cause__ else ""
+        return f"{refused.sentence}{why} The page says so too, until that changes."
     finally:
         await service.close()
     return None

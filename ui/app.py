@@ -30,8 +30,9 @@ _TABS: Final = (
     ("Fine-tuned", "taught", taught.build),
     ("Classify", "classify", classify.build),
 )
+# With another key the page begins anew: what was there is not for who has that one.
+_ENTER_KEY: Final = "(key) => { window.sdKey.keep(key); window.location.reload(); }"
 # The key comes twice: for the session, and for what the shell does with it.
-_KEEP_KEY: Final = "(...values) => { window.sdKey.keep(values[0]); return values; }"
 _KEPT_KEY: Final = """(...values) => {
     values[0] = values[2] = window.sdKey.kept();
     return values;
@@ -122,7 +123,7 @@ def build(service: Service) -> gr.Blocks:
                 served = await session.served()
             except Refusal as refusal:
                 wall_there, tabs_there = refusal.wants_key, not refusal.wants_key
-                shown, known = messages.wrong(refusal), None
+                shown, known = messages.wrong(refusal.sentence), None
             else:
                 wall_there, tabs_there = session.has_own_key, True
                 shown, known = messages.nothing(), served
@@ -132,8 +133,8 @@ def build(service: Service) -> gr.Blocks:
             ]
             return [*own, *there, shown], known, known is not None or wall_there
 
-        inputs, outputs = [key, tag], [key, tag, wall, tabs, state]
-        page.load(blocks.load, wanted, inputs, outputs, js=_KEPT_KEY)
+        outputs = [key, tag, wall, tabs, state]
+        page.load(blocks.load, wanted, [key, tag], outputs, js=_KEPT_KEY)
         for trigger in (enter.click, key.submit):
-            page.load(trigger, wanted, inputs, outputs, js=_KEEP_KEY)
+            trigger(None, key, None, js=_ENTER_KEY)
     return blocks

@@ -1,7 +1,9 @@
 // What the page does without the server: the key, the keyboard, pictures in full size, labels.
 
-// Gradio's sign that something loads counts tenths of seconds in each frame, seen or not, and the
-// first one for ever: a tenth of a processor, on a page that does nothing.
+// Gradio's sign that something loads counts tenths of seconds in each frame, seen or not. No event of
+// ours has one (ui/page.py), but no option hides the one of the page itself, which Gradio takes down
+// and never stops: a tenth of a processor, on a page that does nothing. Its clock is known by its text;
+// a test says when another version of Gradio has another one.
 ((frame) => {
   const isClock = (callback) => /performance\.now\(\)-.*\/1e3/.test(String(callback));
   window.requestAnimationFrame = (callback) => (isClock(callback) ? 0 : frame(callback));

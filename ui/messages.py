@@ -19,8 +19,11 @@ def place(elem_id: str | None = None) -> gr.HTML:
 
 def wrong(why: Refusal | str) -> dict[str, Any]:
     """The update of a ``place`` that shows a sentence; screen readers say it at once."""
-    sentence = why.sentence if isinstance(why, Refusal) else why
-    return _shown(f'<p class="sd-wrong" role="alert">{escape(sentence)}</p>')
+    html = escape(why.sentence if isinstance(why, Refusal) else why)
+    if isinstance(why, Refusal) and why.wants_key:
+        # The page asks for one when it is loaded.
+        html += ' <a href="">Enter a key</a>'
+    return _shown(f'<p class="sd-wrong" role="alert">{html}</p>')
 
 
 def note(sentence: str) -> dict[str, Any]:

@@ -122,7 +122,9 @@ class Order:
         try:
             found = await session.find(identifier)
         except Refusal as refusal:
-            idle = [gr.skip(), gr.skip(), *_buttons(is_running=False), gr.skip()]
+            # How it stood is not how it stands; pictures that are there stay.
+            left = gr.skip() if told.get("over") else shown(self._tab, "", NOTHING)
+            idle = [left, gr.skip(), *_buttons(is_running=False), gr.skip()]
             return [*idle, *self._form.fault(refusal, "order")]
         stage = Stage(found)
         # What there was is hidden since the order.
@@ -145,8 +147,9 @@ class Order:
             # A seed that is there would be locked.
             filled = self._form.fill(await session.served(), {**found.fields, "seed": None})
         except Refusal as refusal:
+            # It was deleted, or is of another key, in another tab.
             gone = refusal.status == 404
-            idle = [gr.skip(), "" if gone else gr.skip(), *_buttons(is_running=False), gr.skip()]
+            idle = [gr.skip(), gr.skip(), *_buttons(is_running=False), gr.skip()]
             shown = faults if gone else self._form.fault(refusal, "order")
             return [*idle, *shown, *self._form.unchanged()]
         return [*self._elements(session, found), gr.skip(), *faults, *filled]

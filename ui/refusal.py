@@ -43,12 +43,14 @@ class Refusal(Exception):
 
     @classmethod
     def of(cls, response: httpx.Response) -> Self:
-        """The refusal that a response with a status of 400 or more is; its body has been read."""
+        """The refusal that a response without success is; its body has been read."""
         told = _told(response)
         sentence = _sentence(told.get("detail") or told.get("message"), response.status_code)
+        if (elsewhere := response.headers.get("location")) is not None:
+            sentence = f"The service is elsewhere: {elsewhere} (--url of the page)."
         code, field = told.get("code"), told.get("field")
         if response.status_code == _KEY_WANTED:
-            sentence = "This service wants a key, and the one it was given is none of its own."
+            sentence = "The service does not know this key: it is mistyped, or was revoked."
             if "authorization" not in response.request.headers:
                 sentence = "This service wants a key. Enter yours to go on."
         return cls(
@@ -63,6 +65,11 @@ class Refusal(Exception):
 def no_answer() -> Refusal:
     """The service cannot be reached."""
     return Refusal("The service does not answer. It may be starting, or be stopped.")
+
+
+def no_service() -> Refusal:
+    """What answers is another program, or one that this page is too old or too new for."""
+    return Refusal("What answers is no service that this page knows (--url of the page).")
 
 
 def _told(response: httpx.Response) -> dict[str, Any]:

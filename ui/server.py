@@ -1,38 +1,28 @@
-"""The server of the page: Gradio's, the way of pictures to the browser, and who is let in."""
+"""The server of the page: Gradio's, what the page itself asks for, and who is let in."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Final
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio import routes
 from jinja2 import ChoiceLoader, DictLoader, FileSystemLoader
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from ui import app
 from ui.doors import Doors
-from ui.refusal import Refusal
+from ui.passing import Passing
 from ui.service import Service
 from ui.watching import watched
 
-_PASSED_ON: Final = ("range", "if-range", "if-none-match")
-_PASSED_BACK: Final = (
-    "accept-ranges",
-    "cache-control",
-    "content-disposition",
-    "content-length",
-    "content-range",
-    "content-type",
-    "etag",
-)
 # Gradio's template of the page.
 _PAGE: Final = "frontend/index.html"
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+# Bars for scrolling are dark where the rest is.
+_SCHEMES: Final = '<meta name="color-scheme" content="light dark">'
 
 
 def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozenset()) -> FastAPI:
@@ -70,35 +60,7 @@ def create(service: Service, host: str, allowed_hosts: frozenset[str] = frozense
             watched(service, ticket), headers=headers, media_type="text/event-stream"
         )
 
-    @server.get("/picture/{identifier}/{index}")
-    async def picture(request: Request, identifier: str, index: int) -> Response:
-        """A picture by its signed link: the file as the service made it."""
-        if not _ID.fullmatch(identifier) or "signature" not in request.query_params:
-            return PlainTextResponse("There is no such picture.", 404)
-        headers = {
-            name: value for name in _PASSED_ON if (value := request.headers.get(name)) is not None
-        }
-        stack = AsyncExitStack()
-        try:
-            answer = await stack.enter_async_context(
-                service.picture(identifier, index, request.url.query, headers)
-            )
-        except Refusal as refusal:
-            return PlainTextResponse(refusal.sentence, 502)
-        if answer.is_error:
-            await stack.aclose()
-            return PlainTextResponse(
-                "The link has expired: open the page again.", answer.status_code
-            )
-
-        async def body() -> AsyncIterator[bytes]:
-            async with stack:
-                async for chunk in answer.aiter_raw():
-                    yield chunk
-
-        kept = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
-        return StreamingResponse(body(), answer.status_code, kept)
-
+    server.router.routes.append(Route("/picture/{identifier}/{index}", Passing(service)))
     gr.mount_gradio_app(
         server,
         app.build(service),
@@ -125,6 +87,6 @@ def _put_first(script: str) -> None:
     environment = routes.templates.env
     loader = FileSystemLoader(routes.STATIC_TEMPLATE_LIB)
     page, _, _ = loader.get_source(environment, _PAGE)
-    first = f"<head>\n<script>{{% raw %}}{script}{{% endraw %}}</script>"
+    first = f"<head>\n{_SCHEMES}\n<script>{{% raw %}}{script}{{% endraw %}}</script>"
     own = DictLoader({_PAGE: page.replace("<head>", first, 1)})
     environment.loader = ChoiceLoader([own, loader])

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import httpx
 
 from ui.prediction import Event, Prediction, events
-from ui.refusal import Refusal, no_answer
+from ui.refusal import Refusal, no_answer, no_service
 from ui.served import Served
 
 _AGAIN_SECONDS: Final = 1.0
@@ -73,13 +73,20 @@ class Session:
         self._owner = hashlib.sha256(f"page:{tag}".encode()).hexdigest()[:24] if tag else ""
         self._headers = {"Accept": "application/json"}
         if key or shared:
-            self._headers["Authorization"] = f"Bearer {key or shared}"
+            self._headers["Authorization"] = f"Bearer {_sendable(key or shared or '')}"
         if forwarded:
             self._headers["X-Forwarded-For"] = forwarded
 
     async def served(self) -> Served:
         """The models, their defaults and the limits."""
-        return Served.of(await self._json("GET", "/models"))
+        try:
+            return Served.of(await self._json("GET", "/models"))
+        except (KeyError, TypeError, ValueError):
+            raise no_service() from None
+        except Refusal as refusal:
+            if refusal.status == 404:
+                raise no_service() from None
+            raise
 
     def new_id(self) -> str:
         """An id for a prediction of this visitor."""
@@ -256,7 +263,7 @@ class Session:
     @asynccontextmanager
     async def _stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
         async with self._http.stream("GET", path, headers={**self._headers, **headers}) as response:
-            if response.is_error:
+            if not response.is_success:
                 await response.aread()
                 raise Refusal.of(response)
             yield response
@@ -269,14 +276,19 @@ class Session:
     ) -> httpx.Response:
         try:
             response = await self._http.request(method, path, headers=self._headers, **options)
-        except httpx.TransportError:
+        except httpx.TransportError as error:
             if tries == 1:
-                raise no_answer() from None
+                raise no_answer() from error
             await asyncio.sleep(_AGAIN_SECONDS)
             return await self._send(method, path, tries=tries - 1, **options)
-        if response.is_error:
+        if not response.is_success:
             raise Refusal.of(response)
         return response
+
+
+def _sendable(key: str) -> str:
+    """A key as a header can have it; what cannot be in one makes it a wrong key."""
+    return "".join(one if one.isascii() and one.isprintable() else "?" for one in key)
 
 
 def _keeps_none() -> Refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
@@ -16,7 +16,7 @@ from ui.stage import Stage
 _SHOWN_SECONDS: Final = 0.25
 
 
-async def watched(service: Service, ticket: str) -> AsyncIterator[str]:
+async def watched(service: Service, ticket: str) -> AsyncGenerator[str, None]:
     """Server-sent events: the ``status`` and the ``pictures`` as HTML, and whether it is ``over``.
 
     Args:
@@ -35,11 +35,12 @@ async def watched(service: Service, ticket: str) -> AsyncIterator[str]:
                 if stage.is_over or time.monotonic() - shown >= _SHOWN_SECONDS:
                     shown = time.monotonic()
                     yield _event(stage)
-    except Refusal:
-        # The page looks at the order itself, and says why.
-        pass
-    if stage.is_over:
-        service.tickets.end(ticket)
+    except Refusal as refusal:
+        if refusal.status is None:
+            # The service is away for long: the browser comes back with the ticket, and asks again.
+            return
+        # Without it, the page looks at the order itself, and says why.
+    service.tickets.end(ticket)
 
 
 def _event(stage: Stage) -> str:

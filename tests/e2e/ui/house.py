@@ -14,6 +14,8 @@ from tests.loras import save_lora
 
 # A LoRA that stands for a subject.
 TUNED, TOKEN = "clay", "unqtkn"
+# Of a picture; 512 x 512 is one.
+MAX_PIXELS = 300_000
 
 
 class House:
@@ -56,6 +58,7 @@ class House:
             SD_MODELS="embedded,embedded-xl,embedded-xl-refiner",
             SD_API_KEYS_FILE=str(self._keys),
             SD_METRICS_FROM="127.0.0.1",
+            SD_MAX_PIXELS=str(MAX_PIXELS),
         )
         self.service = self._stack.enter_context(service)
         process = page(self.service.url, self._folder, self._port, "--key", self.page_key)
@@ -68,6 +71,13 @@ class House:
 
     def key(self, name: str) -> str:
         """A new key for the service."""
+        return self._keys_command("create", name)
+
+    def revoke(self, name: str) -> None:
+        """Revoke the key of that name."""
+        self._keys_command("revoke", name)
+
+    def _keys_command(self, command: str, name: str) -> str:
         with redirect_stdout(StringIO()) as printed:
-            assert main(["create", name, "--file", str(self._keys)]) == 0
+            assert main([command, name, "--file", str(self._keys)]) == 0
         return printed.getvalue().strip()

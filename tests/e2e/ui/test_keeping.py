@@ -1,4 +1,4 @@
-"""What is kept: parameters in files, the history of a browser, and that of a key."""
+"""What is kept: the history of a browser, and that of a key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.keys import Keys
 
 from tests.e2e.browser import needs_browser
 from tests.e2e.ui.house import House
@@ -19,31 +20,12 @@ pytestmark = [*needs_browser, needs_page, only_in_full, pytest.mark.slow]
 OTHER = "a green apple on a yellow background"
 
 
-def test_a_file_fills_the_form_that_made_it(
-    browser: WebDriver, house: House, somebody: Visitor, tmp_path: Path
-) -> None:
-    somebody.write("sd-text-num_inference_steps", "5")
-    (made,) = somebody.make(21, OTHER)
-    file = tmp_path / "made.png"
-    file.write_bytes(made)
-    with visitor(browser, house.page.url) as another:
-        another.open()
-        another.go_to("parameters")
-        another.upload("sd-parameters-file", file)
-        another.press("sd-parameters-show")
-
-        wait_until(lambda: another.shows("sd-text-prompt"), "the form")
-        wait_until(lambda: another.value("sd-text-prompt") == OTHER, "the prompt in the form")
-        assert another.value("sd-text-seed") == "21"
-        assert another.value("sd-text-num_inference_steps") == "5"
-        (again,) = another.make(21, OTHER)
-    assert again == made
-
-
 def test_the_history_is_there_after_a_restart(
     browser: WebDriver, house: House, somebody: Visitor
 ) -> None:
     """Of both; and it is that of this browser alone."""
+    somebody.write("sd-text-num_inference_steps", "5")
+    somebody.make(21)
     somebody.make(22, OTHER)
     house.stop()
     house.start()
@@ -54,6 +36,10 @@ def test_the_history_is_there_after_a_restart(
     somebody.open()
     somebody.go_to("history")
     wait_until(lambda: OTHER in somebody.said("sd-history-list"), "what was made before")
+    search(somebody, "pineapple", "There is none with")
+    search(somebody, "GREEN apple", OTHER)
+    assert PROMPT not in somebody.said("sd-history-list")
+    search(somebody, "", PROMPT)
     count = len(somebody.pictures("sd-history-list"))
 
     somebody.press("#sd-history-list button")
@@ -74,11 +60,11 @@ def test_each_key_has_its_own_history(browser: WebDriver, house: House, tmp_path
         assert alice.shows("sd-wall")
         assert not alice.shows("sd-tabs")
         enter(alice, "sd_000000000000_wrong")
-        wait_until(lambda: "none of its own" in alice.said("sd-state"), "the refusal")
+        wait_until(lambda: "does not know this key" in alice.said("sd-state"), "the refusal")
         assert not alice.shows("sd-tabs")
 
         enter(alice, alices)
-        wait_until(lambda: alice.shows("sd-tabs"), "the page behind the wall")
+        wait_until(alice.knows_models, "the page behind the wall")
         alice.make(23)
         alice.open()
         assert alice.shows("sd-tabs"), "the key has to survive a reload"
@@ -88,9 +74,27 @@ def test_each_key_has_its_own_history(browser: WebDriver, house: House, tmp_path
         bob.open()
         assert bob.shows("sd-wall")
         enter(bob, bobs)
-        wait_until(lambda: bob.shows("sd-tabs"), "the page behind the wall")
+        wait_until(bob.knows_models, "the page behind the wall")
         bob.go_to("history")
         wait_until(lambda: "appears here" in bob.said("sd-history-list"), "an empty history")
+
+        house.revoke("alice")
+        alice.go_to("text")
+        alice.press("sd-text-make")
+        fault = "sd-text-order-fault"
+        wait_until(lambda: "does not know this key" in alice.said(fault), "that it was revoked")
+        alice.press(f"#{fault} a")
+        wait_until(lambda: not alice.shows("sd-tabs") and alice.shows("sd-key"), "the wall")
+        enter(alice, bobs)
+        wait_until(alice.knows_models, "the page of the other key")
+        assert not alice.pictures("sd-text-gallery")
+
+
+def search(somebody: Visitor, words: str, expected: str) -> None:
+    """Search the history, and wait for what is found."""
+    somebody.write("sd-history-search", words)
+    somebody.field("sd-history-search").send_keys(Keys.ENTER)
+    wait_until(lambda: expected in somebody.said("sd-history-list"), f"what “{words}” finds")
 
 
 def enter(somebody: Visitor, key: str) -> None:

@@ -15,33 +15,26 @@ from tests.integration.server import wait_until
 pytestmark = [*needs_browser, needs_page, only_in_full, pytest.mark.slow]
 
 
-def test_no_tab_is_wider_than_a_telephone(somebody: Visitor) -> None:
-    somebody.resize(390, 844)
+@pytest.mark.parametrize("screen", [(390, 844), (1600, 900)], ids=["telephone", "desk"])
+def test_every_tab_fits_and_is_read_out(somebody: Visitor, screen: tuple[int, int]) -> None:
+    """By the width of the page, and what axe-core calls serious, in both schemes of colours."""
+    somebody.resize(*screen)
     somebody.open()
-    wider = {}
+    found, wider, brightness = [], {}, {}
     for tab in TABS:
         somebody.go_to(tab)
+        if tab == "edit":
+            somebody.press("sd-edit-make")
+            wait_until(lambda: somebody.shows("sd-edit-image-fault"), "what is missing")
         wider[tab] = somebody.overflow()
-    somebody.resize(1600)
-
-    assert wider == dict.fromkeys(TABS, 0)
-
-
-def test_screen_readers_find_their_way(somebody: Visitor) -> None:
-    """By what axe-core calls serious, in both schemes of colours."""
-    found, brightness = [], {}
-    for scheme in ("light", "dark"):
-        somebody.prefer(scheme)
-        somebody.open()
-        for tab in TABS:
-            somebody.go_to(tab)
-            if tab == "edit":
-                somebody.press("sd-edit-make")
-                wait_until(lambda: somebody.shows("sd-edit-image-fault"), "what is missing")
-                brightness[scheme] = sum(somebody.background("#sd-edit-image-fault .sd-wrong"))
+        for scheme in ("light", "dark"):
+            somebody.prefer(scheme)
             found += [f"{scheme}, {tab}: {each}" for each in somebody.violations()]
+            if tab == "edit":
+                brightness[scheme] = sum(somebody.background("#sd-edit-image-fault .sd-wrong"))
 
     assert found == []
+    assert wider == dict.fromkeys(TABS, 0)
     assert brightness["dark"] < 384 < brightness["light"]
 
 

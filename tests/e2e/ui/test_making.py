@@ -35,8 +35,28 @@ def test_a_picture_is_that_of_its_seed(somebody: Visitor) -> None:
     assert PROMPT in Image.open(BytesIO(first)).text["parameters"]  # type: ignore[attr-defined]
 
 
+def test_a_picture_is_the_beginning_of_others(somebody: Visitor) -> None:
+    """By the buttons of its card: its file, the same again, another seed, the tab for pictures."""
+    somebody.write("sd-text-num_images", "1")
+    (made,) = somebody.make(31)
+    link = somebody.element("#sd-text-gallery .sd-download")
+    assert link.get_attribute("download") == "embedded-31.png"
+    assert somebody.file(str(link.get_attribute("href"))) == made
+
+    assert somebody.remake("again") == [made]
+    (other,) = somebody.remake("vary")
+    assert other != made
+    assert somebody.value("sd-text-seed") != "31"
+    somebody.press("#sd-text-gallery [data-action='edit']")
+    wait_until(lambda: somebody.shows("sd-edit-prompt"), "the tab for pictures")
+    wait_until(lambda: somebody.value("sd-edit-prompt") == PROMPT, "the prompt in its form")
+    (third,) = somebody.make(5, tab="edit")
+    assert third not in (made, other)
+
+
 def begin_a_long_one(somebody: Visitor) -> None:
     """Far more than the test has time for."""
+    somebody.go_to("text")
     somebody.write("sd-text-num_inference_steps", "150")
     somebody.write("sd-text-num_images", "4")
     somebody.write("sd-text-prompt", PROMPT)

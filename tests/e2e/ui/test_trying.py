@@ -31,6 +31,8 @@ def differ(one: Image.Image, other: Image.Image) -> bool:
 def test_a_refiner_takes_over_at_the_switch_point(somebody: Visitor, house: House) -> None:
     assert not somebody.shows("sd-text-refine"), "the default model has no refiner"
     somebody.choose("sd-text-model", "embedded-xl")
+    # The model's own defaults come with it, in the place of what was there.
+    somebody.element("sd-text-refiner-part")
     somebody.write("sd-text-num_inference_steps", str(STEPS))
     (alone,) = somebody.make(3)
     somebody.press("#sd-text-refiner-part > button")

@@ -7,7 +7,6 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +18,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.e2e.ui.screen import Screen
 from tests.integration.server import wait_until
 
-# What axe-core calls so: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
 TABS: Final = {
     "text": "Text → picture",
     "edit": "Picture → picture",
@@ -33,10 +32,9 @@ TABS: Final = {
 }
 _NUMBERS: Final = count(1)
 PROMPT: Final = "a red apple on a blue background"
-SERIOUS: Final = ("serious", "critical")
 
 
-class Visitor:
+class Visitor(Screen):
     """What somebody does with the page, in a tab of his own, by the ids of its elements.
 
     Args:
@@ -46,22 +44,16 @@ class Visitor:
     """
 
     def __init__(self, browser: WebDriver, url: str, window: str) -> None:
-        self._browser = browser
+        super().__init__(browser, window)
         self._url = url
-        self._window = window
-
-    @property
-    def browser(self) -> WebDriver:
-        """The browser, with his window in front."""
-        self._browser.switch_to.window(self._window)
-        return self._browser
 
     def open(self) -> None:
         """Go to the page, or load it again, and wait until it may be used."""
         self.browser.get(self._url)
-        wait_until(lambda: self.shows("sd-wall") or self._knows_models(), "a page to be used")
+        wait_until(lambda: self.shows("sd-wall") or self.knows_models(), "a page to be used")
 
-    def _knows_models(self) -> bool:
+    def knows_models(self) -> bool:
+        """Whether the form is filled, as it is when the page is usable."""
         script = "return document.querySelector('#sd-text-model input')?.value"
         return bool(self.browser.execute_script(script))
 
@@ -216,6 +208,13 @@ class Visitor:
         wait_until(lambda: self._made(tab, before), "a picture on the page")
         return [self.file(address) for address in self.pictures(f"sd-{tab}-gallery")]
 
+    def remake(self, action: str) -> list[bytes]:
+        """The files that ``again`` or ``vary`` makes of the first picture of a text."""
+        before = self.pictures("sd-text-gallery")
+        self.press(f'#sd-text-gallery [data-action="{action}"]')
+        wait_until(lambda: self._made("text", before), "another picture on the page")
+        return [self.file(address) for address in self.pictures("sd-text-gallery")]
+
     def _made(self, tab: str, before: list[str]) -> bool:
         """Whether there are finished pictures, others than before, and nothing runs."""
         found = self.pictures(f"sd-{tab}-gallery")
@@ -231,42 +230,11 @@ class Visitor:
         numbers: list[int] = self.browser.execute_async_script(script, address)
         return bytes(numbers)
 
-    def resize(self, width: int, height: int = 900) -> None:
-        """Have a screen of that size, in pixels; the window of the browser may not be as narrow."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-    def prefer(self, scheme: str) -> None:
-        """Prefer ``light`` or ``dark``."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-    def overflow(self) -> int:
-        """By how many pixels the page is wider than the window."""
-        script = (
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        return int(self.browser.execute_script(script))
-
     def background(self, selector: str) -> list[int]:
         """Red, green and blue of what is behind an element."""
         script = "return getComputedStyle(arguments[0]).backgroundColor.match(/\\d+/g).map(Number)"
         found: list[int] = self.browser.execute_script(script, self.element(selector))
         return found[:3]
-
-    def violations(self) -> list[str]:
-        """What axe-core finds that is serious or worse, a line each."""
-        script = """
-            const done = arguments[arguments.length - 1];
-            axe.run(document, {resultTypes: ['violations']}).then(done)"""
-        self.browser.execute_script(_axe())
-        found: dict[str, Any] = self.browser.execute_async_script(script)
-        return [
-            f"{one['id']}: {one['help']}: {node['html'][:200]}"
-            for one in found["violations"]
-            if one["impact"] in SERIOUS
-            for node in one["nodes"]
-        ]
 
 
 @contextmanager
@@ -305,11 +273,3 @@ def _steady(look: Any) -> bool:
         return bool(look())
     except StaleElementReferenceException:
         return False
-
-
-def _axe() -> str:
-    """axe-core. The package brings it along, and is not imported: it is for Playwright."""
-    package = find_spec("axe_playwright_python")
-    assert package is not None, "axe-playwright-python is not installed"
-    assert package.submodule_search_locations is not None
-    return Path(package.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")

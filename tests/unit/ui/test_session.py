@@ -131,6 +131,29 @@ def test_the_browser_watches_an_order_by_its_ticket(backend: ColourBackend, tmp_
     attempt(trial, backend, tmp_path)
 
 
+def test_who_may_not_watch_an_order_any_more_is_told_so(
+    backend: ColourBackend, tmp_path: Path
+) -> None:
+    """Without its ticket, the page looks at the order itself."""
+
+    async def trial(service: Service) -> None:
+        session = service.session(tag="anna")
+        ticket = service.tickets.issue(session, session.new_id())
+        assert not [line async for line in watched_html(service, ticket)]
+        assert service.tickets.find(ticket) is None
+
+        backend.hold = asyncio.Event()
+        ordered = await session.order({"prompt": "a pear"})
+        ticket = service.tickets.issue(session, ordered.id)
+        async with aclosing(watched_html(service, ticket)) as told:
+            await anext(told)
+        # Who has only left comes back with it.
+        assert service.tickets.find(ticket) is not None
+        backend.hold.set()
+
+    attempt(trial, backend, tmp_path)
+
+
 def test_a_failure_is_a_sentence(backend: ColourBackend, tmp_path: Path) -> None:
     async def trial(service: Service) -> None:
         backend.failure = Failed(ErrorCode.CONTENT_POLICY_VIOLATION, "screening rejected it")
@@ -211,7 +234,9 @@ def test_visitors_with_keys_see_those_of_their_key(backend: ColourBackend, tmp_p
             "This service wants a key. Enter yours to go on.",
         )
         why = await refusal(service.session("sd_wrong").served())
-        assert "the one it was given" in why.sentence
+        assert why.sentence.startswith("The service does not know this key")
+        # As people paste them.
+        assert (await refusal(service.session("“sd_wrong”\t1").served())).wants_key
 
         made = await service.session(text, "anna").order({"prompt": "a pear"})
         elsewhere = service.session(f" {text} ", "another browser")
@@ -250,6 +275,37 @@ def test_a_service_that_is_not_there_does_not_answer() -> None:
         assert why.sentence.startswith("The service does not answer.")
         assert not await service.is_ready()
         await service.close()
+
+    asyncio.run(trial())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("200 OK\r\nContent-Length: 6\r\n\r\n<html>", "What answers is no service"),
+        ('200 OK\r\nContent-Length: 11\r\n\r\n{"data":[]}', "What answers is no service"),
+        ("404 Not Found\r\nContent-Length: 0\r\n\r\n", "What answers is no service"),
+        (
+            "308 Moved\r\nLocation: https://there\r\nContent-Length: 0\r\n\r\n",
+            "The service is elsewhere: https://there",
+        ),
+        ("502 Bad\r\nContent-Length: 0\r\n\r\n", "The service answered with the status 502."),
+    ],
+)
+def test_what_is_no_service_is_told_in_a_sentence(answer: str, why: str) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {answer}".encode())
+        await writer.drain()
+        writer.close()
+
+    async def trial() -> None:
+        async with await asyncio.start_server(respond, "127.0.0.1", 0) as other:
+            port = other.sockets[0].getsockname()[1]
+            service = Service(f"http://127.0.0.1:{port}")
+            said = (await refusal(service.session().served())).sentence
+            assert said.startswith(why)
+            await service.close()
 
     asyncio.run(trial())
 

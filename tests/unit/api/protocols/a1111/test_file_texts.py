@@ -17,7 +17,7 @@ from api.protocols.a1111.infotext import parse
 from contract.errors import RequestError
 from contract.request import OutputFormat
 from engine.stages.image_file import encode
-from tests import uploads
+from tests import uploads, webui_files
 from tests.conftest import make_request
 from tests.effort import effort
 
@@ -60,6 +60,12 @@ def test_theirs() -> None:
         "Negative prompt": "",
     }
     assert parse("") == {}
+
+
+@pytest.mark.parametrize("text", [THEIRS, f"\u6797\u6a8e {THEIRS}"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+def test_theirs_in_each_format(file_format: str, text: str) -> None:
+    assert read("image", webui_files.saved(PICTURE, file_format, text)) == {"parameters": text}
 
 
 @pytest.mark.parametrize(("kind", "packed"), [("text", False), ("text", True), ("itxt", True)])
