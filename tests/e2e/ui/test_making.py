@@ -59,6 +59,8 @@ def begin_a_long_one(somebody: Visitor) -> None:
     somebody.go_to("text")
     somebody.write("sd-text-num_inference_steps", "150")
     somebody.write("sd-text-num_images", "4")
+    for side in ("width", "height"):
+        somebody.write(f"sd-text-{side}", "192")
     somebody.write("sd-text-prompt", PROMPT)
     ActionChains(somebody.browser).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(
         Keys.CONTROL
