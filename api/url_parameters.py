@@ -21,8 +21,10 @@ def ignored(endpoint: Endpoint, request: Request) -> list[str]:
     Raises:
         RequestError: INVALID_REQUEST, unless the endpoint's clients may send any.
     """
-    known = [one["name"] for one in endpoint.parameters if one["in"] == "query"]
     given = QueryParams(request.scope.get("query_string", b""))
+    if not given:
+        return []
+    known = [one["name"] for one in endpoint.parameters if one["in"] == "query"]
     names = [name for name in given if name not in known]
     if not names:
         return []

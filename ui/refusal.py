@@ -72,6 +72,13 @@ def no_service() -> Refusal:
     return Refusal("What answers is no service that this page knows (--url of the page).")
 
 
+def keeps_none() -> Refusal:
+    """The service has no store."""
+    return Refusal(
+        "This service keeps no predictions (SD_STORE=none); the page makes its pictures as such."
+    )
+
+
 def _told(response: httpx.Response) -> dict[str, Any]:
     """The native body has an ``error``, the one of predictions is that of RFC 9457."""
     try:

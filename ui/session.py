@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import httpx
 
 from ui.prediction import Event, Prediction, events
-from ui.refusal import Refusal, no_answer, no_service
+from ui.refusal import Refusal, keeps_none, no_answer, no_service
 from ui.served import Served
 
 _AGAIN_SECONDS: Final = 1.0
@@ -126,7 +126,7 @@ class Session:
             return Prediction.of(await self._json("PUT", path, json=body, tries=3))
         except Refusal as refusal:
             if refusal.status == 404 and refusal.field is None:
-                raise _keeps_none() from None
+                raise keeps_none() from None
             raise
 
     async def find(self, identifier: str) -> Prediction:
@@ -171,7 +171,7 @@ class Session:
             page = await self._json("GET", "/predictions", params=query)
         except Refusal as refusal:
             if refusal.status == 404:
-                raise _keeps_none() from None
+                raise keeps_none() from None
             raise
         found = tuple(map(Prediction.of, page["results"]))
         return Listing(found, _cursor(page["next"]))
@@ -289,12 +289,6 @@ class Session:
 def _sendable(key: str) -> str:
     """A key as a header can have it; what cannot be in one makes it a wrong key."""
     return "".join(one if one.isascii() and one.isprintable() else "?" for one in key)
-
-
-def _keeps_none() -> Refusal:
-    return Refusal(
-        "This service keeps no predictions (SD_STORE=none); the page makes its pictures as such."
-    )
 
 
 def _cursor(following: str | None) -> str | None:

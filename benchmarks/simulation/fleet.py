@@ -150,11 +150,27 @@ class _Simulation:
             if there[name].open < self.fleet.max_queue:
                 there[name].accept(self.now, job)
                 self._foresee(there[name])
-                self._pace(there[name].node)
                 return
         self._end(job, Outcome.REFUSED)
 
     def _foresee(self, replica: Replica) -> None:
+        """Foresee anew when a replica is done whose jobs have changed, and those beside it."""
+        for one in dict.fromkeys((*self._paced(replica.node), replica)):
+            self._await(one)
+
+    def _paced(self, node: int) -> list[Replica]:
+        """The replicas of a machine that work faster or slower than before, as others are busy."""
+        services = self.fleet.service
+        if len(services) == 1:
+            return []
+        busy = [one for one in self._replicas.values() if one.node == node and one.open]
+        service = services[min(len(busy), len(services)) - 1]
+        changed = [one for one in busy if one.service is not service]
+        for one in changed:
+            one.use(self.now, service)
+        return changed
+
+    def _await(self, replica: Replica) -> None:
         time, version = replica.next_done(), replica.version
 
         def deliver() -> None:
@@ -164,19 +180,6 @@ class _Simulation:
         if time is not None:
             self._at(max(time, self.now), deliver)
 
-    def _pace(self, node: int) -> None:
-        """Let the busy replicas of a machine work as fast as so many do."""
-        if len(self.fleet.service) == 1:
-            return
-        busy = [one for one in self._replicas.values() if one.node == node and one.open]
-        if not busy:
-            return
-        service = self.fleet.service[min(len(busy), len(self.fleet.service)) - 1]
-        for one in busy:
-            if one.service is not service:
-                one.use(self.now, service)
-                self._foresee(one)
-
     def _deliver(self, replica: Replica) -> None:
         for job in replica.done(self.now):
             done = self.now + replica.service.request
@@ -185,7 +188,6 @@ class _Simulation:
             else:
                 self._end(job, Outcome.TIMEOUT, job.sent + self.plan.timeout)
         self._foresee(replica)
-        self._pace(replica.node)
         self._stop_if_idle(replica)
 
     def _leave(self, job: Job) -> None:
@@ -196,7 +198,6 @@ class _Simulation:
         else:
             job.replica.withdraw(self.now, job)
             self._foresee(job.replica)
-            self._pace(job.replica.node)
             self._stop_if_idle(job.replica)
         self._end(job, Outcome.TIMEOUT)
 

@@ -106,6 +106,10 @@ class Site:
             for method, given in methods.items()
         ]
 
+    def taking(self, kind: str) -> list[Operation]:
+        """The operations that take a body of that media type."""
+        return [one for one in self.operations if kind in one.bodies]
+
     def ask(self, one: Operation, path: str = "", key: str = ADA, **more: Any) -> httpx2.Response:
         headers = {**_key(key), **more.pop("headers", {})}
         return self.client.request(one.method, path or one.path, headers=headers, **more)
@@ -183,9 +187,7 @@ def test_parameters_of_urls(site: Site) -> None:
 
 
 def test_what_is_no_json(site: Site) -> None:
-    for one in site.operations:
-        if "application/json" not in one.bodies:
-            continue
+    for one in site.taking("application/json"):
         kind = {"Content-Type": "application/json"}
         for content in _MALFORMED:
             if content or not one.template.endswith(_OPTIONAL):
@@ -201,9 +203,7 @@ def test_what_is_no_json(site: Site) -> None:
 
 def test_fields_of_json(site: Site) -> None:
     """Missing, unknown, or of another type: each is named."""
-    for one in site.operations:
-        if "application/json" not in one.bodies:
-            continue
+    for one in site.taking("application/json"):
         schema, right = site.schema(one.bodies["application/json"]), one.right(RIGHT_JSON)
         response = site.ask(one, json={**right, _UNKNOWN: 1})
         if one.template.startswith("/sdapi"):
@@ -222,9 +222,7 @@ def test_fields_of_json(site: Site) -> None:
 
 
 def test_parts_of_forms(site: Site) -> None:
-    for one in site.operations:
-        if "multipart/form-data" not in one.bodies:
-            continue
+    for one in site.taking("multipart/form-data"):
         right = one.right(RIGHT_FORMS)
         refused(one, site.ask(one, files={**right, _UNKNOWN: (None, "1")}), 400, names=_UNKNOWN)
         for name in right:
