@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,14 +13,28 @@ from engine.plan import SizeRows
 # Of others, that a job has to be able to wait for.
 URGENT_PASSES = 3
 REMEMBERED = 64  # size classes: clients choose the sizes
+# With each pass: so full passes say nothing of a row some hundred passes later.
+CHEAPEST_RISES = 1.01
+COUNTED_AT_LEAST = 0.25  # of what a pass took
 
 
 class _PassCost:
-    """What the passes of a size class take, and a row of them at least."""
+    """What the passes of a size class take, and a row of them at least.
+
+    Attributes:
+        cheapest: seconds of a row in the passes in which rows took the least lately.
+    """
 
     def __init__(self) -> None:
         self.whole = CostEstimate()
         self.row = CostEstimate()
+        self.cheapest = math.inf
+
+    def record(self, rows: int, seconds: float, whole: float) -> None:
+        """``rows`` rows took ``seconds`` of a pass that took ``whole``."""
+        self.whole.record(1, whole)
+        self.row.record(rows, seconds)
+        self.cheapest = min(seconds / rows, self.cheapest * CHEAPEST_RISES)
 
 
 class Estimates:
@@ -44,12 +59,25 @@ class Estimates:
         work = sum(size.rows * size.weight for size in sizes)
         for size in sizes:
             cost = self._passes.setdefault(size.size_class, _PassCost())
-            cost.whole.record(1, seconds)
             # Of several sizes each has its part of the time; there is padding with one only.
-            cost.row.record(size.rows + padding, seconds * size.rows * size.weight / work)
+            own = seconds * size.rows * size.weight / work
+            cost.record(size.rows + padding, own, seconds)
             self._passes.move_to_end(size.size_class)
         while len(self._passes) > REMEMBERED:
             self._passes.popitem(last=False)
+
+    def counted(self, sizes: Iterable[SizeRows], seconds: float) -> float:
+        """Seconds that a pass counts, to whoever was in it, after it took so long.
+
+        Rows are cheaper together. By its time, a pass of few rows would count like many times
+        those rows in a full one, and who has full ones would have most of the work done. So rows
+        count as what they took in the passes in which they were cheapest (service in units of
+        work, Sheng et al. 2024, https://arxiv.org/abs/2401.00588); within bounds, as the time is
+        what there is to share.
+        """
+        costs = ((size.rows, self._passes.get(size.size_class)) for size in sizes)
+        work = sum(rows * cost.cheapest for rows, cost in costs if cost is not None)
+        return min(seconds, max(COUNTED_AT_LEAST * seconds, work))
 
     def weight(self, job: Job, other: Job) -> float:
         """What a row of a job takes against one of another: as lately; else as their pixels."""

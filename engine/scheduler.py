@@ -143,16 +143,18 @@ class Scheduler:
 
     def took(self, plan: Plan, seconds: float) -> None:
         """A plan was carried out; it took so long on the device."""
-        self._turns.charge(plan, seconds)
+        counted = seconds
         if plan.stage is Stage.ENCODE:
             self._estimates.encoded(len(plan.jobs), plan.pixels, seconds)
         elif plan.stage is Stage.DECODE:
             self._estimates.decode.record(plan.pixels, seconds)
         else:
             self._estimates.denoised(plan.sizes, plan.rows, seconds)
+            counted = self._estimates.counted(plan.sizes, seconds)
             limits = self._limits.of(plan.model)
             for size in plan.sizes:
                 self._bounds.fitted(size.shape, size.whole, limits.capacity(size.pixels))
+        self._turns.charge(plan, counted)
 
     def admissible(self) -> list[Job]:
         """The waiting jobs that could be prepared now, the urgent ones first."""

@@ -67,9 +67,13 @@ def test_each_model_has_limits_of_its_own() -> None:
     )
 
     def jobs_of_a_pass() -> dict[str, int]:
-        plans = [carry_out(scheduler) for _ in range(2)]
-        assert {plan.stage for plan in plans} == {Stage.DENOISE}
-        return {plan.model: len(plan.jobs) for plan in plans}
+        jobs: dict[str, int] = {}
+        # The smaller pass may count less, and so be made more often.
+        while len(jobs) < 2:
+            plan = carry_out(scheduler)
+            assert plan.stage is Stage.DENOISE
+            assert jobs.setdefault(plan.model, len(plan.jobs)) == len(plan.jobs)
+        return jobs
 
     assert jobs_of_a_pass() == {"large": 2, "b": 6}
     plan = scheduler.next()
