@@ -25,9 +25,9 @@ CREDIT_PASSES = 50
 class Scheduler:
     """Owns the queue and the jobs in progress, and answers one question: ``next``.
 
-    - Each tenant gets the same time, and in that time each of its shapes. Those whose turn it is
-      not go along where there is room, as far as nobody waits longer for that than its share, and
-      they have not had more than theirs.
+    - Each tenant gets the same time, and in that time each of its pictures: so a shape of many has
+      more passes than one of few. Those whose turn it is not go along where there is room, as far
+      as nobody waits longer for that than its share, and they have not had more than theirs.
     - Between two passes of a tenant there is at most one piece of its other work, encoding or
       decoding, meant to take no longer than a pass.
     - A job that would miss its deadline if it waited goes first, within a credit that its tenant
@@ -154,7 +154,7 @@ class Scheduler:
             limits = self._limits.of(plan.model)
             for size in plan.sizes:
                 self._bounds.fitted(size.shape, size.whole, limits.capacity(size.pixels))
-        self._turns.charge(plan, counted)
+        self._turns.charge(plan, seconds, counted)
 
     def admissible(self) -> list[Job]:
         """The waiting jobs that could be prepared now, the urgent ones first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,8 +21,8 @@ class _Tenant:
 
 
 class Turns:
-    """Gives tenants the same time, or as much of it as their weights say, and the shapes of a
-    tenant the same time of its passes.
+    """Gives tenants the same time, or as much of it as their weights say, and in that time each
+    of a tenant's running jobs the same.
 
     All work counts: encoding, passes and decoding, each job's part of it.
     """
@@ -73,14 +74,17 @@ class Turns:
         if plan.stage is not Stage.DENOISE:
             one.last_other = plan.stage
 
-    def charge(self, plan: Plan, seconds: float) -> None:
-        """A plan took so long."""
+    def charge(self, plan: Plan, seconds: float, counted: float) -> None:
+        """A plan took so long, and counts as that much to the tenants."""
         whole = sum(plan.shares)
+        jobs: dict[str, int] = Counter(job.tenant for job in plan.jobs)
         for job, share in zip(plan.jobs, plan.shares, strict=True):
-            part = seconds * share / whole
-            self._queue.charge(job.tenant, part / job.weight)
+            part = share / whole
+            self._queue.charge(job.tenant, counted * part / job.weight)
             if plan.stage is Stage.DENOISE:
-                self._of(job.tenant).shapes.charge(plan.shape, part)
+                # A shape of many jobs has as much more of the time than one of a single job.
+                own = seconds * part / jobs[job.tenant]
+                self._of(job.tenant).shapes.charge(plan.shape, own)
 
     def _of(self, tenant: str) -> _Tenant:
         return self._tenants.setdefault(tenant, _Tenant())

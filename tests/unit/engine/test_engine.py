@@ -221,8 +221,8 @@ def test_a_stream_of_small_requests_and_a_large_one_both_progress(
         size = done.jobs[0].partition("#")[0].partition("-")[0]
         begun = begun or size == "large"
         seconds[size] += done.seconds if begun else 0.0
-    # Half of the time, and all of it while no small one is there.
-    assert seconds["large"] >= 0.35 * sum(seconds.values()), seconds
+    # A third of the time, as there are two small ones, and all of it while there is none.
+    assert seconds["large"] >= 0.25 * sum(seconds.values()), seconds
 
 
 def test_row_steps_are_accounted_for_by_what_became_of_them(gate: Gate, recorder: Recorder) -> None:

@@ -125,11 +125,13 @@ def test_no_pass_has_jobs_of_two_families(device: Device) -> None:
 
 
 def test_each_family_gets_its_third_of_the_time(device: Device) -> None:
-    """However slow its passes are: those of the fastest come the most often."""
+    """As each has as many pictures, however slow its passes are: those of the fastest come the
+    most often."""
     done = [plan for plan in device.plans if plan.stage is Stage.DENOISE]
     seconds = [sum(seconds_of(plan) for plan in done if plan.model == name) for name in SECONDS]
-    # The passes of the slowest are an eighth of its third.
-    assert min(seconds) > 0.75 * max(seconds)
+    # The passes of the slowest are an eighth of its third, and at times one of its pictures is
+    # between two steps of preparation and not in them.
+    assert min(seconds) > 0.6 * max(seconds)
     passes = Counter(plan.model for plan in done)
     assert passes["sd1"] > passes["sd3"] > passes["xl"]
 
