@@ -157,6 +157,21 @@ def test_of_two_tenants_each_has_as_much_work_done(
     assert rows["other"] / rows.total() > 0.45
 
 
+def test_each_picture_of_a_tenant_gets_the_same_time() -> None:
+    """So a shape of many has most of the passes, and many pictures share one."""
+    busy = device()
+    long = {"num_inference_steps": 1000, "deadline": 3600.0}
+    many = [waiting(**long, seed=seed) for seed in range(8)]
+    single = waiting(**long, width=128)
+    busy.run([(0.0, [*many, single])], lambda: busy.now > 10.0)
+    passes = [plan for plan in busy.plans if plan.stage is Stage.DENOISE]
+    seconds = {
+        shape: sum(seconds_of(plan) / len(plan.jobs) for plan in passes if plan.shape == shape)
+        for shape in {plan.shape for plan in passes}
+    }
+    assert seconds[single.shape] == pytest.approx(seconds[many[0].shape], rel=0.1)
+
+
 def test_those_who_wait_come_in_turn_by_weight() -> None:
     scheduler = Scheduler(BatchLimits(seconds=BOUND), Weights())
     favoured = [waiting(tenant="favoured", tenant_weight=2.0) for _ in range(4)]
