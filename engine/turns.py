@@ -13,7 +13,7 @@ from engine.plan import Plan, Stage
 
 @dataclass(slots=True)
 class _Tenant:
-    """What a tenant did last, and the time that its shapes have had."""
+    """What a tenant did last, and the time that its shapes have had for each of their jobs."""
 
     shapes: FairQueue[Hashable] = field(default_factory=FairQueue)
     last: Stage | None = None
@@ -77,7 +77,7 @@ class Turns:
     def charge(self, plan: Plan, seconds: float, counted: float) -> None:
         """A plan took so long, and counts as that much to the tenants."""
         whole = sum(plan.shares)
-        jobs: dict[str, int] = Counter(job.tenant for job in plan.jobs)
+        jobs = Counter(job.tenant for job in plan.jobs)
         for job, share in zip(plan.jobs, plan.shares, strict=True):
             part = share / whole
             self._queue.charge(job.tenant, counted * part / job.weight)

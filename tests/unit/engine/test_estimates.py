@@ -13,7 +13,7 @@ def size(rows: int, side: int = 64) -> SizeRows:
 
 
 def took(estimates: Estimates, rows: int, seconds: float, side: int = 64) -> float:
-    """Seconds that a pass counts that was carried out."""
+    """Carry out a pass; returns the seconds that it counts."""
     sizes = [size(rows, side)]
     estimates.denoised(sizes, rows, seconds)
     return estimates.counted(sizes, seconds)
