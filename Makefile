@@ -189,7 +189,7 @@ $(VENV)/.serving: requirements.txt requirements.lock | $(VENV)/bin/python
 	@touch $@
 
 # Of the last package the tests take axe-core, a file, and not Playwright, of which it is a plug-in.
-$(VENV)/.development: requirements-dev.txt requirements-nsfw.txt $(VENV)/.serving
+$(VENV)/.development: requirements-dev.txt requirements-nsfw.txt requirements-openvino.txt $(VENV)/.serving
 	$(BIN)/pip install --quiet -r requirements-dev.txt -c requirements.lock
 	$(BIN)/pip install --quiet --no-deps axe-playwright-python==0.1.8
 	@touch $@

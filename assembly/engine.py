@@ -27,10 +27,10 @@ from engine.engine import Engine
 from engine.limits import BUCKETS, PIXELS, BatchLimits
 from engine.lora.adapter import Adapter
 from engine.pipelines.base import DiffusionModel
-from engine.pipelines.compile import compile_unet
-from engine.pipelines.inductor_unet import PassShape
+from engine.pipelines.compile import compile_denoiser
 from engine.pipelines.invariant import BatchInvariant
 from engine.pipelines.load import load_model
+from engine.pipelines.pass_shape import PassShape
 from engine.screening.appearance import Blank, Grayscale
 from engine.screening.nudity import Nudity
 from engine.screening.screen import Check, Screen
@@ -188,7 +188,7 @@ def _load(
         invariant=settings.invariant,
         shared=shared,
         compiler=partial(
-            compile_unet,
+            compile_denoiser,
             compiler=settings.compile,
             threads=1 if blocks > 1 else threads,
             warm=pass_shapes(settings.compile, entry, limits),

@@ -67,7 +67,7 @@ class Contestant:
 
     @property
     def is_ours(self) -> bool:
-        return self.name in ("ours", "ours_on_ray")
+        return self.name in ("ours", "ours_compiled", "ours_on_ray")
 
     def takes(self, workload: Workload) -> bool:
         """Whether it serves what the workload asks for."""
@@ -78,6 +78,7 @@ def _bentoml(target: str) -> tuple[str, ...]:
     return ("-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", "{port}")
 
 
+_OUR_CONFIG = str(ROOT / "configuration.yaml")
 _CONFIG = str(ROOT / "benchmarks" / "contestants" / "bentoml.yaml")
 
 CONTESTANTS = {
@@ -87,7 +88,15 @@ CONTESTANTS = {
             "ours",
             "this service",
             _bentoml("service:svc"),
-            {"BENTOML_CONFIG": str(ROOT / "configuration.yaml")},
+            {"BENTOML_CONFIG": _OUR_CONFIG},
+            settable=(),
+            models=(SINGLE, SEVERAL),
+        ),
+        Contestant(
+            "ours_compiled",
+            "this service, SD_COMPILE=openvino",
+            _bentoml("service:svc"),
+            {"BENTOML_CONFIG": _OUR_CONFIG, "SD_COMPILE": "openvino"},
             settable=(),
             models=(SINGLE, SEVERAL),
         ),

@@ -119,10 +119,10 @@ def started(
         try:
             _wait_ready(contestant, process, url, log)
             meter: Meter = Ledger(folder / "ledger")
-            if contestant.name == "ours":
-                meter = Metrics(url)
-            elif contestant.is_ours:
+            if contestant.name == "ours_on_ray":
                 meter = Metrics(f"http://127.0.0.1:{metrics}", "ray_", delay=3 * METRICS_SECONDS)
+            elif contestant.is_ours:
+                meter = Metrics(url)
             yield Server(contestant, url, meter, log)
         finally:
             stop(process)

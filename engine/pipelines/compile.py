@@ -11,26 +11,27 @@ from typing import Any, Literal
 import torch
 from diffusers import UNet2DConditionModel
 
-from engine.pipelines.inductor_unet import InductorUNet, PassShape
-from engine.pipelines.openvino_unet import OpenVinoUNet
+from engine.pipelines.inductor_unet import InductorUNet
+from engine.pipelines.openvino_denoiser import OpenVinoDenoiser
+from engine.pipelines.pass_shape import PassShape
 
 CompilerName = Literal["none", "inductor", "openvino"]
 
 
-def compile_unet(
-    unet: Any,
+def compile_denoiser(
+    denoiser: Any,
     compiler: CompilerName,
     *,
     threads: int,
     warm: Sequence[PassShape] = (),
     aside: bool = True,
 ) -> Any:
-    """Make passes of a UNet faster.
+    """Make passes of a denoiser faster.
 
     Args:
-        unet: a loaded ``diffusers.UNet2DConditionModel`` in channels_last; its weights must not
-            change afterwards.
-        compiler: see the module; ``none`` returns the UNet, or any other denoiser, as it is.
+        denoiser: a loaded ``diffusers.UNet2DConditionModel`` in channels_last, or a
+            ``SD3Transformer2DModel``; its weights must not change afterwards.
+        compiler: see the module; ``none`` returns the denoiser as it is.
         threads: CPU threads of OpenVINO, which has its own; and those that Inductor's shapes are
             warmed for.
         warm: shapes of passes that have no compiler to wait for afterwards.
@@ -38,23 +39,23 @@ def compile_unet(
             meets. Until then, and without, a pass of such a shape runs uncompiled.
 
     Returns:
-        What can be called as ``unet(sample, timestep, encoder_hidden_states=...,
-        return_dict=False)[0]`` with a timestep per row, and has the UNet's ``config``, ``dtype``
-        and ``device``. OpenVINO's takes one call at a time; Inductor's also takes the
-        ``added_cond_kwargs`` of SDXL.
+        What can be called as ``denoiser(**inputs, return_dict=False)[0]`` with a timestep per row,
+        and has the denoiser's ``config``, ``dtype`` and ``device``. OpenVINO's takes one call at a
+        time, and an MMDiT's in it also ``skipped``, see ``OpenVinoDenoiser``.
 
     Raises:
         RuntimeError: the package is not installed, or a shape to be warmed cannot be compiled.
-        ValueError: the compiler cannot take this UNet, or not on this device or in this precision.
+        ValueError: the compiler cannot take this denoiser, or not on this device or in this
+            precision.
     """
-    if compiler != "none" and not isinstance(unet, UNet2DConditionModel):
-        raise ValueError(f"{compiler} compiles UNets only, and not a {type(unet).__name__}")
     if compiler == "openvino":
-        graph = OpenVinoUNet(unet, threads)
+        graph = OpenVinoDenoiser(denoiser, threads)
         with torch.inference_mode():
             for shape in warm:
-                graph(*shape.inputs(graph), **shape.conditioning(graph))
+                graph(**shape.inputs(graph))
         return graph
     if compiler == "inductor":
-        return InductorUNet(unet, threads=threads, warm=warm, aside=aside)
-    return unet
+        if not isinstance(denoiser, UNet2DConditionModel):
+            raise ValueError(f"inductor compiles UNets only, and not a {type(denoiser).__name__}")
+        return InductorUNet(denoiser, threads=threads, warm=warm, aside=aside)
+    return denoiser

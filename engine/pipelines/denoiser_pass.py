@@ -10,7 +10,7 @@ from engine.denoising.conditioning import Conditioning
 from engine.denoising.state import DenoisingState
 from engine.lora.rows import LoraPasses
 from engine.pipelines.parts import Denoiser
-from engine.pipelines.skipped_layers import SkippedLayers
+from engine.pipelines.skipped_layers import skipped_layers
 
 
 class DenoiserPass:
@@ -19,14 +19,12 @@ class DenoiserPass:
     Args:
         denoiser: what is called.
         loras: of its layers.
-        skipped: likewise.
     """
 
-    def __init__(self, denoiser: Denoiser, loras: LoraPasses, skipped: SkippedLayers) -> None:
+    def __init__(self, denoiser: Denoiser, loras: LoraPasses) -> None:
         self._predict = denoiser.predict
         self._packed = denoiser.packed
         self._loras = loras
-        self._skipped = skipped
         # Kept, as these properties look through the whole module each time.
         self._device: torch.device = denoiser.module.device
         self._dtype: torch.dtype = denoiser.module.dtype
@@ -44,11 +42,12 @@ class DenoiserPass:
         return [found[id(state)] for state in states]
 
     def _one_size(self, states: Sequence[DenoisingState], padding: int) -> torch.Tensor:
-        with self._loras.applied(states), self._skipped.applied(states):
+        with self._loras.applied(states):
             return self._predict(
                 self._latents(states, padding),
                 self._times(states, padding),
                 _conditioning(states, padding),
+                skipped_layers(states),
             )
 
     def _mixed(
@@ -63,7 +62,7 @@ class DenoiserPass:
                 latents,
                 self._times(ordered),
                 _conditioning(ordered),
-                self._skipped.rows(ordered),
+                skipped_layers(ordered),
             )
 
     def _latents(self, states: Sequence[DenoisingState], padding: int = 0) -> torch.Tensor:

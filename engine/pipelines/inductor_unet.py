@@ -26,6 +26,7 @@ import torch
 from torch._dynamo import config as dynamo_config
 
 from engine.cpu.threads import set_threads
+from engine.pipelines.pass_shape import PassShape
 
 logger = logging.getLogger(__name__)
 
@@ -37,41 +38,6 @@ _ENTRIES: Final = 4096
 _COMPILING: Final = Lock()
 
 
-class PassShape(NamedTuple):
-    """The shape of a pass: rows, height and width of the latents, and tokens of the text."""
-
-    rows: int
-    height: int
-    width: int
-    tokens: int
-
-    def inputs(self, unet: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents ``[rows, in_channels, height, width]`` and timesteps ``[rows]`` of zeros, laid
-        out as in a real pass."""
-        latents = torch.zeros(
-            (self.rows, unet.config.in_channels, self.height, self.width),
-            dtype=unet.dtype,
-            device=unet.device,
-        )
-        times = torch.zeros(self.rows, dtype=torch.float32, device=unet.device)
-        return latents.contiguous(memory_format=torch.channels_last), times
-
-    def conditioning(self, unet: Any) -> dict[str, Any]:
-        """Text embeddings ``[rows, tokens, cross_attention_dim]`` of zeros and, where the UNet is
-        told more, that; by the names of its arguments."""
-        config, like = unet.config, {"dtype": unet.dtype, "device": unet.device}
-        text = torch.zeros((self.rows, self.tokens, config.cross_attention_dim), **like)
-        inputs: dict[str, Any] = {"encoder_hidden_states": text}
-        if config.addition_embed_type == "text_time":
-            # The blocks see one vector of both, however it is divided.
-            pooled = config.projection_class_embeddings_input_dim - config.addition_time_embed_dim
-            inputs["added_cond_kwargs"] = {
-                "text_embeds": torch.zeros((self.rows, pooled), **like),
-                "time_ids": torch.zeros((self.rows, 1), **like),
-            }
-        return inputs
-
-
 class _Pass(NamedTuple):
     """A shape and the number of CPU threads, which guards look at too."""
 
@@ -80,7 +46,7 @@ class _Pass(NamedTuple):
 
 
 class InductorUNet:
-    """A UNet with compiled blocks; see ``compile_unet``. Can be called from several threads."""
+    """A UNet with compiled blocks; see ``compile_denoiser``. Can be called from several threads."""
 
     def __init__(
         self, unet: Any, *, threads: int, warm: Sequence[PassShape] = (), aside: bool = True
@@ -190,7 +156,7 @@ class InductorUNet:
                 torch.inference_mode(),
                 dynamo_config.patch(recompile_limit=_ENTRIES, accumulated_recompile_limit=_ENTRIES),
             ):
-                self._twin(*shape.inputs(self), **shape.conditioning(self), return_dict=False)
+                self._twin(**shape.inputs(self), return_dict=False)
         except Exception:
             logger.exception("%s: passes stay uncompiled", shape)
             return

@@ -24,7 +24,6 @@ from engine.pipelines.autoencoder import Autoencoder, Picture
 from engine.pipelines.base import NO_ADAPTERS, SegmentRequest
 from engine.pipelines.denoiser_pass import DenoiserPass
 from engine.pipelines.parts import Denoiser, Prompted, TextStage
-from engine.pipelines.skipped_layers import SkippedLayers
 from models.catalog import Task
 from models.lora import LORA_FILE
 
@@ -71,8 +70,8 @@ class LatentDiffusion:
         self._device: torch.device = denoiser.module.device
         self._dtype: torch.dtype = denoiser.module.dtype
         self._loras = LoraPasses(denoiser.module, denoiser.component, batch_invariant=invariant)
-        self._skipped = SkippedLayers(denoiser.blocks)
-        self._pass = DenoiserPass(denoiser, self._loras, self._skipped)
+        self._layers = range(denoiser.layers)
+        self._pass = DenoiserPass(denoiser, self._loras)
         self._mixed_sizes = denoiser.packed is not None
         self._longest_side = denoiser.longest_side
         in_channels, channels = denoiser.module.config.in_channels, autoencoder.channels
@@ -133,7 +132,7 @@ class LatentDiffusion:
                 f"refiner: of {model} and the model before it, only one sees the mask",
                 field="refiner",
             )
-        if missing := self._skipped.missing(request.skip_layers):
+        if missing := [layer for layer in request.skip_layers if layer not in self._layers]:
             raise RequestError(
                 ErrorCode.OUT_OF_RANGE,
                 f"skip_layers: {model} has no layer {missing[0]} that could be skipped",

@@ -9,7 +9,8 @@ import torch
 from engine.denoising.conditioning import Conditioning
 from engine.pipelines.joint_attention import RepeatedLastToken
 from engine.pipelines.packed_mmdit import PackedMMDiT
-from engine.pipelines.parts import Denoiser
+from engine.pipelines.parts import Denoiser, Predict
+from engine.pipelines.skipped_layers import Skipped, SkippedLayers
 from engine.pipelines.unet import Compiler, eager
 
 
@@ -23,7 +24,7 @@ def mmdit_denoiser(
     """Make a denoiser of a ``diffusers.SD3Transformer2DModel``.
 
     Args:
-        compiler: makes of the transformer what is called in its place.
+        compiler: makes of the transformer what is called in its place, and takes ``skipped``.
         last_token: how many equal text tokens the last one stands for.
         mixed_sizes: let pictures of different sizes share a pass, which is not compiled then.
     """
@@ -31,20 +32,48 @@ def mmdit_denoiser(
         transformer.set_attn_processor(RepeatedLastToken(last_token))
     compiled = compiler(transformer)
     config = transformer.config
-
-    def predict(
-        latents: torch.Tensor, times: torch.Tensor, conditioning: Conditioning
-    ) -> torch.Tensor:
-        prediction: torch.Tensor = compiled(
-            hidden_states=latents, timestep=times, **conditioning.tensors, return_dict=False
-        )[0]
-        return prediction
-
     return Denoiser(
         module=compiled,
         component="transformer",
-        predict=predict,
-        blocks=tuple(transformer.transformer_blocks),
+        predict=_eager(transformer) if compiled is transformer else _compiled(compiled),
+        layers=len(transformer.transformer_blocks),
         longest_side=config.pos_embed_max_size * config.patch_size,
         packed=PackedMMDiT(transformer, last_token=last_token) if mixed_sizes else None,
     )
+
+
+def _eager(transformer: Any) -> Predict:
+    layers = SkippedLayers(transformer.transformer_blocks)
+
+    def predict(
+        latents: torch.Tensor,
+        times: torch.Tensor,
+        conditioning: Conditioning,
+        skipped: Skipped,
+    ) -> torch.Tensor:
+        with layers.applied(skipped):
+            prediction: torch.Tensor = transformer(
+                hidden_states=latents, timestep=times, **conditioning.tensors, return_dict=False
+            )[0]
+        return prediction
+
+    return predict
+
+
+def _compiled(graph: Any) -> Predict:
+    def predict(
+        latents: torch.Tensor,
+        times: torch.Tensor,
+        conditioning: Conditioning,
+        skipped: Skipped,
+    ) -> torch.Tensor:
+        prediction: torch.Tensor = graph(
+            hidden_states=latents,
+            timestep=times,
+            **conditioning.tensors,
+            skipped=skipped,
+            return_dict=False,
+        )[0]
+        return prediction
+
+    return predict

@@ -8,7 +8,7 @@ tokens stay in rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from engine.denoising.conditioning import Conditioning
 from engine.pipelines.joint_attention import last_token_bias, picture_heads, text_heads
+from engine.pipelines.skipped_layers import Skipped
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class PackedMMDiT:
         latents: Sequence[torch.Tensor],
         times: torch.Tensor,
         conditioning: Conditioning,
-        skipped: Mapping[int, Sequence[int]],
+        skipped: Skipped,
     ) -> list[torch.Tensor]:
         model, packing = self._transformer, self.packing(latents)
         image = self._embedded(latents)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -11,9 +11,10 @@ import torch
 from contract.request import GenerationRequest
 from engine.denoising.conditioning import Conditioning
 from engine.lora.adapter import LoraSet
+from engine.pipelines.skipped_layers import Skipped
 
-# Latents, timesteps, conditioning: the prediction.
-Predict: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
+# Latents, timesteps, conditioning, layers that rows leave out: the prediction.
+Predict: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning, Skipped], torch.Tensor]
 
 
 class TokenRows(Protocol):
@@ -41,13 +42,12 @@ class PackedDenoiser(Protocol):
         latents: Sequence[torch.Tensor],
         times: torch.Tensor,
         conditioning: Conditioning,
-        skipped: Mapping[int, Sequence[int]],
+        skipped: Skipped,
     ) -> list[torch.Tensor]:
         """The predictions for latents ``[rows, channels, height, width]`` of each size.
 
         Args:
             times: ``[all rows]``; likewise the conditioning's tensors.
-            skipped: by the number of a block, the rows that it leaves as they are.
         """
         ...
 
@@ -83,9 +83,9 @@ class Denoiser:
         module: takes latents and, at an inpainter's, mask and masked picture; has diffusers'
             ``config``, ``device`` and ``dtype``.
         component: its name in the pipeline.
-        predict: calls it with rows ``[rows, channels, height, width]``, their timesteps ``[rows]``
-            and their conditioning.
-        blocks: that skip-layer guidance may leave out, see ``SkippedLayers``.
+        predict: calls it with rows ``[rows, channels, height, width]``, their timesteps ``[rows]``,
+            their conditioning, and the layers that some of them leave out.
+        layers: how many there are that skip-layer guidance may leave out.
         longest_side: latents along a side that it can take at most; None for any number.
         packed: makes passes over several sizes; None where one pass has one size.
     """
@@ -93,6 +93,6 @@ class Denoiser:
     module: Any
     component: str
     predict: Predict
-    blocks: Sequence[torch.nn.Module] = ()
+    layers: int = 0
     longest_side: int | None = None
     packed: PackedDenoiser | None = None

@@ -9,6 +9,7 @@ import torch
 
 from engine.denoising.conditioning import Conditioning
 from engine.pipelines.parts import Denoiser
+from engine.pipelines.skipped_layers import Skipped
 
 Compiler: TypeAlias = Callable[[Any], Any]
 
@@ -37,13 +38,16 @@ def unet_denoiser(unet: Any, compiler: Compiler = eager) -> Denoiser:
     compiled = compiler(unet.to(memory_format=torch.channels_last))
 
     def predict(
-        latents: torch.Tensor, times: torch.Tensor, conditioning: Conditioning
+        latents: torch.Tensor,
+        times: torch.Tensor,
+        conditioning: Conditioning,
+        skipped: Skipped,
     ) -> torch.Tensor:
-        inputs: dict[str, Any] = dict(conditioning.tensors)
+        inputs: dict[str, Any] = {"sample": latents, "timestep": times, **conditioning.tensors}
         added = {name: inputs.pop(name) for name in _ADDED & inputs.keys()}
         if added:
             inputs["added_cond_kwargs"] = added
-        prediction: torch.Tensor = compiled(latents, times, **inputs, return_dict=False)[0]
+        prediction: torch.Tensor = compiled(**inputs, return_dict=False)[0]
         return prediction
 
     return Denoiser(module=compiled, component="unet", predict=predict)

@@ -12,9 +12,9 @@ import torch
 from engine.engine import Engine
 from engine.limits import BUCKETS, BatchLimits
 from engine.pipelines.base import DiffusionModel
-from engine.pipelines.compile import compile_unet
-from engine.pipelines.inductor_unet import PassShape
+from engine.pipelines.compile import compile_denoiser
 from engine.pipelines.load import load_model
+from engine.pipelines.pass_shape import PassShape
 from engine.weights.cache import WeightCache
 from engine.weights.probe import affordable_pixels
 from models.catalog import load_catalog
@@ -58,7 +58,7 @@ def test_a_compiled_denoiser_makes_the_same_pictures() -> None:
     warm = [PassShape(rows, 8, 8, 77) for rows in BUCKETS if rows <= 12]
 
     def compiler(unet: object) -> object:
-        return compile_unet(unet, "inductor", threads=torch.get_num_threads(), warm=warm)
+        return compile_denoiser(unet, "inductor", threads=torch.get_num_threads(), warm=warm)
 
     eager = pictures(load("fp32"), BatchLimits(buckets=BUCKETS))
     compiled = pictures(load("fp32", compiler=compiler), BatchLimits(buckets=BUCKETS))

@@ -7,8 +7,10 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,44 +18,61 @@ import pytest
 import torch
 
 from engine.denoising.samplers import SAMPLERS
-from engine.pipelines.compile import compile_unet
-from engine.pipelines.inductor_unet import PassShape
+from engine.pipelines.compile import compile_denoiser
+from engine.pipelines.load import load_model
+from engine.pipelines.pass_shape import PassShape
+from engine.pipelines.stable_diffusion_3 import StableDiffusion3
+from models.architectures import Family
+from models.placement import Placement
+from tests.conftest import make_request
+from tests.unit.engine.reference import advance, decode, prepare, request_for
 from tests.unit.models import tiny
+from tests.unit.models.conftest import DEFAULTS, make_entry
 
 needs_openvino = pytest.mark.skipif(
     find_spec("openvino") is None, reason="openvino is not installed (requirements-openvino.txt)"
 )
+DENOISERS: dict[str, Callable[[], Any]] = {
+    "sd1": lambda: tiny.stable_diffusion().unet,
+    "sdxl": lambda: tiny.sdxl(refiner=False).unet,
+    "refiner": lambda: tiny.sdxl(refiner=True).unet,
+    "sdxl-inpainting": lambda: tiny.sdxl_inpainting().unet,
+    "sd3": lambda: tiny.sd3().transformer,
+    "sd3-inpainting": lambda: tiny.sd3(channels=33).transformer,
+    "sd3.5": lambda: tiny.sd3(newer=True).transformer,
+}
+SHAPES = [(2, (8, 8), 77), (1, (16, 8), 154), (3, (6, 14), 78), (5, (16, 16), 231)]
 PROMPTS = ("a red apple on a blue background", "a cat", "two words nobody drew", "")
 
-Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+CPU = Placement("cpu", "fp32")
 
 
-def predictor(unet: Any) -> Predict:
-    """A UNet as the families call it."""
-
-    def predict(sample: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            prediction: torch.Tensor = unet(
-                sample, timestep, encoder_hidden_states=embeds, return_dict=False
-            )[0]
-        return prediction
-
-    return predict
+def predict(denoiser: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """A pass, as the families make it."""
+    with torch.inference_mode():
+        prediction: torch.Tensor = denoiser(**inputs, return_dict=False)[0]
+    return prediction
 
 
-def inputs(unet: Any, rows: int, size: tuple[int, int], tokens: int = 77) -> list[torch.Tensor]:
+def inputs(denoiser: Any, rows: int, size: tuple[int, int], tokens: int = 77) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(rows)
-    return [
-        torch.randn(rows, unet.config.in_channels, *size, generator=generator),
-        torch.rand(rows, generator=generator) * 999,
-        torch.randn(rows, tokens, unet.config.cross_attention_dim, generator=generator),
-    ]
+    made = PassShape(rows, *size, tokens).inputs(denoiser)
+    for tensor in tensors(made):
+        tensor.normal_(generator=generator)
+    made["timestep"].uniform_(0, 999, generator=generator)
+    return made
+
+
+def tensors(inputs: dict[str, Any]) -> list[torch.Tensor]:
+    rest = dict(inputs)
+    added = rest.pop("added_cond_kwargs", {})
+    return [*rest.values(), *added.values()]
 
 
 @pytest.fixture(scope="module")
 def compiled(pipeline: Any) -> Any:
     warm = [PassShape(1, 8, 8, 77), PassShape(3, 8, 9, 77)]
-    return compile_unet(pipeline.unet, "openvino", threads=1, warm=warm)
+    return compile_denoiser(pipeline.unet, "openvino", threads=1, warm=warm)
 
 
 @needs_openvino
@@ -84,7 +103,10 @@ def test_openvino_draws_the_pictures_of_the_stock_pipeline(
         called.append(timestep)
         timesteps = timestep.float().expand(len(sample))
         prediction: tuple[torch.Tensor] = compiled(
-            sample, timesteps, encoder_hidden_states=encoder_hidden_states, return_dict=False
+            sample=sample,
+            timestep=timesteps,
+            encoder_hidden_states=encoder_hidden_states,
+            return_dict=False,
         )
         return prediction
 
@@ -110,8 +132,8 @@ def test_openvino_takes_every_shape(
 ) -> None:
     """Also odd ones that the UNet must crop."""
     batch = inputs(pipeline.unet, rows, size, tokens)
-    expected = predictor(pipeline.unet)(*batch)
-    assert torch.allclose(predictor(compiled)(*batch), expected, atol=1e-4)
+    expected = predict(pipeline.unet, batch)
+    assert torch.allclose(predict(compiled, batch), expected, atol=1e-4)
 
 
 @needs_openvino
@@ -119,23 +141,22 @@ def test_openvino_takes_every_shape(
 def test_openvino_rows_do_not_depend_on_their_neighbours(
     pipeline: Any, compiled: Any, rows: int
 ) -> None:
-    predict = predictor(compiled)
     batch = inputs(pipeline.unet, rows, (16, 16))
     strangers = inputs(pipeline.unet, rows + 1, (16, 16))
-    expected = predict(*batch)
+    expected = predict(compiled, batch)
     for place in range(rows):
-        mixed = [stranger[:rows].clone() for stranger in strangers]
-        for mine, all_rows in zip(batch, mixed, strict=True):
-            all_rows[place] = mine[0]
-        assert torch.equal(predict(*mixed)[place], expected[0])
+        mixed = {name: stranger[:rows].clone() for name, stranger in strangers.items()}
+        for name, all_rows in mixed.items():
+            all_rows[place] = batch[name][0]
+        assert torch.equal(predict(compiled, mixed)[place], expected[0])
 
 
 @needs_openvino
 def test_openvino_leaves_earlier_results_alone(pipeline: Any, compiled: Any) -> None:
-    predict = predictor(compiled)
-    first = predict(*inputs(pipeline.unet, 2, (16, 16)))
+    batch = inputs(pipeline.unet, 2, (16, 16))
+    first = predict(compiled, batch)
     kept = first.clone()
-    predict(*[tensor + 1 for tensor in inputs(pipeline.unet, 2, (16, 16))])
+    assert not torch.equal(predict(compiled, {**batch, "sample": batch["sample"] + 1}), kept)
     assert torch.equal(first, kept)
 
 
@@ -143,9 +164,9 @@ def test_openvino_leaves_earlier_results_alone(pipeline: Any, compiled: Any) -> 
 def test_openvino_takes_a_unet_that_sees_a_mask() -> None:
     unet = tiny.inpainting().unet
     batch = inputs(unet, 3, (8, 8))
-    compiled = compile_unet(unet, "openvino", threads=1)
-    expected = predictor(unet)(*batch)
-    assert torch.allclose(predictor(compiled)(*batch), expected, atol=1e-4)
+    compiled = compile_denoiser(unet, "openvino", threads=1)
+    expected = predict(unet, batch)
+    assert torch.allclose(predict(compiled, batch), expected, atol=1e-4)
 
 
 @needs_openvino
@@ -159,34 +180,118 @@ def test_openvino_is_the_unet_otherwise(pipeline: Any, compiled: Any) -> None:
 
 
 @needs_openvino
-def test_openvino_lets_the_unet_go() -> None:
-    unet = tiny.stable_diffusion().unet
-    batch = inputs(unet, 2, (8, 8))
-    expected = predictor(unet)(*batch)
-    compiled = compile_unet(unet, "openvino", threads=1)
-    original = weakref.ref(unet)
-    del unet
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3"])
+def test_openvino_lets_the_denoiser_go(family: str) -> None:
+    denoiser = DENOISERS[family]()
+    batch = inputs(denoiser, 2, (8, 8))
+    expected = predict(denoiser, batch)
+    compiled = compile_denoiser(denoiser, "openvino", threads=1)
+    original = weakref.ref(denoiser)
+    del denoiser
     gc.collect()
     assert original() is None
-    assert torch.allclose(predictor(compiled)(*batch), expected, atol=1e-4)
+    assert torch.allclose(predict(compiled, batch), expected, atol=1e-4)
+
+
+@needs_openvino
+@pytest.mark.parametrize("family", DENOISERS)
+def test_openvino_takes_every_denoiser_in_every_shape(family: str) -> None:
+    denoiser = DENOISERS[family]()
+    compiled = compile_denoiser(denoiser, "openvino", threads=1)
+    for rows, size, tokens in SHAPES:
+        batch = inputs(denoiser, rows, size, tokens)
+        expected = predict(denoiser, batch)
+        assert torch.allclose(predict(compiled, batch), expected, atol=1e-4)
+
+
+@needs_openvino
+def test_openvino_does_not_mind_how_text_and_numbers_are_divided() -> None:
+    """A base is told six numbers, a refiner five; that is in no config of a UNet."""
+    for refiner in (False, True):
+        unet = tiny.sdxl(refiner=refiner).unet
+        compiled = compile_denoiser(unet, "openvino", threads=1)
+        batch = inputs(unet, 3, (8, 8))
+        numbers = 5 if refiner else 6
+        width = unet.config.projection_class_embeddings_input_dim
+        pooled = width - numbers * unet.config.addition_time_embed_dim
+        batch["added_cond_kwargs"] = {
+            "text_embeds": torch.randn(3, pooled),
+            "time_ids": torch.rand(3, numbers) * 64,
+        }
+        expected = predict(unet, batch)
+        assert torch.allclose(predict(compiled, batch), expected, atol=1e-4)
+
+
+@needs_openvino
+@pytest.mark.parametrize("newer", [False, True])
+@pytest.mark.usefixtures("inference_mode")
+def test_openvino_rows_leave_out_their_own_layers(newer: bool) -> None:
+    """Also in the layers' second attention, and in the last one, which has no text any more."""
+    skips: list[dict[str, Any]] = [
+        {"skip_layers": layers, "skip_layer_start": 0, "skip_layer_end": 1.0}
+        for layers in [(0,), (1, 2), (3,)]
+    ]
+    requests = [
+        make_request(scheduler="euler", num_inference_steps=3, seed=seed, **each)
+        for seed, each in enumerate([*skips, {}, {"guidance_scale": 1.0}])
+    ]
+    predictions = []
+    for compiler in ("none", "openvino"):
+        compiled = partial(compile_denoiser, compiler=compiler, threads=1)
+        model = StableDiffusion3(tiny.sd3(newer=newer), compiler=compiled)
+        states = prepare(model, requests)
+        for state in states:
+            advance(model, state, leave=1)
+        rows = [state.rows for state in states]
+        assert rows == [3, 3, 3, 2, 1]
+        predictions.append(model.forward(states, sum(rows)))
+    for mine, expected in zip(*predictions, strict=True):
+        assert torch.allclose(mine, expected, atol=1e-4)
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("family", "made"),
+    [
+        ("sdxl", partial(tiny.sdxl, refiner=False)),
+        ("sd3", tiny.sd3),
+        ("sd3", partial(tiny.sd3, t5=True, newer=True)),
+    ],
+    ids=["sdxl", "sd3", "sd3.5"],
+)
+@pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint"])
+@pytest.mark.usefixtures("inference_mode")
+def test_openvino_draws_the_pictures_of_a_family(
+    tmp_path: Path, photo: bytes, family: Family, made: Callable[[], Any], task: str
+) -> None:
+    made().save_pretrained(tmp_path)
+    entry = make_entry(
+        family=family,
+        defaults={**DEFAULTS, "scheduler": "euler"},
+        source={"type": "directory", "path": str(tmp_path)},
+    )
+    request = request_for("euler", task, photo)
+    pictures = []
+    for compiler in ("none", "openvino"):
+        compiled = partial(compile_denoiser, compiler=compiler, threads=1)
+        model = load_model(entry, CPU, compiler=compiled)
+        (state,) = prepare(model, [request])
+        advance(model, state)
+        pictures.append(np.asarray(decode(model, [state])[0]).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
 def test_openvino_refuses_other_precisions() -> None:
     unet = tiny.stable_diffusion().unet.to(torch.bfloat16)
     with pytest.raises(ValueError, match="on cpu in bfloat16"):
-        compile_unet(unet, "openvino", threads=1)
-
-
-def test_openvino_refuses_what_needs_more_inputs() -> None:
-    with pytest.raises(ValueError, match="text_time"):
-        compile_unet(tiny.sdxl(refiner=False).unet, "openvino", threads=1)
+        compile_denoiser(unet, "openvino", threads=1)
 
 
 def test_openvino_missing_is_said(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(RuntimeError, match=r"pip install -r requirements-openvino\.txt"):
-        compile_unet(pipeline.unet, "openvino", threads=1)
+        compile_denoiser(pipeline.unet, "openvino", threads=1)
 
 
 def test_none_is_the_unet_itself(pipeline: Any) -> None:
-    assert compile_unet(pipeline.unet, "none", threads=1) is pipeline.unet
+    assert compile_denoiser(pipeline.unet, "none", threads=1) is pipeline.unet

@@ -16,8 +16,9 @@ from torch._dynamo.utils import counters
 from torch.profiler import profile
 
 from engine.pipelines import inductor_unet
-from engine.pipelines.compile import compile_unet
-from engine.pipelines.inductor_unet import InductorUNet, PassShape
+from engine.pipelines.compile import compile_denoiser
+from engine.pipelines.inductor_unet import InductorUNet
+from engine.pipelines.pass_shape import PassShape
 from tests.effort import only_in_full
 from tests.unit.models import tiny
 
@@ -58,13 +59,12 @@ def unet() -> Any:
 def predict(unet: Any, shape: PassShape) -> torch.Tensor:
     generator = torch.Generator().manual_seed(shape.rows)
     with torch.inference_mode():
-        sample, times = shape.inputs(unet)
-        conditioning = shape.conditioning(unet)
-        added = conditioning.get("added_cond_kwargs", {})
-        for tensor in (sample, conditioning["encoder_hidden_states"], *added.values()):
+        inputs = shape.inputs(unet)
+        added = inputs.get("added_cond_kwargs", {})
+        for tensor in (inputs["sample"], inputs["encoder_hidden_states"], *added.values()):
             tensor.normal_(generator=generator)
-        times.uniform_(0, 999, generator=generator)
-        prediction: torch.Tensor = unet(sample, times, **conditioning, return_dict=False)[0]
+        inputs["timestep"].uniform_(0, 999, generator=generator)
+        prediction: torch.Tensor = unet(**inputs, return_dict=False)[0]
     return prediction
 
 
@@ -85,7 +85,7 @@ def assert_same(unet: Any, compiled: InductorUNet, shapes: Sequence[PassShape]) 
 
 
 def test_no_pass_compiles_whatever_its_shape(unet: Any) -> None:
-    compiled = compile_unet(unet, "inductor", threads=THREADS, aside=False)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS, aside=False)
     assert_same(unet, compiled, SHAPES)
     assert graphs() == 0
     assert compiled_blocks(compiled, SHAPES[0]) == 0
@@ -94,7 +94,7 @@ def test_no_pass_compiles_whatever_its_shape(unet: Any) -> None:
 @only_in_full
 @pytest.mark.slow
 def test_a_shape_runs_compiled_once_it_was_compiled_aside(unet: Any) -> None:
-    compiled = compile_unet(unet, "inductor", threads=THREADS)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS)
     predict(compiled, SHAPES[0])
     assert compiled.wait(60)
 
@@ -113,7 +113,7 @@ def test_a_shape_runs_compiled_once_it_was_compiled_aside(unet: Any) -> None:
 def test_what_sdxl_is_told_goes_along() -> None:
     unet = tiny.sdxl(refiner=False).unet.to(memory_format=torch.channels_last)
     unet = unet.eval().requires_grad_(False)
-    compiled = compile_unet(unet, "inductor", threads=THREADS, warm=SHAPES[:1], aside=False)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS, warm=SHAPES[:1], aside=False)
     assert compiled_blocks(compiled, SHAPES[0]) == 4
     assert_same(unet, compiled, SHAPES[:2])
 
@@ -122,7 +122,7 @@ def test_what_sdxl_is_told_goes_along() -> None:
 def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
     shapes = SHAPES[:3]
     expected = [predict(unet, shape) for shape in shapes]
-    compiled = compile_unet(unet, "inductor", threads=THREADS)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS)
     failures: list[Exception] = []
     done = 0
 
@@ -149,7 +149,7 @@ def test_passes_go_on_while_shapes_are_compiled(unet: Any) -> None:
 def test_a_pass_does_not_mind_that_another_thread_traces(
     unet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = compile_unet(unet, "inductor", threads=THREADS, aside=False)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS, aside=False)
     monkeypatch.setattr(torch.fx._symbolic_trace, "_is_fx_tracing_flag", True)
     assert_same(unet, compiled, SHAPES[:2])
 
@@ -159,7 +159,7 @@ def test_warm_shapes_are_compiled_from_the_start_and_leave_with_the_unet() -> No
     unet = tiny.stable_diffusion().unet.to(memory_format=torch.channels_last)
     unet.eval().requires_grad_(False)
     warm = SHAPES[0]
-    compiled = compile_unet(unet, "inductor", threads=THREADS, warm=[warm], aside=False)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS, warm=[warm], aside=False)
     assert compiled_blocks(compiled, warm) == 4
     assert_same(unet, compiled, [warm])
 
@@ -175,7 +175,7 @@ def test_a_failing_compiler_fails_no_pass(
 ) -> None:
     """Here: dynamo's limit, which a second kind of shape hits."""
     monkeypatch.setattr(inductor_unet, "_ENTRIES", 1)
-    compiled = compile_unet(unet, "inductor", threads=THREADS)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS)
     first, second = SHAPES[:2]
     with caplog.at_level(logging.ERROR):
         for shape in (first, second, second, first):
@@ -186,12 +186,12 @@ def test_a_failing_compiler_fails_no_pass(
     assert [compiled_blocks(compiled, shape) for shape in (first, second)] == [4, 0]
 
     with pytest.raises(RuntimeError, match="cannot be compiled"):
-        compile_unet(unet, "inductor", threads=THREADS, warm=[second])
+        compile_denoiser(unet, "inductor", threads=THREADS, warm=[second])
 
 
 def test_the_number_of_shapes_is_bounded(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inductor_unet, "MAX_SHAPES", 1)
-    compiled = compile_unet(unet, "inductor", threads=THREADS)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS)
     assert_same(unet, compiled, SHAPES[:3])
     assert compiled.wait(60)
     assert [compiled.compiled(shape, THREADS) for shape in SHAPES[:3]] == [True, False, False]
@@ -199,5 +199,5 @@ def test_the_number_of_shapes_is_bounded(unet: Any, monkeypatch: pytest.MonkeyPa
 
 def test_the_twin_shares_all_weights(unet: Any) -> None:
     before = {id(tensor) for tensor in unet.parameters()}
-    compiled = compile_unet(unet, "inductor", threads=THREADS)
+    compiled = compile_denoiser(unet, "inductor", threads=THREADS)
     assert {id(tensor) for tensor in compiled._twin.parameters()} == before

@@ -207,9 +207,9 @@ def test_the_compiler_makes_what_is_called(photo: bytes) -> None:
     class Compiled:
         config, device, dtype = unet.config, unet.device, unet.dtype
 
-        def __call__(self, *arguments: Any, **options: Any) -> Any:
-            calls.append(len(arguments[0]))
-            return unet(*arguments, **options)
+        def __call__(self, *, sample: torch.Tensor, **inputs: Any) -> Any:
+            calls.append(len(sample))
+            return unet(sample, **inputs)
 
     model = StableDiffusion(pipeline, compiler=lambda _: Compiled())
     states = prepare(model, [make_request()])
