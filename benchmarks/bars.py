@@ -83,12 +83,14 @@ def _mixed(report: dict[str, Any]) -> Iterator[Bar]:
 
 
 def _several(report: dict[str, Any]) -> Iterator[Bar]:
-    for figure, name, bound, at_least in (
-        ("goodput", "goodput", 1.5, True),
-        ("short_p50", "p50 of short requests", 0.5, False),
-    ):
-        ratio = _ratio(report, SEVERAL_RIVAL, "several", figure)
-        yield Bar(f"several, 16 clients: {name} / {SEVERAL_RIVAL}", ratio, bound, at_least)
+    for own, how in (("ours", ""), ("ours_compiled", ", SD_COMPILE=openvino")):
+        for figure, name, bound, at_least in (
+            ("goodput", "goodput", 1.5, True),
+            ("short_p50", "p50 of short requests", 0.5, False),
+        ):
+            ratio = _ratio(report, SEVERAL_RIVAL, "several", figure, own)
+            bar = f"several, 16 clients{how}: {name} / {SEVERAL_RIVAL}"
+            yield Bar(bar, ratio, bound, at_least)
 
 
 def _overload(report: dict[str, Any]) -> Iterator[Bar]:
@@ -109,6 +111,8 @@ def _figure(report: dict[str, Any], contestant: str, workload: str, name: str) -
     return None if value is None else float(value)
 
 
-def _ratio(report: dict[str, Any], rival: str, workload: str, name: str) -> float | None:
-    own, other = (_figure(report, each, workload, name) for each in ("ours", rival))
+def _ratio(
+    report: dict[str, Any], rival: str, workload: str, name: str, ours: str = "ours"
+) -> float | None:
+    own, other = (_figure(report, each, workload, name) for each in (ours, rival))
     return round(own / other, 4) if own is not None and other else None

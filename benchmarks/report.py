@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,23 @@ def add(report: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
         **report,
         "contestants": contestants,
         "choices": {**report["choices"], **part["choices"]},
-        "additions": [*report.get("additions", []), addition],
+        "additions": [*_additions(report, part), addition],
     }
+
+
+def _additions(report: dict[str, Any], part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What was measured later, without workloads of which a still later part has all rounds."""
+    for addition in report.get("additions", []):
+        left = [
+            workload
+            for workload in addition["workloads"]
+            if any(
+                workload in rounds and workload not in part["contestants"].get(name, {})
+                for name, rounds in report["contestants"].items()
+            )
+        ]
+        if left:
+            yield {**addition, "workloads": left}
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:

@@ -44,6 +44,7 @@ def a_report() -> dict[str, Any]:
     contestants["ray_serve_batch"]["mixed"] |= {"goodput": 1.5, "short_p50": 2.0}
     contestants["bentoml_example"]["mixed"] |= {"goodput": 2.0, "short_p50": 1.0}
     contestants["ours"]["several"] |= {"goodput": 3.3, "short_p50": 1.5}
+    contestants["ours_compiled"]["several"] |= {"goodput": 2.9, "short_p50": 0.9}
     contestants["ray_serve_models"]["several"] |= {"goodput": 2.0, "short_p50": 2.0}
     contestants["ours"]["overload"] |= {"goodput": 2.9, "refused": 8, "retry_after": 8}
     contestants["ours"]["impatient"] |= {"wasted_steps": 0.04}
@@ -70,6 +71,7 @@ def a_report() -> dict[str, Any]:
 
 def test_bars_compare_with_the_right_rivals() -> None:
     reached = {bar.name: (bar.value, bar.reached) for bar in bars(a_report())}
+    compiled = "several, 16 clients, SD_COMPILE=openvino"
     assert reached == {
         "one client: engine / bare loop, latency": (1.02, True),
         "one client: HTTP / bare loop, latency": (1.2, False),
@@ -80,6 +82,8 @@ def test_bars_compare_with_the_right_rivals() -> None:
         "mixed: useful / total slot-steps": (0.97, True),
         "several, 16 clients: goodput / ray_serve_models": (1.65, True),
         "several, 16 clients: p50 of short requests / ray_serve_models": (0.75, False),
+        f"{compiled}: goodput / ray_serve_models": (1.45, False),
+        f"{compiled}: p50 of short requests / ray_serve_models": (0.45, True),
         "impatient: work for clients who had left": (0.04, False),
         "overload: 5xx answers": (0, True),
         "overload: timeouts": (0, True),
@@ -101,7 +105,7 @@ def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
     del report["contestants"]["ours"]["overload"]
     del report["concurrency_1"]
     unknown = [bar.name for bar in bars(report) if bar.reached is None]
-    assert len(unknown) == 12
+    assert len(unknown) == 14
     assert "not measured" in page(report)
 
 
@@ -141,6 +145,19 @@ def test_a_later_run_is_added_and_told_apart() -> None:
     ) in text
     assert "Measured later" not in page(report)
     assert "several" not in report["contestants"]["ours"], "the report itself is as it was"
+
+
+def test_what_a_later_run_has_measured_anew_is_not_told_any_more() -> None:
+    part = a_report()
+    part["contestants"] = {
+        name: {"several": rounds["several"]} for name, rounds in part["contestants"].items()
+    }
+    first, second = ({**part, "machine": machine} for machine in ("a first one", "a second one"))
+    told = add(add(a_report(), first), second)["additions"]
+    assert [each["machine"] for each in told] == ["a second one"]
+    second["contestants"] = {"ours": part["contestants"]["ours"]}
+    told = add(add(a_report(), first), second)["additions"]
+    assert [each["machine"] for each in told] == ["a first one", "a second one"]
 
 
 def test_errors_are_listed_with_their_reasons() -> None:
