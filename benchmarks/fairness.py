@@ -3,7 +3,8 @@
 They have keys of their own. The small client asks for one picture after the other, the other one
 for as much of one sort as it is given. The bar is a median of three times the time alone, and of
 one and a half times beside a greedy client that keeps its part of the queue full of pictures of the
-same size with five times the steps.
+same size with five times the steps. That is told once more with requests beyond it, which are
+refused and come again without regard to ``Retry-After``: they take processor time, but no passes.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from api.keys.document import dump
 from api.keys.key import new_key
 from benchmarks.contestant import CONTESTANTS, Choice
 from benchmarks.server import started
+from settings.requests import RequestSettings
 
 SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 10}
+PLACES = RequestSettings().places_per_client  # of one client in the queue, by default
 BAR = 3.0
 GREEDY_BAR = 1.5
 PAUSE = 0.5  # seconds after a refusal
@@ -103,8 +106,9 @@ LOADS = (
     Load("60 pictures of 60 small sizes", 60, _sizes),
     Load("60 pictures of 60 of the largest sizes", 60, _large_sizes),
     Load("8 requests for 8 pictures of the same size", 8, _batches),
-    Load("a full queue of the same size, 50 steps", 60, _greedy, bar=GREEDY_BAR),
-    Load("the same, against a priority of 4", 60, _greedy, bar=GREEDY_BAR, priority=4),
+    Load("a full queue of the same size, 50 steps", PLACES, _greedy, bar=GREEDY_BAR),
+    Load("the same, against a priority of 4", PLACES, _greedy, bar=GREEDY_BAR, priority=4),
+    Load("the same, and a quarter more that are refused", PLACES * 5 // 4, _greedy),
     Load("8 of the largest size, 150 steps", 8, _largest),
     Load("8 of the largest size, img2img of one step", 8, _img2img, "img2img"),
 )
