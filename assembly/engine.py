@@ -161,8 +161,10 @@ def model_source(
         identities: of text encoders that it shares with other models, in ``shared``.
     """
     footprint = model_footprint(entry, placement, identities)
+    # Now: a thread that asks torch later is told what another one has set for a single pass.
+    threads = settings.threads or torch.get_num_threads()
     return Source(
-        partial(_load, settings, entry, placement, shared),
+        partial(_load, settings, entry, placement, shared, threads),
         memory=footprint.total,
         pinned=entry.name in settings.pinned_models,
         shared=footprint.shared,
@@ -170,9 +172,12 @@ def model_source(
 
 
 def _load(
-    settings: Settings, entry: ModelEntry, placement: Placement, shared: SharedModules | None
+    settings: Settings,
+    entry: ModelEntry,
+    placement: Placement,
+    shared: SharedModules | None,
+    threads: int,
 ) -> DiffusionModel:
-    threads = settings.threads or torch.get_num_threads()
     on_cpu = placement.device == "cpu"
     limits = BatchLimits(
         settings.max_batch_rows,
@@ -199,7 +204,7 @@ def _load(
     )
     if settings.invariant:
         model = BatchInvariant(model, limits, parallel=blocks)
-    return CpuTuned(model, thread_tuner(settings)) if on_cpu else model
+    return CpuTuned(model, thread_tuner(settings, threads)) if on_cpu else model
 
 
 def batch_limits(
@@ -237,14 +242,13 @@ def pads_rows(settings: Settings, placement: Placement) -> bool:
     return placement.device == "cuda" if settings.pad_rows is None else settings.pad_rows
 
 
-def thread_tuner(settings: Settings) -> ThreadTuner:
-    """One number of CPU threads where it matters to the last bit; else the faster."""
-    if settings.threads is not None:
-        return ThreadTuner([ThreadPlan(settings.threads)])
-    if settings.invariant:
-        return ThreadTuner([ThreadPlan(torch.get_num_threads())])
+def thread_tuner(settings: Settings, threads: int) -> ThreadTuner:
+    """So many CPU threads where it matters to the last bit, or they are set; else up to that, as
+    is faster."""
+    if settings.threads is not None or settings.invariant:
+        return ThreadTuner([ThreadPlan(threads)])
     # OpenVINO has threads of its own, and one pass at a time.
-    return ThreadTuner.automatic(divide=settings.compile != "openvino")
+    return ThreadTuner.automatic(threads, divide=settings.compile != "openvino")
 
 
 def pass_shapes(compiler: str, entry: ModelEntry, limits: BatchLimits) -> list[PassShape]:

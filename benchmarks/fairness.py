@@ -108,7 +108,7 @@ LOADS = (
     Load("8 requests for 8 pictures of the same size", 8, _batches),
     Load("a full queue of the same size, 50 steps", PLACES, _greedy, bar=GREEDY_BAR),
     Load("the same, against a priority of 4", PLACES, _greedy, bar=GREEDY_BAR, priority=4),
-    Load("the same, and a quarter more that are refused", PLACES * 5 // 4, _greedy),
+    Load("a full queue, and a quarter more that are refused", PLACES * 5 // 4, _greedy),
     Load("8 of the largest size, 150 steps", 8, _largest),
     Load("8 of the largest size, img2img of one step", 8, _img2img, "img2img"),
 )

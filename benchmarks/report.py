@@ -25,8 +25,8 @@ _PLOTS = {
 _PAGE = """\
 # The benchmark
 
-The same model, on the same machine, in the same run, served in five ways. Written by
-`python -m benchmarks report` from [benchmark.json](benchmark.json).
+The same models, on the same machine, served in several ways, all in one run but for what was
+measured later. Written by `python -m benchmarks report` from [benchmark.json](benchmark.json).
 
 - Machine: {machine}
 - Date: {date}

@@ -70,7 +70,7 @@ class ModelSettings(BaseModel):
     compile: Literal["none", "inductor", "openvino"] = Field(
         "none",
         description="Compile the denoiser: openvino for a CPU in fp32 (requirements-openvino.txt), "
-        "inductor for a GPU; the start takes longer",
+        "inductor for a GPU; the start takes longer, and there are no LoRAs",
     )
     text_encoders: Listed[TextEncoder] | None = Field(
         None,

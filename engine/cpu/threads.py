@@ -50,10 +50,9 @@ class ThreadTuner:
         self._records: dict[Hashable, _Record] = {}
 
     @classmethod
-    def automatic(cls, *, divide: bool = True) -> ThreadTuner:
-        """Choose between as many threads as torch would use, two parts with half of them each
-        (unless ``divide`` is false), and one thread."""
-        most = torch.get_num_threads()
+    def automatic(cls, most: int, *, divide: bool = True) -> ThreadTuner:
+        """Choose between ``most`` threads, two parts with half of them each (unless ``divide`` is
+        false), and one thread."""
         halves = [ThreadPlan(most // 2, 2)] if divide and most > 1 else []
         return cls(list(dict.fromkeys([ThreadPlan(most), *halves, ThreadPlan(1)])))
 

@@ -10,10 +10,10 @@ from typing import Final
 from engine.pipelines.autoencoder import VAE_PIXELS
 from engine.pipelines.base import DiffusionModel
 from engine.pipelines.latent_diffusion import LatentDiffusion
+from engine.pipelines.parts import Compiler, eager
 from engine.pipelines.stable_diffusion import StableDiffusion
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
 from engine.pipelines.stable_diffusion_xl import StableDiffusionXL
-from engine.pipelines.unet import Compiler, eager
 from engine.weights.memory import release
 from models.architectures import Family
 from models.catalog import ModelEntry
@@ -53,7 +53,8 @@ def load_model(
         entry: which model; its ``tasks`` must be among what its denoiser can do.
         placement: device and precision.
         vae_pixels: pixels that the VAE may take at once, see ``StableDiffusion``.
-        invariant: see ``StableDiffusion``; likewise ``compiler``.
+        invariant: see ``StableDiffusion``.
+        compiler: see ``unet_denoiser`` and ``mmdit_denoiser``.
         shared: text encoders of other models in memory, see ``load_pipeline``.
         mixed_sizes: let pictures of different sizes share a pass, where the denoiser is an MMDiT.
 
@@ -76,7 +77,7 @@ def load_model(
         model = model_class(pipeline, vae_pixels=vae_pixels, invariant=invariant, compiler=compiler)
     except ValueError as error:
         raise LoadError(f"{entry.name} cannot be served: {error}.") from error
-    # What loading and compiling took for a while, and the UNet that a compiled one has replaced.
+    # What loading and compiling took for a while, and a denoiser that a compiled one has replaced.
     del pipeline
     release()
     impossible = [task for task in entry.tasks if task not in model.tasks]

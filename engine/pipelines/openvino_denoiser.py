@@ -16,7 +16,7 @@ import torch
 from engine.pipelines.pass_shape import PassShape
 from engine.pipelines.skipped_layers import Skipped, as_mask, masked
 
-# Of no length that a dimension has for another reason.
+# Of what is traced; a graph made of them takes others.
 _ROWS: Final = 2
 _TOKENS: Final = 77
 _PATCHES: Final = 3
@@ -117,10 +117,15 @@ class OpenVinoDenoiser:
             timestep: ``[rows]``.
             skipped: layers that rows of an MMDiT leave out.
             inputs: the others that the denoiser takes, by name.
+
+        Raises:
+            TypeError: these are not those that it was compiled for.
         """
         flat = {"timestep": timestep, **_flat(inputs)}
         if self._layers:
             flat["skipped"] = as_mask(skipped, len(timestep), self._layers)
+        if flat.keys() != set(self._names) or (skipped and not self._layers):
+            raise TypeError(f"the graph takes {', '.join(self._names)}, and got {', '.join(flat)}")
         arrays = [flat[name].contiguous().numpy() for name in self._names]
         # The result is copied: some schedulers keep it, and the next pass overwrites it.
         return (torch.from_numpy(self._request.infer(arrays, share_inputs=True)[0]),)
@@ -131,6 +136,12 @@ def _check(denoiser: Any) -> None:
         raise ValueError(
             "OpenVINO computes on the CPU in fp32; the model is on "
             f"{denoiser.device.type} in {str(denoiser.dtype).removeprefix('torch.')}"
+        )
+    embedded = denoiser.config.get("addition_embed_type")
+    if embedded not in (None, "text", "text_time"):
+        raise ValueError(
+            "OpenVINO takes UNets that see latents, a timestep and what those of Stable Diffusion "
+            f"are told; this one wants more (addition_embed_type: {embedded!r})"
         )
 
 

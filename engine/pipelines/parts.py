@@ -17,6 +17,15 @@ from engine.pipelines.skipped_layers import Skipped
 Predict: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning, Skipped], torch.Tensor]
 
 
+# Makes of a denoiser what is called in its place.
+Compiler: TypeAlias = Callable[[Any], Any]
+
+
+def eager(denoiser: Any) -> Any:
+    """The compiler that leaves a denoiser as it is."""
+    return denoiser
+
+
 class TokenRows(Protocol):
     """Where the tokens of each row are, in a pass over pictures of different sizes."""
 

@@ -10,9 +10,9 @@ from engine.denoising.conditioning import Conditioning
 from engine.lora.adapter import LoraSet
 from engine.pipelines.autoencoder import VAE_PIXELS, Autoencoder
 from engine.pipelines.latent_diffusion import LatentDiffusion
-from engine.pipelines.parts import Prompted
+from engine.pipelines.parts import Compiler, Prompted, eager
 from engine.pipelines.prompts import PromptEncoder, pad_to_longest
-from engine.pipelines.unet import Compiler, eager, unet_denoiser
+from engine.pipelines.unet import unet_denoiser
 
 
 class StableDiffusion(LatentDiffusion):

@@ -20,10 +20,9 @@ from engine.pipelines.autoencoder import VAE_PIXELS, Autoencoder
 from engine.pipelines.base import SegmentRequest
 from engine.pipelines.latent_diffusion import LatentDiffusion
 from engine.pipelines.mmdit import mmdit_denoiser
-from engine.pipelines.parts import Prompted
+from engine.pipelines.parts import Compiler, Prompted, eager
 from engine.pipelines.prompts import EncodedPrompt, PromptEncoder, pad_to_longest
 from engine.pipelines.t5 import TOKENS, T5Encoder
-from engine.pipelines.unet import Compiler, eager
 
 _NO_T5 = (
     "the model runs without T5, its third text encoder: it follows long prompts and writes words "

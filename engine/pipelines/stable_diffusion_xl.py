@@ -14,9 +14,9 @@ from engine.denoising.conditioning import Conditioning
 from engine.lora.adapter import LoraSet
 from engine.pipelines.autoencoder import VAE_PIXELS, Autoencoder
 from engine.pipelines.latent_diffusion import LatentDiffusion
-from engine.pipelines.parts import Prompted
+from engine.pipelines.parts import Compiler, Prompted, eager
 from engine.pipelines.prompts import EncodedPrompt, PromptEncoder, pad_to_longest
-from engine.pipelines.unet import Compiler, eager, unet_denoiser
+from engine.pipelines.unet import unet_denoiser
 
 # Numbers that the UNet is told about a picture: original size, crop, and size of the result or, of
 # refiners, an aesthetic score.

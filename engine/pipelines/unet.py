@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import torch
 
 from engine.denoising.conditioning import Conditioning
-from engine.pipelines.parts import Denoiser
+from engine.pipelines.parts import Compiler, Denoiser, eager
 from engine.pipelines.skipped_layers import Skipped
-
-Compiler: TypeAlias = Callable[[Any], Any]
 
 # What ``UNet2DConditionModel`` takes in a mapping of its own.
 _ADDED: Final = frozenset({"text_embeds", "time_ids"})
-
-
-def eager(unet: Any) -> Any:
-    """The compiler that leaves the UNet as it is."""
-    return unet
 
 
 def unet_denoiser(unet: Any, compiler: Compiler = eager) -> Denoiser:
@@ -38,10 +30,7 @@ def unet_denoiser(unet: Any, compiler: Compiler = eager) -> Denoiser:
     compiled = compiler(unet.to(memory_format=torch.channels_last))
 
     def predict(
-        latents: torch.Tensor,
-        times: torch.Tensor,
-        conditioning: Conditioning,
-        skipped: Skipped,
+        latents: torch.Tensor, times: torch.Tensor, conditioning: Conditioning, skipped: Skipped
     ) -> torch.Tensor:
         inputs: dict[str, Any] = {"sample": latents, "timestep": times, **conditioning.tensors}
         added = {name: inputs.pop(name) for name in _ADDED & inputs.keys()}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from assembly.engine import model_source, screens, warm_up
 from assembly.sizes import largest_pictures
 from contract.observer import NullObserver
 from contract.request import GenerationRequest
+from engine.cpu.threads import ThreadPlan
+from engine.cpu.tuned import CpuTuned
 from engine.engine import Engine
 from engine.limits import BatchLimits
 from engine.pipelines.base import DiffusionModel
@@ -44,6 +47,21 @@ def test_the_decoder_takes_as_many_pixels_as_are_set(vae_pixels: int, calls: lis
         hook.remove()
     assert len(pictures) == 17
     assert seen == calls
+
+
+def test_a_model_that_is_loaded_again_has_all_threads() -> None:
+    """Another one's last pass, in another thread, may have had one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        source = model_source(Settings(), load_catalog().get("embedded"), Placement("cpu", "fp32"))
+        with ThreadPoolExecutor(1) as engine, ThreadPoolExecutor(1) as loader:
+            engine.submit(torch.set_num_threads, 1).result()
+            model = loader.submit(source.load).result()
+    finally:
+        torch.set_num_threads(before)
+    assert isinstance(model, CpuTuned)
+    assert ThreadPlan(2) in model._threads._plans
 
 
 def test_a_model_that_is_not_in_memory_counts_like_the_slowest_of_its_family(

@@ -27,7 +27,6 @@ LOCK = ROOT / "requirements.lock"
 HASHES = {
     ROOT / "requirements.hashes": [LOCK],
     ROOT / "ui" / "requirements.hashes": [ROOT / "ui" / "requirements.lock"],
-    # The lock has nothing of openvino.
     **{
         ROOT / f"requirements-{extra}.hashes": [ROOT / f"requirements-{extra}.txt", LOCK]
         for extra in EXTRAS

@@ -19,6 +19,7 @@ import torch
 
 from engine.denoising.samplers import SAMPLERS
 from engine.pipelines.compile import compile_denoiser
+from engine.pipelines.joint_attention import RepeatedLastToken
 from engine.pipelines.load import load_model
 from engine.pipelines.pass_shape import PassShape
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
@@ -40,11 +41,18 @@ DENOISERS: dict[str, Callable[[], Any]] = {
     "sd3": lambda: tiny.sd3().transformer,
     "sd3-inpainting": lambda: tiny.sd3(channels=33).transformer,
     "sd3.5": lambda: tiny.sd3(newer=True).transformer,
+    "sd3-repeated-token": lambda: repeated(tiny.sd3().transformer),
 }
 SHAPES = [(2, (8, 8), 77), (1, (16, 8), 154), (3, (6, 14), 78), (5, (16, 16), 231)]
 PROMPTS = ("a red apple on a blue background", "a cat", "two words nobody drew", "")
 
 CPU = Placement("cpu", "fp32")
+
+
+def repeated(transformer: Any) -> Any:
+    """Without T5, on a CPU, one token stands for many."""
+    transformer.set_attn_processor(RepeatedLastToken(77))
+    return transformer
 
 
 def predict(denoiser: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -197,11 +205,47 @@ def test_openvino_lets_the_denoiser_go(family: str) -> None:
 @pytest.mark.parametrize("family", DENOISERS)
 def test_openvino_takes_every_denoiser_in_every_shape(family: str) -> None:
     denoiser = DENOISERS[family]()
-    compiled = compile_denoiser(denoiser, "openvino", threads=1)
+    warm = [PassShape(2, 8, 8, 77)]
+    compiled = compile_denoiser(denoiser, "openvino", threads=1, warm=warm)
     for rows, size, tokens in SHAPES:
         batch = inputs(denoiser, rows, size, tokens)
         expected = predict(denoiser, batch)
         assert torch.allclose(predict(compiled, batch), expected, atol=1e-4)
+
+
+@needs_openvino
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "sd3.5"])
+def test_openvino_rows_of_a_family_do_not_depend_on_their_neighbours(family: str) -> None:
+    """Nor on the layers that these leave out."""
+    denoiser = DENOISERS[family]()
+    compiled = compile_denoiser(denoiser, "openvino", threads=1)
+    rows = 5
+    batch, strangers = inputs(denoiser, rows, (8, 8)), inputs(denoiser, rows + 1, (8, 8))
+    expected = predict(compiled, batch)
+    for place in range(rows):
+        mixed = copy.deepcopy(strangers)
+        for mine, all_rows in zip(tensors(batch), tensors(mixed), strict=True):
+            all_rows[place] = mine[0]
+        skipped = {"skipped": {1: [(place + 1) % rows]}} if family != "sdxl" else {}
+        assert torch.equal(predict(compiled, {**mixed, **skipped})[place], expected[0])
+
+
+@needs_openvino
+def test_openvino_refuses_inputs_that_the_graph_has_not(compiled: Any) -> None:
+    batch = inputs(compiled, 2, (8, 8))
+    for wrong in ({"class_labels": torch.zeros(2)}, {"skipped": {1: [0]}}):
+        with pytest.raises(TypeError, match="the graph takes sample, timestep"):
+            predict(compiled, {**batch, **wrong})
+    del batch["encoder_hidden_states"]
+    with pytest.raises(TypeError, match="got timestep, sample"):
+        predict(compiled, batch)
+
+
+def test_openvino_refuses_unets_that_see_pictures() -> None:
+    unet = tiny.stable_diffusion().unet
+    unet.register_to_config(addition_embed_type="image")
+    with pytest.raises(ValueError, match="'image'"):
+        compile_denoiser(unet, "openvino", threads=1)
 
 
 @needs_openvino

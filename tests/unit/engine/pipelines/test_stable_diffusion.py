@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import weakref
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +24,7 @@ from tests.conftest import ROOT, make_request
 from tests.unit.engine.pipelines.rows import Rows
 from tests.unit.engine.reference import advance, decode, prepare
 from tests.unit.models import tiny
-from tests.unit.models.conftest import make_entry
+from tests.unit.models.conftest import DEFAULTS, make_entry
 
 MASK = (b"\xff" * 32 + bytes(32)) * 64
 OTHER_MASK = bytes(64 * 64)
@@ -223,9 +225,24 @@ def test_memory_is_that_of_the_weights(pipeline: Any) -> None:
     assert memory == weight_bytes(ROOT / "models" / "embedded", "fp32")
 
 
-def test_a_unet_that_another_has_replaced_is_let_go(tmp_path: Path) -> None:
-    tiny.stable_diffusion().save_pretrained(tmp_path)
-    entry = make_entry(source={"type": "directory", "path": str(tmp_path)})
+@pytest.mark.parametrize(
+    ("family", "made"),
+    [
+        ("sd1", tiny.stable_diffusion),
+        ("sdxl", partial(tiny.sdxl, refiner=False)),
+        ("sd3", tiny.sd3),
+    ],
+    ids=["sd1", "sdxl", "sd3"],
+)
+def test_a_denoiser_that_another_has_replaced_is_let_go(
+    tmp_path: Path, family: str, made: Callable[[], Any]
+) -> None:
+    made().save_pretrained(tmp_path)
+    entry = make_entry(
+        family=family,
+        defaults={**DEFAULTS, "scheduler": "euler"},
+        source={"type": "directory", "path": str(tmp_path)},
+    )
     originals = []
 
     def compiler(unet: Any) -> Any:
@@ -234,4 +251,4 @@ def test_a_unet_that_another_has_replaced_is_let_go(tmp_path: Path) -> None:
 
     model = load_model(entry, Placement("cpu", "fp32"), compiler=compiler)
     assert model is not None
-    assert [original() for original in originals] == [None], "there are still two UNets"
+    assert [original() for original in originals] == [None], "there are still two denoisers"
