@@ -49,6 +49,15 @@ def make_entry(name: str = "tiny", **changes: Any) -> ModelEntry:
     return ModelEntry.model_validate({**ENTRY, "name": name, "source": source, **changes})
 
 
+def stored_entry(folder: Path, **changes: Any) -> ModelEntry:
+    """An entry of a pipeline in a folder, of any family: all take its scheduler."""
+    return make_entry(
+        source={"type": "directory", "path": str(folder)},
+        defaults={**DEFAULTS, "scheduler": "euler"},
+        **changes,
+    )
+
+
 def write_catalog(file: Path, *entries: dict[str, Any]) -> Path:
     file.write_text(yaml.safe_dump({"models": list(entries)}), encoding="utf-8")
     return file

@@ -29,7 +29,7 @@ from tests.conftest import make_request
 from tests.effort import only_in_full
 from tests.unit.engine.reference import advance, decode, prepare, request_for
 from tests.unit.models import tiny
-from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.conftest import stored_entry
 
 needs_openvino = pytest.mark.skipif(
     find_spec("openvino") is None, reason="openvino is not installed (requirements-openvino.txt)"
@@ -305,11 +305,7 @@ def test_openvino_draws_the_pictures_of_a_family(
     tmp_path: Path, photo: bytes, family: Family, made: Callable[[], Any], task: str
 ) -> None:
     made().save_pretrained(tmp_path)
-    entry = make_entry(
-        family=family,
-        defaults={**DEFAULTS, "scheduler": "euler"},
-        source={"type": "directory", "path": str(tmp_path)},
-    )
+    entry = stored_entry(tmp_path, family=family)
     request = request_for("euler", task, photo)
     pictures = []
     for compiler in ("none", "openvino"):

@@ -24,7 +24,7 @@ from tests.conftest import ROOT, make_request
 from tests.unit.engine.pipelines.rows import Rows
 from tests.unit.engine.reference import advance, decode, prepare
 from tests.unit.models import tiny
-from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.conftest import make_entry, stored_entry
 
 MASK = (b"\xff" * 32 + bytes(32)) * 64
 OTHER_MASK = bytes(64 * 64)
@@ -238,11 +238,7 @@ def test_a_denoiser_that_another_has_replaced_is_let_go(
     tmp_path: Path, family: str, made: Callable[[], Any]
 ) -> None:
     made().save_pretrained(tmp_path)
-    entry = make_entry(
-        family=family,
-        defaults={**DEFAULTS, "scheduler": "euler"},
-        source={"type": "directory", "path": str(tmp_path)},
-    )
+    entry = stored_entry(tmp_path, family=family)
     originals = []
 
     def compiler(unet: Any) -> Any:

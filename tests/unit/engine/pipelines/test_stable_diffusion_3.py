@@ -27,7 +27,7 @@ from tests.unit.engine.conftest import in_two_parts
 from tests.unit.engine.pipelines.rows import Rows
 from tests.unit.engine.reference import advance, decode, prepare, request_for
 from tests.unit.models import tiny
-from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.conftest import stored_entry
 
 CPU = Placement("cpu", "fp32")
 pytestmark = pytest.mark.usefixtures("inference_mode")
@@ -224,12 +224,7 @@ def test_previews_are_of_the_picture_to_come(model: StableDiffusion3) -> None:
 
 
 def stored(folder: Path, **changes: Any) -> ModelEntry:
-    return make_entry(
-        family="sd3",
-        defaults={**DEFAULTS, "scheduler": "euler"},
-        source={"type": "directory", "path": str(folder)},
-        **changes,
-    )
+    return stored_entry(folder, family="sd3", **changes)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
