@@ -17,8 +17,14 @@ from benchmarks.contestant import CONTESTANTS
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 PALETTE = (
-    *("#0072B2", "#000000", "#56B4E9", "#E69F00"),
-    *("#D55E00", "#009E73", "#CC79A7", "#7F7F7F"),
+    "#0072B2",
+    "#000000",
+    "#56B4E9",
+    "#E69F00",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#7F7F7F",
 )
 COLOURS = dict(zip(CONTESTANTS, PALETTE, strict=True))
 PERCENTILES = ("p50", "p95", "p99")

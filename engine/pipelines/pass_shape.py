@@ -50,8 +50,5 @@ class PassShape(NamedTuple):
             return inputs
         # What comes behind sees one vector of both, however it is divided.
         pooled = config.projection_class_embeddings_input_dim - config.addition_time_embed_dim
-        added = {
-            "text_embeds": vector(pooled),
-            "time_ids": vector(1),
-        }
+        added = {"text_embeds": vector(pooled), "time_ids": vector(1)}
         return {**inputs, "added_cond_kwargs": added}

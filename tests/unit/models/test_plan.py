@@ -22,7 +22,7 @@ from models.remedies import remedies
 from tests.conftest import ROOT
 from tests.effort import only_in_full
 from tests.unit.models import tiny
-from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.conftest import stored_entry
 
 MB = 1_000_000
 MAKERS: dict[str, tuple[str, Callable[[], Any]]] = {
@@ -36,11 +36,7 @@ MAKERS: dict[str, tuple[str, Callable[[], Any]]] = {
 def saved(name: str, folder: Path) -> ModelEntry:
     family, make = MAKERS[name]
     make().save_pretrained(folder)
-    return make_entry(
-        family=family,
-        source={"type": "directory", "path": str(folder)},
-        defaults={**DEFAULTS, "scheduler": "euler"},
-    )
+    return stored_entry(folder, family=family)
 
 
 @pytest.mark.parametrize("name", MAKERS)

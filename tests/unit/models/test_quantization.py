@@ -19,7 +19,7 @@ from tests.conftest import make_request
 from tests.unit.engine.lora.lora_files import write_diffusers
 from tests.unit.engine.reference import prepare
 from tests.unit.models import tiny
-from tests.unit.models.conftest import DEFAULTS, make_entry
+from tests.unit.models.conftest import stored_entry
 
 
 def installed(scheme: Scheme) -> Any:
@@ -35,11 +35,7 @@ schemes = pytest.mark.parametrize("scheme", [installed(each) for each in SCHEMES
 def entry(tmp_path_factory: pytest.TempPathFactory) -> ModelEntry:
     folder = tmp_path_factory.mktemp("sd3")
     tiny.sd3(t5=True).save_pretrained(folder)
-    return make_entry(
-        family="sd3",
-        source={"type": "directory", "path": str(folder)},
-        defaults={**DEFAULTS, "scheduler": "euler"},
-    )
+    return stored_entry(folder, family="sd3")
 
 
 def load(entry: ModelEntry, dtype: torch.dtype = torch.float32) -> Any:

@@ -27,6 +27,7 @@ from models.architectures import Family
 from models.placement import Placement
 from tests.conftest import make_request
 from tests.effort import only_in_full
+from tests.unit.engine.pipelines.passes import predict, random_inputs, tensors
 from tests.unit.engine.reference import advance, decode, prepare, request_for
 from tests.unit.models import tiny
 from tests.unit.models.conftest import stored_entry
@@ -57,26 +58,8 @@ def repeated(transformer: Any) -> Any:
     return transformer
 
 
-def predict(denoiser: Any, inputs: dict[str, Any]) -> torch.Tensor:
-    """A pass, as the families make it."""
-    with torch.inference_mode():
-        prediction: torch.Tensor = denoiser(**inputs, return_dict=False)[0]
-    return prediction
-
-
 def inputs(denoiser: Any, rows: int, size: tuple[int, int], tokens: int = 77) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(rows)
-    made = PassShape(rows, *size, tokens).inputs(denoiser)
-    for tensor in tensors(made):
-        tensor.normal_(generator=generator)
-    made["timestep"].uniform_(0, 999, generator=generator)
-    return made
-
-
-def tensors(inputs: dict[str, Any]) -> list[torch.Tensor]:
-    rest = dict(inputs)
-    added = rest.pop("added_cond_kwargs", {})
-    return [*rest.values(), *added.values()]
+    return random_inputs(denoiser, PassShape(rows, *size, tokens))
 
 
 @pytest.fixture(scope="module")

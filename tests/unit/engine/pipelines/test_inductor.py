@@ -20,6 +20,7 @@ from engine.pipelines.compile import compile_denoiser
 from engine.pipelines.inductor_unet import InductorUNet
 from engine.pipelines.pass_shape import PassShape
 from tests.effort import only_in_full
+from tests.unit.engine.pipelines import passes
 from tests.unit.models import tiny
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="Inductor needs a C compiler")
@@ -57,15 +58,7 @@ def unet() -> Any:
 
 
 def predict(unet: Any, shape: PassShape) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(shape.rows)
-    with torch.inference_mode():
-        inputs = shape.inputs(unet)
-        added = inputs.get("added_cond_kwargs", {})
-        for tensor in (inputs["sample"], inputs["encoder_hidden_states"], *added.values()):
-            tensor.normal_(generator=generator)
-        inputs["timestep"].uniform_(0, 999, generator=generator)
-        prediction: torch.Tensor = unet(**inputs, return_dict=False)[0]
-    return prediction
+    return passes.predict(unet, passes.random_inputs(unet, shape))
 
 
 def compiled_blocks(unet: Any, shape: PassShape) -> int:
