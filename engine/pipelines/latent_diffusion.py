@@ -133,9 +133,10 @@ class LatentDiffusion:
                 field="refiner",
             )
         if missing := [layer for layer in request.skip_layers if layer not in self._layers]:
+            known = f"only 0 to {self._layers[-1]}" if self._layers else "nor any other"
             raise RequestError(
                 ErrorCode.OUT_OF_RANGE,
-                f"skip_layers: {model} has no layer {missing[0]} that could be skipped",
+                f"skip_layers: {model} has no layer {missing[0]} that could be skipped, {known}",
                 field="skip_layers",
             )
         if self._longest_side is not None:
