@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -101,7 +102,7 @@ class OpenVinoDenoiser:
             flat["skipped"] = as_mask({}, _ROWS, self._layers)
         self._names = tuple(flat)
         graph = _convert(openvino, _Traced(denoiser, self._names, added), flat)
-        self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
+        self._request = _core().compile_model(graph, "CPU", options).create_infer_request()
 
     def __call__(
         self,
@@ -154,6 +155,16 @@ def _import_openvino() -> Any:
         raise RuntimeError(
             "OpenVINO is not installed: pip install -r requirements-openvino.txt"
         ) from error
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO's entry point, one for the life of the process.
+
+    The first compilation of a core gives its thread a stack for signal handlers, which goes with
+    the core, and the thread is left without one: the next signal would kill the process.
+    """
+    return _import_openvino().Core()
 
 
 def _side(denoiser: Any) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import signal
+import subprocess
 import sys
 import weakref
 from collections.abc import Callable
@@ -26,7 +28,7 @@ from engine.pipelines.pass_shape import PassShape
 from engine.pipelines.stable_diffusion_3 import StableDiffusion3
 from models.architectures import Family
 from models.placement import Placement
-from tests.conftest import make_request
+from tests.conftest import ROOT, make_request
 from tests.effort import only_in_full
 from tests.unit.engine.pipelines.passes import predict, random_inputs, tensors
 from tests.unit.engine.reference import advance, decode, prepare, request_for
@@ -176,6 +178,32 @@ def test_openvino_lets_the_denoiser_go(family: str) -> None:
     gc.collect()
     assert original() is None
     assert torch.allclose(predict(compiled, batch), expected, atol=1e-4)
+
+
+# Of two models the older goes, then the other one in another thread.
+A_SIGNAL_AFTER_EVICTIONS = """
+import os, signal, threading
+from engine.pipelines.compile import compile_denoiser
+from tests.unit.models import tiny
+
+received = []
+signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+models = [compile_denoiser(tiny.stable_diffusion().unet, "openvino", threads=1) for _ in range(2)]
+del models[0]
+evicting = threading.Thread(target=models.clear)
+evicting.start()
+evicting.join()
+os.kill(os.getpid(), signal.SIGTERM)
+print("received", *received)
+"""
+
+
+@needs_openvino
+def test_openvino_models_that_go_take_no_stack_of_the_signals_with_them() -> None:
+    """The process could not finish its work when it is told to stop: it would be gone."""
+    script = [sys.executable, "-c", A_SIGNAL_AFTER_EVICTIONS]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"received {signal.SIGTERM.value}\n"), done.stderr
 
 
 @needs_openvino
