@@ -20,9 +20,10 @@ CONFIG ?= deployment/bentoctl/deployment_config.yaml
 FOLDER ?= runs/ec2
 # One more worker than the cores of a small machine: the tests of deployment/ mostly wait.
 JOBS ?= 3
-PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
+# xdist would begin again with the test that a worker died of, and in the end hang.
+PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder --max-worker-restart 0
 # One for the server that is measured, one for the host without BentoML meanwhile.
-ABUSE := -n 2 --dist loadscope tests/abuse
+ABUSE := -n 2 --dist loadscope --max-worker-restart 0 tests/abuse
 
 # Also where the environment forbids it: each process of each server that a test starts would compile
 # the code again, for a second.
