@@ -20,9 +20,11 @@ ENVIRONMENT: Final = {
     "RAY_worker_niceness": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": _PUSH_SECONDS,
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": _PUSH_SECONDS,
-    # By default the controller looks ten times a second, which costs the engines beside it, where
-    # there are few cores, 2 % of one.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    # Ray looks after a cluster that changes all the time: its controller, its node and its head look
+    # ten times, ten times and once a second. Where there are few cores that is the engines' time.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_gcs_pull_resource_loads_period_milliseconds": "5000",
 }
 _OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
 
