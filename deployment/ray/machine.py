@@ -20,7 +20,7 @@ ENVIRONMENT: Final = {
     "RAY_worker_niceness": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": _PUSH_SECONDS,
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": _PUSH_SECONDS,
-    # Ray looks after a cluster that changes all the time: its controller, its node and its head look
+    # Ray looks after a cluster that changes all the time: its controller, node and head look
     # ten times, ten times and once a second. Where there are few cores that is the engines' time.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
     "RAY_raylet_report_resources_period_milliseconds": "1000",
