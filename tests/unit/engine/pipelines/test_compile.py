@@ -72,7 +72,7 @@ def compiled(pipeline: Any) -> Any:
 
 
 @needs_openvino
-@pytest.mark.parametrize(("scheduler", "prompt"), zip(SAMPLERS, cycle(PROMPTS), strict=False))
+@pytest.mark.parametrize(("scheduler", "prompt"), list(zip(SAMPLERS, cycle(PROMPTS), strict=False)))
 def test_openvino_draws_the_pictures_of_the_stock_pipeline(
     pipeline: Any, compiled: Any, scheduler: str, prompt: str
 ) -> None:
@@ -199,6 +199,7 @@ print("received", *received)
 
 
 @needs_openvino
+@pytest.mark.slow
 def test_openvino_models_that_go_take_no_stack_of_the_signals_with_them() -> None:
     """The process could not finish its work when it is told to stop: it would be gone."""
     script = [sys.executable, "-c", A_SIGNAL_AFTER_EVICTIONS]
