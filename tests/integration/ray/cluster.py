@@ -63,6 +63,13 @@ class Cluster:
         deployments = serve.status().applications[APPLICATION].deployments
         return int(deployments[deployment].replica_states.get("RUNNING", 0))
 
+    def at_rest(self, deployment: str = ENGINE) -> bool:
+        """Whether none of its replicas is there, nor on its way in an update."""
+        from ray import serve
+
+        one = serve.status().applications[APPLICATION].deployments[deployment]
+        return one.status == "HEALTHY" and not one.replica_states
+
     def processes(self, deployment: str = ENGINE) -> list[psutil.Process]:
         """The processes of its replicas."""
         return self.actors(f"ServeReplica:{APPLICATION}:{deployment}")

@@ -33,7 +33,7 @@ def _deployed(cluster: Cluster) -> None:
         downscale_delay=4,
         look_back=11,
     )
-    wait_until(lambda: cluster.running() == 0, "no engine")
+    wait_until(cluster.at_rest, "no engine")
 
 
 def test_a_request_waits_for_the_first_engine_and_knows_its_place(cluster: Cluster) -> None:
@@ -90,7 +90,7 @@ def numbers_of_engines(cluster: Cluster) -> Iterator[list[int]]:
 
 
 def test_engines_come_and_go_with_the_work(cluster: Cluster) -> None:
-    wait_until(lambda: cluster.running() == 0, "no engine")
+    wait_until(cluster.at_rest, "no engine")
     load = Load(cluster, CLIENTS, LONGER)
     with numbers_of_engines(cluster) as numbers:
         with load.running():
