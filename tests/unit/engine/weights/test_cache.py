@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from io import BytesIO
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from contract.errors import ErrorCode
@@ -154,10 +156,13 @@ def test_models_take_turns_and_give_their_memory_back(
     engine = Engine(models, observer=recorder)
     names = ["embedded", "other", "embedded", "other", "other", "embedded"]
     clients = [Client(engine, make_request(model=name, num_inference_steps=3)) for name in names]
-    first, *others = [pixels(client.image()) for client in clients]
+    images = [client.image() for client in clients]
     engine.close()
+    first, *others = map(pixels, images)
     for other in others:
         assert other == pytest.approx(first, abs=1)
+    texts = {PIL.Image.open(BytesIO(image.data)).info["parameters"] for image in images}
+    assert len(texts) == 2, "the file names the model, and nothing else differs"
     # Who waits for a model is served together: not a swap for every request.
     assert recorder.loads == [
         ("embedded", True),
